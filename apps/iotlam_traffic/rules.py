@@ -1,0 +1,84 @@
+"""Rule-based controllers: the rivals of every table, and the teacher's ancestors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam_street.junction import Junction
+from iotlam_street.programs import NativeProgram
+
+GREEDY_REACH_M = 50.0
+PRESSURE_REACH_M = 200.0
+
+
+class Controller(Protocol):
+    """Whoever decides the lights.
+
+    Attributes:
+        name: what tables call it.
+        native: program of SUMO's own that decides instead of `choose`, or None.
+    """
+
+    name: str
+    native: NativeProgram | None
+
+    def choose(self, junction: Junction) -> int | None:
+        """Index of the green phase to show until the next decision."""
+        ...
+
+
+class Native:
+    """Leaves the lights to SUMO: `fixed` is the net's own program, `actuated` extends greens by detectors."""
+
+    def __init__(self, program: NativeProgram) -> None:
+        self.name, self.native = str(program), program
+
+    def choose(self, junction: Junction) -> None:
+        """SUMO decides."""
+        return None
+
+
+class Greedy:
+    """The phase that serves most vehicles within 50 m of their stop lines; a tie keeps the phase in force."""
+
+    name = "greedy"
+    native: NativeProgram | None = None
+
+    def choose(self, junction: Junction) -> int:
+        """Index of the green phase to show."""
+        count_K = np.array([traffic.within(GREEDY_REACH_M) for traffic in junction.traffic()])
+        return best_phase(junction.plan.serves_PK @ count_K, junction)
+
+
+class MaxPressure:
+    """The phase with most standing vehicles upstream (200 m) minus the mean standing on each lane's exits."""
+
+    name = "max-pressure"
+    native: NativeProgram | None = None
+
+    def choose(self, junction: Junction) -> int:
+        """Index of the green phase to show."""
+        pressure_K = np.array(
+            [
+                traffic.halting(PRESSURE_REACH_M) - junction.outgoing_halting(lane)
+                for lane, traffic in enumerate(junction.traffic())
+            ]
+        )
+        return best_phase(junction.plan.serves_PK @ pressure_K, junction)
+
+
+def best_phase(score_P: NDArray[np.generic], junction: Junction) -> int:
+    """The allowed phase of greatest score; a tie keeps the phase in force, else takes the first."""
+    score = np.where(junction.allowed_P, score_P.astype(np.float64), -np.inf)
+    return junction.phase if score[junction.phase] >= score.max() else int(score.argmax())
+
+
+RULES: dict[str, Controller] = {
+    "fixed": Native("fixed"),
+    "actuated": Native("actuated"),
+    "greedy": Greedy(),
+    "max-pressure": MaxPressure(),
+}

@@ -1,0 +1,63 @@
+"""The teacher: a rule that sees every vehicle, with a few weights found by search (`tune_teacher`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam_street.junction import Junction, LaneTraffic
+from iotlam_street.programs import NativeProgram
+from iotlam_traffic.rules import best_phase
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherWeights:
+    """What the teacher values.
+
+    Attributes:
+        reach_m: vehicles up to this distance from the stop line count fully.
+        fade_m: beyond, their weight falls by e every so many metres.
+        waiting: weight of a vehicle's waiting time, per 30 seconds.
+        discharge_hz: vehicles per second of green that one lane can pass; more do not count now.
+        keep: vehicles by which another phase must win over the one in force.
+        yielding: weight of a lane that has green but must yield.
+    """
+
+    reach_m: float = 30.0
+    fade_m: float = 20.0
+    waiting: float = 0.3
+    discharge_hz: float = 0.6
+    keep: float = 0.5
+    yielding: float = 0.7
+
+
+class Teacher:
+    """Serves the phase that will discharge the most valuable vehicles in the coming green."""
+
+    name = "teacher"
+    native: NativeProgram | None = None
+
+    def __init__(self, weights: TeacherWeights | None = None) -> None:
+        self.weights = weights or TeacherWeights()
+
+    def choose(self, junction: Junction) -> int:
+        """Index of the green phase to show."""
+        return best_phase(self.score(junction), junction)
+
+    def score(self, junction: Junction) -> NDArray[np.float64]:
+        """Value of each phase (P,), in vehicles."""
+        weights, rules = self.weights, junction.rules
+        value_K = np.array([self._value(traffic) for traffic in junction.traffic()])
+        share_PK = np.where(junction.plan.yields_PK, weights.yielding, 1.0) * junction.plan.serves_PK
+        current_P = np.arange(len(share_PK)) == junction.phase
+        green_s_P = np.where(current_P, rules.decision_s, rules.decision_s - rules.yellow_s)
+        passed_PK = np.minimum(value_K[None, :], weights.discharge_hz * green_s_P[:, None])
+        score: NDArray[np.float64] = (share_PK * passed_PK).sum(axis=1) + weights.keep * current_P
+        return score
+
+    def _value(self, traffic: LaneTraffic) -> float:
+        beyond_m = np.maximum(traffic.distance_N - self.weights.reach_m, 0.0)
+        near = np.exp(-beyond_m / self.weights.fade_m)
+        return float((near * (1.0 + self.weights.waiting * traffic.waiting_N / 30.0)).sum())

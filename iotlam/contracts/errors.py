@@ -1,0 +1,44 @@
+"""Errors a user can act on: what was expected, what came, how to fix it."""
+
+from __future__ import annotations
+
+
+class IotlamError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it and exits 2."""
+
+
+class BadInput(IotlamError):
+    """An input that cannot be used, said in one sentence.
+
+    Args:
+        subject: what is wrong, e.g. a file name, an option or a plugin.
+        expected: what would have been accepted.
+        got: what came instead.
+        fix: what the user can do about it.
+    """
+
+    def __init__(self, subject: str, *, expected: str, got: str, fix: str) -> None:
+        self.subject, self.expected, self.got, self.fix = subject, expected, got, fix
+        super().__init__(f"{subject}: expected {expected}, got {got}; {fix}.")
+
+
+class PluginError(IotlamError):
+    """A modality plugin that failed; names the plugin, the step and its reason."""
+
+    def __init__(self, plugin: str, step: str, reason: object) -> None:
+        self.plugin, self.step, self.reason = plugin, step, reason
+        detail = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
+        super().__init__(
+            f"Modality plugin '{plugin}': expected '{step}' to succeed, got {detail}; "
+            f"mend or uninstall the plugin, or leave it out with --modalities."
+        )
+
+
+class MissingExtra(IotlamError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"Package '{package}': expected to be installed for this command, got no such package; "
+            f"run: pip install 'iotlam[{extra}]'."
+        )

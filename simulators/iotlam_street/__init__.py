@@ -1,0 +1,1 @@
+"""A SUMO world whose junctions carry sensors: LiDAR, cameras and radars."""

@@ -1,0 +1,209 @@
+"""The signal plan of a junction, read from the net: phases, lanes, and which phase serves which lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, MissingExtra
+from iotlam_street.scenarios import parse_xml
+from iotlam_street.scene import Approach
+
+UPSTREAM_M = 80.0
+"""How far back from the stop line a lane is followed, metres."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane that ends at the signal.
+
+    Attributes:
+        id: the lane's identifier in the net.
+        edge: the road it belongs to.
+        length: metres.
+        upstream: the lane itself and those that feed it, with the distance (metres) from the stop
+            line to each one's downstream end, back to `UPSTREAM_M`.
+        centreline_N2: site coordinates from the stop line backwards, metres.
+        outgoing: lanes it may flow into.
+    """
+
+    id: str
+    edge: str
+    length: float
+    upstream: tuple[tuple[str, float], ...]
+    centreline_N2: NDArray[np.float32]
+    outgoing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPlan:
+    """What one traffic light can do.
+
+    Attributes:
+        signal: identifier of the traffic light.
+        origin_2: the junction's centre in net coordinates, metres; origin of the site frame.
+        lanes: the K incoming lanes.
+        green_states: the P green phases, as SUMO link-state strings.
+        serves_PK: bool, phase p gives green to lane k.
+        yields_PK: bool, phase p serves lane k only by greens that must yield ('g').
+        approaches: the incoming roads.
+        program: all phases of the net's program, (duration_s, state).
+    """
+
+    signal: str
+    origin_2: NDArray[np.float64]
+    lanes: tuple[Lane, ...]
+    green_states: tuple[str, ...]
+    serves_PK: NDArray[np.bool_]
+    yields_PK: NDArray[np.bool_]
+    approaches: tuple[Approach, ...]
+    program: tuple[tuple[float, str], ...]
+
+    def points_back(self, distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points at given distances from the stop line along every lane, (K, H, 2), metres."""
+        return np.stack([_walk(lane.centreline_N2, distances_H) for lane in self.lanes])
+
+
+def read_plan(net_file: Path) -> SignalPlan:
+    """Read the plan of the net's one traffic light.
+
+    Raises:
+        BadInput: if the net is broken, has no signal or several, or the signal has no two green phases.
+    """
+    parse_xml(net_file, "a SUMO net")
+    net = _read_net(net_file)
+    signals = net.getTrafficLights()
+    if len(signals) != 1:
+        raise BadInput(
+            str(net_file),
+            expected="a net with one traffic light",
+            got=f"{len(signals)} of them",
+            fix="add one in netedit" if not signals else "cut the net to one junction with netconvert",
+        )
+    signal = signals[0]
+    program = _program(signal, net_file)
+    links = [(source, target, index) for source, target, index in signal.getConnections()]
+    ids = sorted({source.getID() for source, _, _ in links})
+    greens = _green_states([state for _, state in program])
+    if len(greens) < 2:
+        raise BadInput(
+            f"{net_file}, traffic light '{signal.getID()}'",
+            expected="at least two green phases",
+            got=str(len(greens)),
+            fix="give the program phases to choose from",
+        )
+    serves, priority = _greens_of_lanes(greens, ids, links)
+    origin = np.mean([source.getShape()[-1] for source, _, _ in links], axis=0)
+    lanes = tuple(_lane(net.getLane(lane_id), links, origin) for lane_id in ids)
+    return SignalPlan(
+        signal.getID(),
+        origin,
+        lanes,
+        tuple(greens),
+        serves,
+        serves & ~priority,
+        _approaches(lanes, net, origin),
+        program,
+    )
+
+
+def _greens_of_lanes(
+    greens: list[str], ids: list[str], links: list[tuple[Any, Any, int]]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which phase gives any green (P, K), and which gives a green with priority (P, K)."""
+    serves = np.zeros((len(greens), len(ids)), dtype=bool)
+    priority = serves.copy()
+    for source, _, index in links:
+        column = ids.index(source.getID())
+        serves[:, column] |= [state[index] in "Gg" for state in greens]
+        priority[:, column] |= [state[index] == "G" for state in greens]
+    return serves, priority
+
+
+def _read_net(net_file: Path) -> Any:
+    try:
+        import sumolib.net
+    except ImportError as error:
+        raise MissingExtra("sumolib", "traffic") from error
+    try:
+        return sumolib.net.readNet(str(net_file), withPrograms=True)
+    except Exception as error:  # sumolib raises whatever its parser stumbles over
+        raise BadInput(
+            str(net_file), expected="a complete SUMO net", got=f"{type(error).__name__}: {error}", fix="rebuild it with netconvert"
+        ) from error
+
+
+def _program(signal: Any, net_file: Path) -> tuple[tuple[float, str], ...]:
+    programs = list(signal.getPrograms().values())
+    if not programs:
+        raise BadInput(
+            f"{net_file}, traffic light '{signal.getID()}'",
+            expected="a signal program (<tlLogic>)",
+            got="none",
+            fix="rebuild the net with netconvert",
+        )
+    return tuple((float(phase.duration), str(phase.state)) for phase in programs[0].getPhases())
+
+
+def _green_states(states: list[str]) -> list[str]:
+    """Phases that give green and hold it: no yellow, not all red; each state once."""
+    greens = [state for state in states if set(state) & set("Gg") and not set(state) & set("yYu")]
+    return list(dict.fromkeys(greens))
+
+
+def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float64]) -> Lane:
+    upstream, shape = [(lane.getID(), 0.0)], list(reversed(lane.getShape()))
+    reach, current, seen = lane.getLength(), lane, {lane.getID()}
+    while reach < UPSTREAM_M:
+        feeders = [link.getFromLane() for link in _straightest_first(current)]
+        feeder = next((feeder for feeder in feeders if feeder.getID() not in seen), None)
+        if feeder is None:
+            break
+        upstream.append((feeder.getID(), reach))
+        shape += list(reversed(feeder.getShape()))
+        reach, current = reach + feeder.getLength(), feeder
+        seen.add(feeder.getID())
+    outgoing = {target.getID() for source, target, _ in links if source is lane}
+    points = np.asarray(shape, dtype=np.float64)[:, :2] - origin[:2]
+    return Lane(
+        lane.getID(),
+        lane.getEdge().getID(),
+        float(lane.getLength()),
+        tuple(upstream),
+        points.astype(np.float32),
+        tuple(sorted(outgoing)),
+    )
+
+
+def _straightest_first(lane: Any) -> list[Any]:
+    """Connections into a lane, those that go straight on before those that turn."""
+    links = [link for edge in lane.getEdge().getIncoming().values() for link in edge]
+    incoming = [link for link in links if link.getToLane() is lane and link.getDirection() not in "tT"]
+    return sorted(incoming, key=lambda link: (link.getDirection() != "s", link.getFromLane().getID()))
+
+
+def _approaches(lanes: tuple[Lane, ...], net: Any, origin: NDArray[np.float64]) -> tuple[Approach, ...]:
+    found = []
+    for edge in sorted({lane.edge for lane in lanes}):
+        members = [lane for lane in lanes if lane.edge == edge]
+        stop = np.mean([lane.centreline_N2[0] for lane in members], axis=0)
+        behind = np.mean([_walk(lane.centreline_N2, np.float32([15.0]))[0] for lane in members], axis=0)
+        east, north = stop - behind
+        width = sum(net.getLane(lane.id).getWidth() for lane in members)
+        found.append(Approach(edge, stop.astype(np.float32), float(np.arctan2(north, east)), float(width)))
+    return tuple(found)
+
+
+def _walk(line_N2: NDArray[np.float32], distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points at distances along a polyline; past its end it goes straight on."""
+    steps = np.diff(line_N2, axis=0)
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
+    line, steps, lengths = line_N2[np.r_[True, lengths > 1e-3]], steps[lengths > 1e-3], lengths[lengths > 1e-3]
+    starts = np.r_[0.0, np.cumsum(lengths)]
+    piece = np.clip(np.searchsorted(starts, distances_H, side="right") - 1, 0, len(lengths) - 1)
+    along = (distances_H - starts[piece]) / lengths[piece]
+    return (line[piece] + along[:, None] * steps[piece]).astype(np.float32)
