@@ -76,7 +76,8 @@ class ModalityManifest:
             raise _bad_key(path, "only known keys", ", ".join(unknown), "remove or rename them")
         if raw["api_version"] != API_VERSION:
             raise _bad_key(path, f"api_version {API_VERSION}", str(raw["api_version"]), "install a matching plugin")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
+        return cls(**values)
 
     def check(self, frame: SensorFrame) -> None:
         """Compare a frame with the manifest: dtype, dimensions, metadata.
@@ -94,9 +95,8 @@ class ModalityManifest:
             named = ", ".join(f"{dim}={size or 'any'}" for dim, size in zip(self.dims, self.shape, strict=True))
             raise BadInput(subject, expected=f"shape ({named})", got=str(frame.data.shape), fix="reshape the data")
         if absent := [key for key in self.meta if key not in frame.meta]:
-            raise BadInput(
-                subject, expected=f"meta {', '.join(self.meta)}", got=f"no {', '.join(absent)}", fix="add the calibration"
-            )
+            wanted = f"meta {', '.join(self.meta)}"
+            raise BadInput(subject, expected=wanted, got=f"no {', '.join(absent)}", fix="add the calibration")
 
 
 def _bad_key(path: Path, expected: str, got: str, fix: str) -> BadInput:

@@ -1,0 +1,40 @@
+# Every target sets up .venv by itself when it is missing or when what it was made from has changed.
+PYTHON ?= python3
+SUITE ?= skeleton
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# One thread per process: small models lose time to threads, and tests run in two processes.
+TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check bench clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(READY) ## train and run a small traffic controller; ends in a page that it names
+	$(BIN)/iotlam demo traffic
+
+test: $(READY) ## all tests
+	$(TEST)
+
+test-fast: $(READY) ## the tests that take seconds
+	$(TEST) -m "not slow"
+
+check: $(READY) ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## measure one suite: make bench SUITE=skeleton
+	$(BIN)/iotlam bench $(SUITE)
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

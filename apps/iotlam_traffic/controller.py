@@ -1,0 +1,91 @@
+"""The controller that sees only through sensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
+from iotlam.model import Decision, IotlamModel, IotlamProcessor, collate
+from iotlam_street.junction import Junction
+from iotlam_street.programs import NativeProgram
+from iotlam_street.rig import SENSORS, SensorRig
+from iotlam_traffic.query import junction_query
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one decision was made from.
+
+    Attributes:
+        time_s: simulated time.
+        frames: by modality, what the sensors measured.
+        tokens: by modality, what the encoders made of it near the lanes.
+        query: what was asked.
+        decision: what the model answered.
+        phase: the phase chosen.
+        seconds: wall time from frames to phase.
+    """
+
+    time_s: float
+    frames: Mapping[str, Sequence[SensorFrame]]
+    tokens: Mapping[str, TokenBatch]
+    query: DecisionQuery
+    decision: Decision
+    phase: int
+    seconds: float
+
+
+class SensorController:
+    """Frames to tokens to phase; nothing of the simulator's state is read.
+
+    Args:
+        model: the policy.
+        modalities: which sensors to use; default all that the model knows.
+        seed: seed of the sensors' noise.
+
+    Raises:
+        BadInput: if the model does not know a modality or the street has no sensor for it.
+    """
+
+    native: NativeProgram | None = None
+
+    def __init__(self, model: IotlamModel, modalities: Sequence[str] | None = None, seed: int = 0) -> None:
+        known = [spec.modality for spec in model.config.modalities]
+        self.modalities = tuple(modalities or known)
+        for name in self.modalities:
+            if name not in known or name not in SENSORS:
+                raise BadInput(
+                    f"Modality '{name}'",
+                    expected=f"one of {', '.join(sorted(set(known) & set(SENSORS)))}",
+                    got=f"'{name}'",
+                    fix="name sensors that the model was trained with",
+                )
+        self.name = "iotlam"
+        self.model, self.processor = model, IotlamProcessor(self.modalities)
+        self._rng = np.random.default_rng(seed)
+        self._rig: SensorRig | None = None
+        self.last: Look | None = None
+        self.seconds: list[float] = []
+
+    def choose(self, junction: Junction) -> int:
+        """Index of the green phase to show."""
+        return self.look(junction).phase
+
+    def look(self, junction: Junction) -> Look:
+        """Measure, decide, and keep what was seen."""
+        if self._rig is None:
+            self._rig = SensorRig(junction.plan.approaches)
+        frames = self._rig.sense(junction.snapshots, self._rng, self.modalities)
+        query = junction_query(junction)
+        start = time.perf_counter()
+        tokens = self.processor.tokenize(frames, query)
+        decision = self.model.answer(tokens, query)
+        phase = int(decision.logits_BP[0].argmax())
+        seconds = time.perf_counter() - start
+        self.seconds.append(seconds)
+        self.last = Look(junction.time_s, frames, tokens, query, decision, phase, seconds)
+        return self.last

@@ -1,0 +1,64 @@
+"""Where the traffic policy learns: real junctions and random ones, never the seeds it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from iotlam.contracts import BadInput
+from iotlam_street.generate import generate_junction
+from iotlam_street.scenarios import RESCO_SINGLE, Scenario, find_scenario
+
+TEST_SEEDS = tuple(range(1, 11))
+"""SUMO seeds that training never uses; tables are made on them."""
+
+FIRST_TRAINING_SEED = 1000
+RANDOM_DURATION_S = 1200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One episode to learn from.
+
+    Attributes:
+        source: RESCO map, `.sumocfg` file, or `random`.
+        seed: SUMO's seed and, for `random`, the junction's.
+    """
+
+    source: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A file name for what is recorded of it."""
+        return f"{Path(self.source).stem}-{self.seed}"
+
+    def scenario(self, folder: Path) -> Scenario:
+        """The scenario; random junctions are drawn into `folder`."""
+        if self.source != "random":
+            return find_scenario(self.source)
+        return generate_junction(folder / self.name, self.seed, RANDOM_DURATION_S)
+
+
+def tasks(maps: Sequence[str], per_map: int, random_junctions: int, first_seed: int = FIRST_TRAINING_SEED) -> list[Task]:
+    """The episodes of one round, maps and random junctions interleaved.
+
+    Raises:
+        BadInput: if a seed belongs to the test.
+    """
+    if first_seed <= max(TEST_SEEDS):
+        raise BadInput(
+            "--seed",
+            expected=f"training seeds above {max(TEST_SEEDS)}",
+            got=str(first_seed),
+            fix="leave the lower ones to evaluation",
+        )
+    wanted = {source: per_map for source in maps} | {"random": random_junctions}
+    rounds = max(wanted.values(), default=0)
+    return [Task(source, first_seed + turn) for turn in range(rounds) for source, n in wanted.items() if turn < n]
+
+
+def default_maps() -> tuple[str, ...]:
+    """Every RESCO map with one junction."""
+    return RESCO_SINGLE

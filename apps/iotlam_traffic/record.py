@@ -1,0 +1,114 @@
+"""Recording episodes to learn from: what the sensors gave, and what a teacher would have done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iotlam.contracts import DecisionQuery, TokenBatch
+from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
+from iotlam.training.imitation import RETURN, TEACHER
+from iotlam.training.ppo import ACTION, LOG_PROB, REWARD, VALUE, PpoConfig, discounted
+from iotlam.training.shards import Sample, Shard
+from iotlam_street.junction import Junction
+from iotlam_street.rig import SensorRig
+from iotlam_traffic.curriculum import Task
+from iotlam_traffic.query import junction_query
+from iotlam_traffic.rules import best_phase
+from iotlam_traffic.teacher import Teacher
+
+LOST_S_PER_REWARD = 100.0
+"""Vehicle-seconds that cost one unit of reward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How to record one task.
+
+    Attributes:
+        task: the episode.
+        folder: where nets are drawn and the shard goes.
+        modalities: sensors to record.
+        model: folder of the policy that acts, or None for the teacher.
+        explore: probability of a random allowed phase.
+        draw: the policy draws from its probabilities (on-policy) instead of taking its best choice.
+    """
+
+    task: Task
+    folder: Path
+    modalities: tuple[str, ...]
+    model: Path | None = None
+    explore: float = 0.0
+    draw: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The shard's file."""
+        return self.folder / f"{self.task.name}.safetensors"
+
+
+def record(recording: Recording) -> Path:
+    """Run one episode and write its shard; a shard that exists is kept."""
+    if recording.path.exists():
+        return recording.path
+    torch.set_num_threads(1)
+    task, rng = recording.task, np.random.default_rng(recording.task.seed)
+    scenario = task.scenario(recording.folder / "nets")
+    processor = IotlamProcessor(recording.modalities)
+    model = from_pretrained(recording.model) if recording.model else None
+    samples: list[Sample] = []
+    with Junction(scenario, task.seed) as junction:
+        rig = SensorRig(junction.plan.approaches)
+        while not junction.done:
+            query = junction_query(junction)
+            tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
+            scores_P = Teacher().score(junction)
+            targets = {TEACHER: scores_P, **_act(model, tokens, query, recording, best_phase(scores_P, junction), rng)}
+            targets[REWARD] = np.float32(-junction.advance(int(targets[ACTION])) / LOST_S_PER_REWARD)
+            samples.append(Sample(tokens, query, {name: np.asarray(v, np.float32) for name, v in targets.items()}))
+    reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
+    returns_N = discounted(reward_N, PpoConfig().gamma, bootstrap=float(reward_N[-20:].mean()) / (1 - PpoConfig().gamma))
+    Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
+    return recording.path
+
+
+def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:
+    """Record in `workers` processes (libsumo runs one simulation per process); order is kept."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(record, recording) for recording in recordings]
+        try:
+            for future in as_completed(futures):
+                on_done(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [recording.path for recording in recordings]
+
+
+def _act(
+    model: IotlamModel | None,
+    tokens: Mapping[str, TokenBatch],
+    query: DecisionQuery,
+    recording: Recording,
+    teacher_phase: int,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """The phase to show, and what PPO needs to know of the policy that chose it."""
+    action, facts = teacher_phase, {}
+    if model is not None:
+        decision = model.answer(tokens, query)
+        probability_P = decision.logits_BP[0].softmax(0).double().numpy()
+        probability_P /= probability_P.sum()
+        action = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else probability_P.argmax())
+        facts = {LOG_PROB: float(np.log(probability_P[action])), VALUE: float(decision.value_B[0])}
+    if rng.uniform() < recording.explore:
+        action = int(rng.choice(np.flatnonzero(query.allowed_P)))
+    return {ACTION: action, **facts}

@@ -1,0 +1,138 @@
+"""Running a suite and writing the JSON behind every figure that README or docs quote."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import iotlam
+from iotlam.bench.host import Host, describe_host, torch_threads
+from iotlam.contracts import BadInput, Json
+from iotlam.plugins import find
+from iotlam.training.progress import Step, progress
+
+GROUP = "iotlam.suites"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured figure.
+
+    Attributes:
+        value: the figure.
+        unit: its unit; "" for a ratio or a count.
+        anchor: the best rival measured in the same run and its value, e.g. "greedy 14.2 s"; "" where there is none.
+        target: what it must reach, e.g. "<= 0.6"; "" where there is no target.
+        met: whether it reaches the target, None where there is none.
+        n: number of values behind the figure.
+        ci95: ends of its 95 % confidence interval, None for a count or a maximum.
+    """
+
+    value: float
+    unit: str
+    anchor: str
+    target: str
+    met: bool | None
+    n: int
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What a suite measured.
+
+    Attributes:
+        suite: its name.
+        rows: every single measurement, one flat object each.
+        metrics: figures by name, those of the targets among them.
+        seconds: wall time of the whole suite.
+    """
+
+    suite: str
+    rows: list[Json]
+    metrics: dict[str, Metric]
+    seconds: float
+
+
+Suite = Callable[[bool, Callable[[str, int | None], AbstractContextManager[Step]]], SuiteResult]
+
+
+def default_path(name: str, quick: bool) -> Path:
+    """Where a suite's JSON goes: a quick run must not replace figures that the docs quote."""
+    return Path("benchmarks/results") / f"{name}{'-quick' if quick else ''}.json"
+
+
+def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> SuiteResult:
+    """Find a suite by its entry point, run it and write its result.
+
+    Args:
+        name: name registered in group `iotlam.suites`.
+        quick: few seeds and short runs, to see that it works.
+        json_path: file to write, `default_path` where None.
+
+    Raises:
+        BadInput: if there is no such suite, or the file cannot be written; told before measuring.
+    """
+    suite: Suite = find(GROUP, name, "Suite").load()
+    path = json_path or default_path(name, quick)
+    _check_writable(path)
+    host = describe_host()
+    result = suite(quick, progress)
+    write_result(path, result, replace(host, threads=torch_threads()))
+    return result
+
+
+def write_result(path: Path, result: SuiteResult, host: Host) -> None:
+    """Write a result as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(result_json(result, host), indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def result_json(result: SuiteResult, host: Host) -> Json:
+    """A result with what is needed to judge it: version, commit and host."""
+    return {
+        "suite": result.suite,
+        "version": iotlam.__version__,
+        "commit": _commit(),
+        "host": asdict(host),
+        "seconds": round(result.seconds, 3),
+        "rows": _finite(result.rows),
+        "metrics": _finite({name: asdict(metric) for name, metric in result.metrics.items()}),
+    }
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK) and not path.is_dir()
+    except OSError:
+        writable = False
+    if not writable:
+        raise BadInput("Option --json", expected="a file that can be written", got=f"'{path}'", fix="name another file")
+
+
+def _commit() -> str:
+    """Commit of the source tree, "unknown" for an installed wheel."""
+    command = ["git", "-C", str(Path(iotlam.__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what JSON has no word for: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""The few signal parts that several encoders share."""

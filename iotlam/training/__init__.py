@@ -1,0 +1,1 @@
+"""Optimisation: pretraining, imitation, reinforcement; checkpoints, seeds, progress."""

@@ -1,0 +1,77 @@
+"""Training state as safetensors: trainable weights, buffers, optimiser, generator and step; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from iotlam.contracts import BadInput
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, step: int, **facts: float | str) -> None:
+    """Write what is needed to go on from `step`; the file appears whole or not at all."""
+    tensors = {f"weight/{name}": value.detach() for name, value in _state(module).items()}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value)
+    tensors["rng/torch"] = torch.get_rng_state()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{CHECKPOINT}.partial"
+    metadata = {"facts": json.dumps({"step": step, **facts})}
+    save_file({key: value.clone().contiguous() for key, value in tensors.items()}, partial, metadata)
+    os.replace(partial, folder / CHECKPOINT)
+
+
+def load_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer) -> dict[str, float | str]:
+    """Restore the state that `save_checkpoint` wrote.
+
+    Returns:
+        The saved facts, `step` among them; `{"step": 0}` where there is no checkpoint.
+
+    Raises:
+        BadInput: if the checkpoint is broken or of another model.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return {"step": 0}
+    try:
+        with safe_open(path, "pt") as file:
+            facts: dict[str, float | str] = json.loads(file.metadata()["facts"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        _restore(module, optimizer, tensors)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise BadInput(
+            str(path), expected="a checkpoint of this model", got=str(error), fix="delete it to start the stage anew"
+        ) from error
+    return facts
+
+
+def _restore(module: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    state = _state(module)
+    with torch.no_grad():
+        for name, value in state.items():
+            value.copy_(tensors[f"weight/{name}"])
+    for index, parameter in enumerate(_parameters(optimizer)):
+        prefix = f"optimizer/{index}/"
+        entries = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if entries:
+            optimizer.state[parameter].update(entries)
+    torch.set_rng_state(tensors["rng/torch"])
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    return trained | dict(module.named_buffers())
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

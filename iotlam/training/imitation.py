@@ -1,0 +1,114 @@
+"""Imitation: the model's choice among candidates follows a teacher's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import AdamW
+
+from iotlam.model import Decision, IotlamModel, ModelInput, collate
+from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
+from iotlam.training.pretrain import schedule
+from iotlam.training.shards import Sample, Shard
+
+CHECKPOINT_EVERY = 50
+TEACHER, RETURN = "teacher_P", "return"
+"""Targets that a shard must carry: the teacher's scores, and the discounted return of the recorded episode."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImitationConfig:
+    """How long, how fast and how faithfully.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: decisions a step.
+        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
+        warmup: steps of linear warm-up.
+        temperature: the teacher's scores are divided by this before the softmax.
+        value_weight: weight of the value head's loss.
+        drop: probability that a decision loses each modality (one always stays).
+        seed: order of the decisions and of the drops.
+    """
+
+    steps: int = 1500
+    batch: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 30
+    temperature: float = 1.0
+    value_weight: float = 0.05
+    drop: float = 0.15
+    seed: int = 0
+
+
+def imitate(
+    model: IotlamModel,
+    shards: Sequence[Shard],
+    config: ImitationConfig,
+    folder: Path,
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`."""
+    optimizer = AdamW([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, weight_decay=0.01)
+    first = int(load_checkpoint(folder, model, optimizer)["step"])
+    where = [(shard, index) for shard in shards for index in range(len(shard))]
+    model.train()
+    for step in range(first, config.steps):
+        rng = np.random.default_rng((config.seed, step))
+        chosen = [where[i] for i in rng.integers(len(where), size=config.batch)]
+        samples = [drop_modalities(shard[index], config.drop, rng) for shard, index in chosen]
+        inputs = collate([(dict(sample.tokens), sample.query) for sample in samples])
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step, config.steps, config.warmup)
+        decision = model(inputs)
+        loss = imitation_loss(decision, inputs, samples, config) + model.information_loss(decision)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        on_step(step + 1, float(loss.detach()))
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == config.steps:
+            save_checkpoint(folder, model, optimizer, step + 1)
+
+
+def imitation_loss(
+    decision: Decision, inputs: ModelInput, samples: Sequence[Sample], config: ImitationConfig
+) -> Tensor:
+    """KL(teacher || model) in nats over the allowed candidates, plus the weighted Huber loss of the value."""
+    teacher_BP = torch.full_like(decision.logits_BP, -torch.inf)
+    for row, sample in enumerate(samples):
+        scores_P = torch.as_tensor(sample.targets[TEACHER], dtype=torch.float32)
+        teacher_BP[row, : len(scores_P)] = scores_P / config.temperature
+    teacher_BP = teacher_BP.masked_fill(~inputs.allowed_BP, -torch.inf).softmax(dim=1)
+    log_BP = decision.logits_BP.log_softmax(dim=1).masked_fill(~inputs.allowed_BP, 0.0)
+    kl = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1).mean()
+    return_B = torch.tensor([float(sample.targets[RETURN]) for sample in samples])
+    return kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
+
+
+def drop_modalities(sample: Sample, probability: float, rng: np.random.Generator) -> Sample:
+    """The sample without some of its modalities; at least one stays."""
+    names = list(sample.tokens)
+    kept = [name for name in names if rng.uniform() >= probability] or [names[rng.integers(len(names))]]
+    return Sample({name: sample.tokens[name] for name in kept}, sample.query, sample.targets)
+
+
+@torch.inference_mode()
+def agreement(model: IotlamModel, shards: Sequence[Shard], modalities: Sequence[str], limit: int = 400) -> float:
+    """Share of decisions on which the model, seeing only `modalities`, chooses one of the teacher's best."""
+    model.eval()
+    where = [(shard, index) for shard in shards for index in range(len(shard))]
+    right = []
+    for shard, index in where[:: max(len(where) // limit, 1)]:
+        sample = shard[index]
+        tokens = {name: batch for name, batch in sample.tokens.items() if name in modalities}
+        choice = int(model(collate([(tokens, sample.query)])).logits_BP[0].argmax())
+        scores_P = np.where(sample.query.allowed_P, sample.targets[TEACHER], -np.inf)
+        right.append(scores_P[choice] >= scores_P.max() - 1e-6)
+    return float(np.mean(right))

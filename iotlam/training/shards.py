@@ -1,0 +1,130 @@
+"""Recorded decisions on disk: what the sensors' tokens were, what was asked, what should be answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
+
+Tokens = Mapping[str, TokenBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One decision: tokens by modality (B = 1), the query, and targets by name, e.g. `teacher_P`."""
+
+    tokens: Tokens
+    query: DecisionQuery
+    targets: Mapping[str, NDArray[np.float32]]
+
+
+class Shard:
+    """The N decisions of one episode at one site, tokens kept in half precision.
+
+    Places and what candidates serve are the same throughout an episode and stored once.
+
+    Attributes:
+        modalities: names of the recorded modalities, sorted.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self._tensors = tensors
+        self.modalities = sorted({key.split("/")[1] for key in tensors if key.startswith("tokens/")})
+        self._starts = {
+            name: [0, *torch.cumsum(tensors[f"count/{name}"], 0).tolist()] for name in self.modalities
+        }
+
+    def __len__(self) -> int:
+        return int(self._tensors["features_NPF"].shape[0])
+
+    def __getitem__(self, index: int) -> Sample:
+        tensors = self._tensors
+        query = DecisionQuery(
+            tensors["anchors_KHX"].numpy(),
+            tensors["serves_PK"].numpy(),
+            tensors["features_NPF"][index].numpy(),
+            tensors["allowed_NP"][index].numpy(),
+        )
+        targets = {
+            key.split("/")[1]: value[index].numpy() for key, value in tensors.items() if key.startswith("target/")
+        }
+        return Sample({name: self._batch(name, index) for name in self.modalities}, query, targets)
+
+    def _batch(self, name: str, index: int) -> TokenBatch:
+        part = slice(self._starts[name][index], self._starts[name][index + 1])
+        position = self._tensors.get(f"position/{name}")
+        return TokenBatch(
+            self._tensors[f"tokens/{name}"][None, part].float(),
+            self._tensors[f"mask/{name}"][None, part],
+            self._tensors[f"time/{name}"][None, part].float(),
+            name,
+            None if position is None else position[None, part].float(),
+        )
+
+    def target(self, name: str) -> NDArray[np.float32]:
+        """One target of all N decisions."""
+        values: NDArray[np.float32] = self._tensors[f"target/{name}"].numpy()
+        return values
+
+    def with_targets(self, targets: Mapping[str, NDArray[np.float32]]) -> Shard:
+        """The same decisions with further targets, each with N rows."""
+        return Shard({**self._tensors, **{f"target/{key}": torch.as_tensor(v) for key, v in targets.items()}})
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors; the file appears whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file({key: value.contiguous() for key, value in self._tensors.items()}, partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Shard:
+        """Read a shard.
+
+        Raises:
+            BadInput: if the file is no shard.
+        """
+        try:
+            return cls(load_file(path))
+        except (SafetensorError, OSError, KeyError) as error:
+            raise BadInput(
+                str(path), expected="a shard of decisions", got=str(error), fix="delete it; training records it again"
+            ) from error
+
+    @classmethod
+    def pack(cls, samples: Sequence[Sample]) -> Shard:
+        """Join the decisions of one episode."""
+        first = samples[0]
+        tensors = {
+            "anchors_KHX": torch.as_tensor(first.query.anchors_KHX),
+            "serves_PK": torch.as_tensor(first.query.serves_PK),
+            "features_NPF": torch.stack([torch.as_tensor(sample.query.features_PF) for sample in samples]),
+            "allowed_NP": torch.stack([torch.as_tensor(sample.query.allowed_P) for sample in samples]),
+        }
+        for key in first.targets:
+            tensors[f"target/{key}"] = torch.stack([torch.as_tensor(sample.targets[key]) for sample in samples])
+        for name in first.tokens:
+            tensors |= _pack_modality(name, [sample.tokens[name] for sample in samples])
+        return cls(tensors)
+
+
+def _pack_modality(name: str, batches: Iterable[TokenBatch]) -> dict[str, Tensor]:
+    batches = list(batches)
+    packed = {
+        f"tokens/{name}": torch.cat([batch.tokens_BTD[0] for batch in batches]).half(),
+        f"mask/{name}": torch.cat([batch.mask_BT[0] for batch in batches]),
+        f"time/{name}": torch.cat([batch.time_BT[0] for batch in batches]).half(),
+        f"count/{name}": torch.tensor([batch.mask_BT.shape[1] for batch in batches]),
+    }
+    positions = [batch.position_BTX[0] for batch in batches if batch.position_BTX is not None]
+    return packed | ({f"position/{name}": torch.cat(positions).half()} if positions else {})

@@ -1,0 +1,48 @@
+"""What all tests share. One thread each: tests run side by side."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution of one package, found by its metadata as pip's would be.
+
+    `install(package, code, points, files)`: `points` maps a group to its entry points.
+    """
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    installed: list[str] = []
+
+    def _install(
+        package: str,
+        code: str,
+        points: Mapping[str, Mapping[str, str]],
+        files: Mapping[str, str] | None = None,
+    ) -> Path:
+        folder, info = site / package, site / f"{package}-1.0.dist-info"
+        folder.mkdir()
+        info.mkdir()
+        for name, text in {"__init__.py": code, **(files or {})}.items():
+            (folder / name).write_text(text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        installed.append(package)
+        return folder
+
+    yield _install
+    for package in installed:
+        sys.modules.pop(package, None)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iotlam.contracts import BadInput, DecisionQuery, ModalityManifest, PluginError, SensorFrame, TokenBatch
+
+MANIFEST = """
+name = "sonar"
+api_version = 1
+summary = "echoes"
+units = "pascal"
+dtype = "float32"
+dims = ["beam", "sample"]
+shape = [4, 0]
+rate_hz = [1.0, 10.0]
+clock = "site"
+frame = "sensor"
+value_range = [-1.0, 1.0]
+missing = "mask"
+token_budget = 8
+licence = "Apache-2.0"
+meta = ["pose_site"]
+"""
+
+
+@pytest.fixture
+def manifest_file(tmp_path: Path) -> Path:
+    path = tmp_path / "modality.toml"
+    path.write_text(MANIFEST)
+    return path
+
+
+def test_a_manifest_is_read_as_written(manifest_file: Path) -> None:
+    manifest = ModalityManifest.read(manifest_file)
+    assert manifest.dims == ("beam", "sample") and manifest.shape == (4, 0) and manifest.rate_hz == (1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ('units = "pascal"\n', "", "units"),
+        ("[4, 0]", "[4, 0]\ncolour = 3", "colour"),
+        ("api_version = 1", "api_version = 99", "99"),
+        ('name = "sonar"', "name = sonar", "TOML"),
+    ],
+)
+def test_a_broken_manifest_is_refused_by_the_broken_part(manifest_file: Path, old: str, new: str, word: str) -> None:
+    manifest_file.write_text(MANIFEST.replace(old, new))
+    with pytest.raises(BadInput, match=word):
+        ModalityManifest.read(manifest_file)
+
+
+def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="readable"):
+        ModalityManifest.read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("data", "meta", "word"),
+    [
+        (np.zeros((4, 9)), {"pose_site": np.eye(4)}, "float64"),
+        (np.zeros((3, 9), np.float32), {"pose_site": np.eye(4)}, "beam=4"),
+        (np.zeros(4, np.float32), {"pose_site": np.eye(4)}, "shape"),
+        (np.zeros((4, 9), np.float32), {}, "pose_site"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused(
+    manifest_file: Path, data: np.ndarray, meta: dict[str, np.ndarray], word: str
+) -> None:
+    with pytest.raises(BadInput, match=word):
+        ModalityManifest.read(manifest_file).check(SensorFrame(0, data, meta=meta))
+
+
+def test_a_dimension_of_zero_takes_any_length(manifest_file: Path) -> None:
+    manifest = ModalityManifest.read(manifest_file)
+    for samples in (1, 100):
+        manifest.check(SensorFrame(0, np.zeros((4, samples), np.float32), meta={"pose_site": np.eye(4)}))
+
+
+def test_the_mask_of_a_frame_covers_leading_dimensions() -> None:
+    SensorFrame(0, np.zeros((2, 3)), mask=np.ones(2, np.bool_))
+    with pytest.raises(BadInput, match="leading"):
+        SensorFrame(0, np.zeros((2, 3)), mask=np.ones(3, np.bool_))
+
+
+def test_a_frame_without_pose_stands_at_the_origin() -> None:
+    frame = SensorFrame(0, np.zeros(1))
+    assert frame.sensor == "" and np.array_equal(frame.pose_site, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["tokens_BTD", "mask_BT", "time_BT", "position_BTX"],
+)
+def test_tokens_whose_shapes_disagree_are_refused(field: str) -> None:
+    fields = {
+        "tokens_BTD": torch.zeros(1, 3, 4),
+        "mask_BT": torch.ones(1, 3, dtype=torch.bool),
+        "time_BT": torch.zeros(1, 3),
+        "position_BTX": torch.zeros(1, 3, 2),
+    }
+    assert TokenBatch(**fields, modality="sonar").dim == 4
+    with pytest.raises(BadInput, match=field):
+        TokenBatch(**{**fields, field: torch.zeros(5, 3)}, modality="sonar")
+
+
+def _query(allowed: list[bool], places: int = 3) -> DecisionQuery:
+    zeros = np.zeros((3, 2, 2), np.float32)
+    return DecisionQuery(
+        zeros, np.zeros((2, places), np.float32), np.zeros((2, 5), np.float32), np.array(allowed, np.bool_)
+    )
+
+
+def test_a_query_needs_an_allowed_candidate_and_shapes_that_fit() -> None:
+    assert _query([True, False]).allowed_P.sum() == 1
+    with pytest.raises(BadInput, match="allowed"):
+        _query([False, False])
+    with pytest.raises(BadInput, match="serves_PK"):
+        _query([True, True], places=4)
+
+
+def test_errors_are_one_sentence_that_says_what_to_do() -> None:
+    text = str(BadInput("Option --seed", expected="a number", got="'x'", fix="give one"))
+    assert text == "Option --seed: expected a number, got 'x'; give one."
+    assert "ValueError: odd" in str(PluginError("sonar", "tokenize", ValueError("odd")))

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iotlam.contracts import BadInput, PluginError, SensorFrame
+from iotlam.plugins import LoadedModality, list_modalities, load, load_many
+
+MANIFEST = """
+name = "sonar"
+api_version = 1
+summary = "echoes"
+units = "pascal"
+dtype = "float32"
+dims = ["sample"]
+shape = [0]
+rate_hz = [1, 10.0]
+clock = "site"
+frame = "sensor"
+value_range = [-1.0, 1.0]
+missing = "mask"
+token_budget = 8
+licence = "Apache-2.0"
+"""
+PLUGIN = """
+import numpy as np
+import torch
+from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
+
+class Sonar:
+    def tokenize(self, frames):
+        count = len(frames)
+        tokens = torch.ones(1, count, 4)
+        return TokenBatch(tokens, torch.ones(1, count, dtype=torch.bool), torch.zeros(1, count), "sonar")
+
+    def token_spec(self):
+        return TokenSpec("sonar", dim=4, max_tokens=3)
+
+    def sample(self, seed):
+        return [SensorFrame(0, np.full(5, seed, np.float32))]
+"""
+FRAME = SensorFrame(0, np.zeros(5, np.float32))
+Install = Callable[..., Path]
+
+
+def _put(install: Install, code: str = PLUGIN, manifest: str | None = MANIFEST, package: str = "acme_sonar") -> None:
+    files = {} if manifest is None else {"modality.toml": manifest}
+    install(package, code, {"iotlam.modalities": {"sonar": f"{package}:Sonar"}}, files)
+
+
+def _sonar_problem() -> str | None:
+    return next(info.problem for info in list_modalities() if info.name == "sonar")
+
+
+def test_an_installed_plugin_is_listed_without_being_imported(install: Install) -> None:
+    _put(install, code="raise RuntimeError('imported')")
+    info = next(info for info in list_modalities() if info.name == "sonar")
+    assert info.problem is None and info.distribution == "acme_sonar" and info.manifest is not None
+    assert info.manifest.units == "pascal" and "acme_sonar" not in sys.modules
+
+
+def test_the_built_in_modalities_are_listed() -> None:
+    assert {"lidar", "spectrum", "video"} <= {info.name for info in list_modalities() if info.manifest}
+
+
+def test_a_good_plugin_tokenizes(install: Install) -> None:
+    _put(install)
+    sonar = load("sonar")
+    assert sonar.spec.dim == 4 and sonar.manifest.token_budget == 8
+    assert sonar.tokenize([FRAME, FRAME]).tokens_BTD.shape == (1, 2, 4)
+    assert sonar.sample(7)[0].data[0] == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ('name = "sonar"', 'name = "radar"', "radar"),
+        ("token_budget = 8", 'token_budget = "many"', "token_budget is 'many'"),
+        ("rate_hz = [1, 10.0]", "rate_hz = [1.0]", "rate_hz"),
+        ("shape = [0]", "shape = [0, 3]", "differ"),
+        ("units", "unit", "units"),
+    ],
+)
+def test_a_broken_manifest_is_listed_with_its_problem(install: Install, old: str, new: str, word: str) -> None:
+    _put(install, manifest=MANIFEST.replace(old, new))
+    assert word in (_sonar_problem() or "")
+    with pytest.raises(PluginError, match="read its manifest"):
+        load("sonar")
+
+
+def test_a_missing_manifest_or_package_is_listed_with_its_problem(install: Install) -> None:
+    _put(install, manifest=None)
+    assert "readable TOML" in (_sonar_problem() or "")
+    install("acme_gone", "", {"iotlam.modalities": {"gone": "no_such_package:Gone"}})
+    assert {i.name: i.problem for i in list_modalities()}["gone"] == "package 'no_such_package' is not importable"
+
+
+def test_a_name_taken_twice_is_a_problem_of_the_second(install: Install) -> None:
+    _put(install)
+    _put(install, package="acme_sonar_copy")
+    problems = {info.distribution: info.problem for info in list_modalities() if info.name == "sonar"}
+    assert sorted(problem is None for problem in problems.values()) == [False, True]
+    load("sonar")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step"),
+    [
+        ("import numpy", "import no_such_module, numpy", "import"),
+        ("import numpy", "raise SystemExit(3)\nimport numpy", "import"),
+        ("class Sonar", "class Sonor", "import"),
+        ("class Sonar:", "class Sonar:\n    def __init__(self):\n        1 / 0\n", "construct"),
+        ("def sample", "def samples", "construct"),
+        ('TokenSpec("sonar"', 'TokenSpec("radar"', "token_spec"),
+        ("max_tokens=3", "max_tokens=9", "token_spec"),
+        ("max_tokens=3", "max_tokens=None", "token_spec"),
+        ('return TokenSpec("sonar", dim=4, max_tokens=3)', "return 4", "token_spec"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_named_with_the_step(install: Install, old: str, new: str, step: str) -> None:
+    _put(install, code=PLUGIN.replace(old, new))
+    with pytest.raises(PluginError, match=rf"'sonar'.*'{step}'"):
+        load("sonar")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("count = len(frames)", "count = frames.total", "AttributeError"),
+        ("count = len(frames)", "count = len(frames) + 3", "more than the promised 3"),
+        ("torch.ones(1, count, 4)", "torch.ones(1, count, 5)", "dim 5"),
+        ("torch.ones(1, count, 4)", "torch.ones(1, count, 4) / 0", "finite"),
+        ("torch.ones(1, count, 4)", "torch.ones(1, count, 4).double()", "float64"),
+        ("torch.ones(1, count, 4)", "np.ones((1, count, 4))", "numpy.ndarray"),
+        ("dtype=torch.bool", "dtype=torch.int64", "mask"),
+        ('torch.zeros(1, count), "sonar"', 'torch.zeros(1, count), "radar"', "radar"),
+        ("max_tokens=3", "max_tokens=3, positioned=True", "positions"),
+        ("return TokenBatch", "return str", "TypeError"),
+        ("return TokenBatch(tokens", "return tokens\n        TokenBatch(tokens", "Tensor instead of a TokenBatch"),
+    ],
+)
+def test_a_plugin_that_breaks_its_promise_is_told_how(install: Install, old: str, new: str, word: str) -> None:
+    _put(install, code=PLUGIN.replace(old, new))
+    with pytest.raises(PluginError, match=word):
+        load("sonar").tokenize([FRAME])
+
+
+def test_a_frame_that_does_not_fit_never_reaches_the_plugin(install: Install) -> None:
+    _put(install, code=PLUGIN.replace("count = len(frames)", "raise AssertionError"))
+    sonar: LoadedModality = load("sonar")
+    with pytest.raises(BadInput, match="float32"):
+        sonar.tokenize([SensorFrame(0, np.zeros(5))])
+    with pytest.raises(BadInput, match="at least one frame"):
+        sonar.tokenize([])
+
+
+def test_an_unknown_name_lists_the_known_and_the_nearest(install: Install) -> None:
+    _put(install)
+    with pytest.raises(BadInput, match=r"lidar.*sonar.*got 'sonr'; perhaps 'sonar'"):
+        load("sonr")
+    with pytest.raises(BadInput, match="'zzz'"):
+        load_many(["sonar", "zzz"])
+    assert list(load_many(["sonar"])) == ["sonar"]

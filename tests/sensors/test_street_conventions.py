@@ -1,0 +1,65 @@
+"""Encoders and the street simulator, written apart, mean the same axes and signs."""
+
+import numpy as np
+import pytest
+import torch
+
+from iotlam.contracts import SensorFrame
+from iotlam_lidar import LidarModality
+from iotlam_lidar.pillars import FEATURES as LIDAR_FEATURES
+from iotlam_spectrum import SpectrumModality
+from iotlam_spectrum.features import FEATURES as SPECTRUM_FEATURES
+from iotlam_street.rig import SensorRig
+from iotlam_street.scene import Approach, Boxes, Snapshot
+from iotlam_video import VideoModality
+from iotlam_video.tubelets import FEATURES as VIDEO_FEATURES
+
+# Traffic from the east: it drives along -x and stops at x = 10.
+APPROACH = Approach("east", np.array([10.0, 2.0], np.float32), np.pi, 7.0)
+SPEED_M_S = -10.0
+START_2 = np.array([38.0, 4.0])
+
+
+def snapshot(second: int) -> Snapshot:
+    centre_2 = START_2 + (SPEED_M_S * second, 0.0)
+    boxes = Boxes(
+        centre_N2=centre_2[None].astype(np.float32),
+        heading_N=np.array([np.pi], np.float32),
+        size_N3=np.array([[4.5, 1.8, 1.5]], np.float32),
+        velocity_N2=np.array([[SPEED_M_S, 0.0]], np.float32),
+        colour_N3=np.array([[240, 240, 240]], np.uint8),
+    )
+    return Snapshot(t_ns=second * 10**9, boxes=boxes)
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, list[SensorFrame]]:
+    return SensorRig([APPROACH]).sense([snapshot(0), snapshot(1)], np.random.default_rng(0))
+
+
+def test_lidar_finds_the_car(frames: dict[str, list[SensorFrame]]) -> None:
+    batch = LidarModality().tokenize(frames["lidar"])
+    occupied_T = batch.tokens_BTD[0, :, LIDAR_FEATURES.index("occupied")] > 0
+    away_m = (batch.position_BTX[0, occupied_T] - torch.tensor([28.0, 4.0])).norm(dim=1)
+    assert occupied_T.any() and away_m.max() < 3.5
+
+
+def test_video_sees_change_where_the_car_was_and_is(frames: dict[str, list[SensorFrame]]) -> None:
+    batch = VideoModality().tokenize(frames["video"])
+    changed_T = batch.tokens_BTD[0, :, VIDEO_FEATURES.index("log_change")].topk(3).indices
+    x_m, y_m = batch.position_BTX[0, changed_T].T
+    # A car hides ground up to a third farther off, and patches there are 20 m long.
+    assert x_m.min() > 24.0 and x_m.max() < 65.0 and (y_m - 4.0).abs().max() < 4.0
+
+
+def test_radar_agrees_on_range_approach_and_side(frames: dict[str, list[SensorFrame]]) -> None:
+    batch = SpectrumModality().tokenize(frames["spectrum"])
+    feature = dict(zip(SPECTRUM_FEATURES, batch.tokens_BTD[0].T, strict=True))
+    token = int(torch.maximum(feature["near_approaching"], feature["far_approaching"]).argmax())
+    pose = frames["spectrum"][0].pose_site
+    offset_3 = np.array([28.0, 4.0, 0.7]) - pose[:3, 3]
+    assert token == pytest.approx(np.linalg.norm(offset_3) / 2.0, abs=1.5)
+    assert 10.0 * feature["moving_rate"][token] == pytest.approx(SPEED_M_S, abs=1.0)
+    sine = float(offset_3 @ pose[:3, 1] / np.linalg.norm(offset_3))
+    phase = np.angle(complex(feature["moving_phase_re"][token], feature["moving_phase_im"][token]))
+    assert sine > 0.03 and phase == pytest.approx(np.pi * sine, abs=0.12)
