@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from iotlam.training.shards import Sample, Shard
 from iotlam_street.junction import Junction
 from iotlam_street.rig import SensorRig
 from iotlam_traffic.curriculum import Task
+from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
 from iotlam_traffic.rules import best_phase
 from iotlam_traffic.teacher import Teacher
@@ -80,17 +78,8 @@ def record(recording: Recording) -> Path:
 
 
 def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:
-    """Record in `workers` processes (libsumo runs one simulation per process); order is kept."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(record, recording) for recording in recordings]
-        try:
-            for future in as_completed(futures):
-                on_done(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [recording.path for recording in recordings]
+    """Record in `workers` processes ; order is kept."""
+    return run_parallel(record, recordings, workers, on_done)
 
 
 def _act(

@@ -13,7 +13,7 @@ import torch
 from torch.optim import AdamW
 
 from iotlam.contracts import BadInput
-from iotlam.model import IotlamConfig, IotlamModel, from_pretrained, save_pretrained
+from iotlam.model import IotlamConfig, IotlamModel, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.imitation import ImitationConfig, agreement, imitate
@@ -192,24 +192,3 @@ def streams(folder: Path, seed: int) -> list[Path]:
         seed: the run's seed.
     """
     return Run(folder, TrainConfig(seed=seed)).record_teacher()
-
-
-def load_policy(folder: Path | None) -> IotlamModel:
-    """The policy in a folder, or the shipped one.
-
-    Raises:
-        BadInput: if the folder holds no such model, or one for other questions.
-    """
-    model = from_pretrained(folder or SHIPPED)
-    if model.config.n_features != len(PHASE_FEATURES):
-        raise BadInput(
-            str(folder),
-            expected=f"a traffic policy ({len(PHASE_FEATURES)} features per phase)",
-            got=f"a model with {model.config.n_features} features per candidate",
-            fix="train one with: iotlam traffic train",
-        )
-    return model
-
-
-SHIPPED = Path(__file__).parent / "weights"
-"""The policy that comes with iotlam."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import iotlam
+from iotlam.bench.docs import refresh
 from iotlam.bench.host import Host, describe_host, torch_threads
 from iotlam.contracts import BadInput, Json
 from iotlam.plugins import find
@@ -70,7 +71,7 @@ def default_path(name: str, quick: bool) -> Path:
 
 
 def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> SuiteResult:
-    """Find a suite by its entry point, run it and write its result.
+    """Find a suite by its entry point, run it, write its result and bring README and docs up to date.
 
     Args:
         name: name registered in group `iotlam.suites`.
@@ -86,6 +87,8 @@ def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> 
     host = describe_host()
     result = suite(quick, progress)
     write_result(path, result, replace(host, threads=torch_threads()))
+    if path == default_path(name, quick=False):
+        refresh(path.parent)
     return result
 
 

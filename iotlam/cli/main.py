@@ -63,7 +63,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def demo(
     name: Annotated[str, typer.Argument(help="What to show.")] = "traffic",
     out: Annotated[Path, typer.Option(help="Folder for what the demo makes.")] = Path("iotlam-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=1, help="Seed of all that is random.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Shorter, to see that it works.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

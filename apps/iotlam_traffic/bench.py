@@ -1,0 +1,100 @@
+"""Suite `skeleton`: the thinnest whole path, measured beside its rivals on cologne1."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from iotlam.bench.statistics import median_ci95
+from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.model import from_pretrained, save_pretrained
+from iotlam.training.progress import Step
+from iotlam_street.junction import Junction
+from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_traffic.controller import SensorController
+from iotlam_traffic.curriculum import TEST_SEEDS
+from iotlam_traffic.demo import DEMO_MAP, demo
+from iotlam_traffic.evaluate import OURS, Outcome, Trial, run_trial, run_trials
+from iotlam_traffic.policy import load_policy
+from iotlam_traffic.rules import RULES
+
+Progress = Callable[[str, int | None], AbstractContextManager[Step]]
+QUICK_S = 600.0
+
+
+def skeleton(quick: bool, progress: Progress) -> SuiteResult:
+    """Delay against the rules, time of a decision, time of the demo, trainable share, reload.
+
+    Args:
+        quick: two seeds and ten minutes of traffic, to see that it works.
+        progress: draws the progress of a piece of work.
+    """
+    start = time.monotonic()
+    scenario, seeds = find_scenario(DEMO_MAP), TEST_SEEDS[:5]
+    if quick:
+        scenario, seeds = replace(scenario, end_s=scenario.begin_s + QUICK_S), seeds[:2]
+    outcomes = _race(scenario, seeds, progress)
+    with progress("A decision alone, then the demo", 2) as step:
+        alone = run_trial(Trial(OURS, scenario, seeds[0]))
+        step(1)
+        demo_s = _demo_seconds(quick)
+        step(1)
+    with progress("Reload", None):
+        different, compared = _reload_differences(scenario, seeds[0])
+    share = load_policy(None).trainable_share()
+    metrics = {
+        "delay_over_fixed": _ratio(outcomes, "fixed", 0.60),
+        "delay_over_greedy": _ratio(outcomes, "greedy", 1.10),
+        "decision_p95_ms": _p95(alone.decision_ms),
+        "demo_s": Metric(demo_s, "s", "", "<= 180", demo_s <= 180, 1, None),
+        "reload_decisions_different": Metric(different, "", "", "<= 0", different == 0, compared, None),
+        "trainable_share": Metric(share.ratio, "", "paper 0.05", "", None, share.total, None),
+    }
+    return SuiteResult("skeleton", [o.as_json() for o in outcomes], metrics, time.monotonic() - start)
+
+
+def _race(scenario: Scenario, seeds: Sequence[int], progress: Progress) -> list[Outcome]:
+    trials = [Trial(name, scenario, seed) for seed in seeds for name in (OURS, *RULES)]
+    with progress(f"Episodes on {scenario.name}", len(trials)) as step:
+        return run_trials(trials, 2, lambda _: step(1))
+
+
+def _ratio(outcomes: Sequence[Outcome], rival: str, bound: float) -> Metric:
+    """Median over the seeds of our delay over the rival's on the same seed."""
+    delay = {(o.trial.controller, o.trial.seed): o.trips.delay_s for o in outcomes}
+    seeds = sorted({o.trial.seed for o in outcomes})
+    median, ci95 = median_ci95([delay[OURS, seed] / delay[rival, seed] for seed in seeds])
+    anchor = f"{rival} {np.median([delay[rival, seed] for seed in seeds]):.2f} s"
+    return Metric(median, "", anchor, f"<= {bound:g}", median <= bound, len(seeds), ci95)
+
+
+def _p95(decision_ms: Sequence[float]) -> Metric:
+    value = float(np.percentile(decision_ms, 95))
+    return Metric(value, "ms", "VLMLight 11500 ms (published)", "<= 80", value <= 80, len(decision_ms), None)
+
+
+def _demo_seconds(quick: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return float(demo(Path(folder), quick=quick)["seconds"])
+
+
+def _reload_differences(scenario: Scenario, seed: int) -> tuple[int, int]:
+    """Decisions of a saved and reloaded policy that differ in choice or in any score, of how many."""
+    model = load_policy(None)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, Path(folder) / "policy")
+        again = from_pretrained(Path(folder) / "policy")
+    controller, different = SensorController(model, seed=seed), []
+    with Junction(scenario, seed) as junction:
+        while not junction.done:
+            look = controller.look(junction)
+            reloaded = again.answer(look.tokens, look.query)
+            different.append(not reloaded.logits_BP.equal(look.decision.logits_BP))
+            junction.advance(look.phase)
+    return sum(different), len(different)

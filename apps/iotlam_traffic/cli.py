@@ -1,0 +1,185 @@
+"""`iotlam traffic`: scenarios, run, evaluate, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iotlam.cli.output import print_json, print_table
+from iotlam.contracts import BadInput, Json
+from iotlam_street.scenarios import RESCO_SINGLE, Scenario, find_scenario, scenario_from_files
+
+app = typer.Typer(no_args_is_help=True, help="Traffic lights decided from sensors.")
+
+Map = Annotated[str, typer.Argument(help="A RESCO map with one junction, or a .sumocfg file.")]
+Net = Annotated[Path | None, typer.Option(help="Your own SUMO net (.net.xml), instead of MAP.")]
+Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); may be given several times.")]
+Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
+End = Annotated[float | None, typer.Option(help="Last simulated second.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder of a trained policy; default: the shipped one.")]
+Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def scenarios(as_json: AsJson = False) -> None:
+    """List the maps that come with iotlam.
+
+    Example: iotlam traffic scenarios
+    """
+    from iotlam_street.plan import read_plan
+
+    rows: list[Json] = []
+    for name in RESCO_SINGLE:
+        scenario = find_scenario(name)
+        plan = read_plan(scenario.net)
+        phases, lanes = plan.serves_PK.shape
+        rows.append({"map": name, "seconds": scenario.duration_s, "lanes": lanes, "phases": phases})
+    _show(rows, as_json)
+
+
+@app.command()
+def run(
+    map_name: Map = "cologne1",
+    net: Net = None,
+    routes: Routes = None,
+    begin: Begin = None,
+    end: End = None,
+    controller: Annotated[str, typer.Option(help="Who decides; 'iotlam' sees only through sensors.")] = "iotlam",
+    weights: Weights = None,
+    modalities: Modalities = "",
+    seed: Annotated[int, typer.Option(help="Seed of SUMO and of the sensors' noise.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for a page about the run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one controller for one episode.
+
+    Example: iotlam traffic run ingolstadt1 --controller greedy --seed 3
+    """
+    from iotlam.training.progress import progress
+    from iotlam_traffic.evaluate import OURS, Trial, run_trial
+    from iotlam_traffic.show import show_run
+
+    trial = Trial(controller, _scenario(map_name, net, routes, begin, end), seed, weights, _names(modalities))
+    with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+        if out is not None and controller == OURS:
+            result = show_run(trial, (), out, step)
+        else:
+            result = {"trips": [run_trial(trial).as_json()]}
+    _show(result["trips"], as_json, result)
+
+
+@app.command()
+def evaluate(
+    map_name: Map = "cologne1",
+    net: Net = None,
+    routes: Routes = None,
+    begin: Begin = None,
+    end: End = None,
+    controllers: Annotated[str, typer.Option(help="Who competes, comma-separated.")] = (
+        "iotlam,fixed,actuated,greedy,max-pressure"
+    ),
+    seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses none below 1000.")] = "1-5",
+    weights: Weights = None,
+    modalities: Modalities = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Compare controllers over several seeds: median and worst delay over all vehicles.
+
+    Example: iotlam traffic evaluate --net my.net.xml --routes my.rou.xml --end 3600 --seeds 1-10
+    """
+    from iotlam.training.progress import progress
+    from iotlam_traffic.evaluate import Trial, run_trials, summarise
+
+    scenario, sensors = _scenario(map_name, net, routes, begin, end), _names(modalities)
+    trials = [
+        Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in _names(controllers)
+    ]
+    with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
+        outcomes = run_trials(trials, workers, lambda _: step(1))
+    summary = summarise(outcomes)
+    _show(summary, as_json, {"summary": summary, "episodes": [outcome.as_json() for outcome in outcomes]})
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
+    maps: Annotated[str, typer.Option(help="RESCO maps or .sumocfg files, comma-separated.")] = ",".join(RESCO_SINGLE),
+    episodes: Annotated[int, typer.Option(min=1, help="Teacher episodes on each map.")] = 16,
+    random_junctions: Annotated[int, typer.Option(min=0, help="Teacher episodes on random junctions.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
+    revisit: Annotated[int, typer.Option(min=0, help="Episodes a map where the student acts (DAgger).")] = 3,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 6,
+    modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,spectrum,video",
+    decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
+    workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+) -> None:
+    """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
+
+    Ctrl-C leaves a run that the same command resumes.
+
+    Example: iotlam traffic train --out runs/mine --maps cologne1,my.sumocfg --rounds 4
+    """
+    from iotlam.training.imitation import ImitationConfig
+    from iotlam_traffic.train import Run, TrainConfig
+
+    config = TrainConfig(
+        maps=_names(maps),
+        per_map=episodes,
+        random_junctions=random_junctions,
+        modalities=_names(modalities),
+        decoder=decoder,
+        imitation=ImitationConfig(steps=steps, seed=seed),
+        revisit=revisit,
+        rounds=rounds,
+        workers=workers,
+        seed=seed,
+    )
+    typer.echo(f"policy in {Run(out, config).go()}")
+
+
+def _scenario(
+    map_name: str, net: Path | None, routes: list[Path] | None, begin: float | None, end: float | None
+) -> Scenario:
+    if (net is None) != (not routes):
+        raise BadInput(
+            "--net and --routes",
+            expected="both or neither",
+            got="only one of them",
+            fix="give the demand with its net",
+        )
+    if net is not None and routes:
+        first_s = begin or 0.0
+        return scenario_from_files(net, routes, first_s, first_s + 3600.0 if end is None else end)
+    known = find_scenario(map_name)
+    first_s = known.begin_s if begin is None else begin
+    return scenario_from_files(
+        known.net, list(known.routes), first_s, known.end_s if end is None else end, known.name
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds from '1-5' or '1,3,8'."""
+    try:
+        parts = [part.split("-") for part in text.split(",")]
+        seeds = [seed for part in parts for seed in range(int(part[0]), int(part[-1]) + 1)]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise BadInput("--seeds", expected="numbers such as 1-5 or 1,3,8", got=f"'{text}'", fix="give at least one")
+    return seeds
+
+
+def _show(rows: list[Json], as_json: bool, full: Json | None = None) -> None:
+    if as_json:
+        print_json(full or rows)
+    elif rows:
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])

@@ -1,0 +1,124 @@
+"""Controllers side by side: the same junction, the same seeds, the same rules of action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iotlam.contracts import BadInput, Json
+from iotlam_street.metrics import TripMetrics
+from iotlam_street.scenarios import Scenario
+from iotlam_traffic.controller import SensorController
+from iotlam_traffic.episode import run_episode
+from iotlam_traffic.parallel import run_parallel
+from iotlam_traffic.policy import load_policy
+from iotlam_traffic.rules import RULES, Controller
+from iotlam_traffic.teacher import Teacher
+
+OURS = "iotlam"
+CONTROLLERS = (OURS, *RULES, Teacher.name)
+"""Everybody who can be put in charge; the teacher sees the simulator's state and is no rival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One episode to run.
+
+    Attributes:
+        controller: one of `CONTROLLERS`.
+        scenario: net, demand and hour.
+        seed: SUMO's seed and that of the sensors' noise.
+        weights: folder of our policy; None for the shipped one.
+        modalities: sensors that ours may use; empty for all.
+    """
+
+    controller: str
+    scenario: Scenario
+    seed: int
+    weights: Path | None = None
+    modalities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a trial; `decision_ms` is the wall time from frames to phase of each decision of ours."""
+
+    trial: Trial
+    trips: TripMetrics
+    decision_ms: list[float] = field(default_factory=list)
+
+    def as_json(self) -> Json:
+        """The outcome as one row."""
+        trips = self.trips
+        return {
+            "scenario": self.trial.scenario.name,
+            "controller": self.trial.controller,
+            "seed": self.trial.seed,
+            "delay_s": round(trips.delay_s, 3),
+            "waiting_s": round(trips.waiting_s, 3),
+            "trip_s": round(trips.trip_s, 3),
+            "vehicles": trips.vehicles,
+            "unfinished": trips.unfinished,
+            "never_departed": trips.never_departed,
+        }
+
+
+def make_controller(trial: Trial) -> Controller:
+    """Who is in charge of a trial.
+
+    Raises:
+        BadInput: for a controller, policy or modality that does not exist.
+    """
+    if trial.controller == OURS:
+        return SensorController(load_policy(trial.weights), trial.modalities or None, trial.seed)
+    if trial.controller == Teacher.name:
+        return Teacher()
+    if trial.controller in RULES:
+        return RULES[trial.controller]
+    raise BadInput(
+        f"Controller '{trial.controller}'",
+        expected=f"one of {', '.join(CONTROLLERS)}",
+        got=f"'{trial.controller}'",
+        fix="name one of them",
+    )
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Run one episode in this process."""
+    torch.set_num_threads(1)
+    controller = make_controller(trial)
+    trips = run_episode(controller, trial.scenario, trial.seed)
+    seconds = controller.seconds if isinstance(controller, SensorController) else []
+    return Outcome(trial, trips, [1000.0 * second for second in seconds])
+
+
+def run_trials(trials: Sequence[Trial], workers: int, on_done: Callable[[Outcome], None]) -> list[Outcome]:
+    """Run episodes in parallel processes, the long ones first; outcomes in the order of the trials."""
+    for trial in {trial.controller: trial for trial in trials}.values():
+        make_controller(trial)  # wrong names are said before anything runs
+    order = sorted(range(len(trials)), key=lambda i: trials[i].controller != OURS)
+    done = run_parallel(run_trial, [trials[i] for i in order], workers, on_done)
+    return [done[order.index(i)] for i in range(len(trials))]
+
+
+def summarise(outcomes: Sequence[Outcome]) -> list[Json]:
+    """Per scenario and controller: median and worst delay over the seeds, in order of first appearance."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.trial.scenario.name, outcome.trial.controller), []).append(outcome)
+    return [
+        {
+            "scenario": scenario,
+            "controller": controller,
+            "seeds": len(group),
+            "delay_s_median": round(float(np.median([o.trips.delay_s for o in group])), 2),
+            "delay_s_worst": round(max(o.trips.delay_s for o in group), 2),
+            "waiting_s_median": round(float(np.median([o.trips.waiting_s for o in group])), 2),
+            "never_departed": sum(o.trips.never_departed for o in group),
+        }
+        for (scenario, controller), group in groups.items()
+    ]

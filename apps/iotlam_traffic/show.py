@@ -1,0 +1,130 @@
+"""One run of ours, watched closely, beside its rivals: what the page is made from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from iotlam.contracts import Json
+from iotlam.model import IotlamModel
+from iotlam.training.progress import Step
+from iotlam_street.junction import Junction
+from iotlam_street.plan import read_plan
+from iotlam_street.scene import Boxes
+from iotlam_traffic.controller import Look, SensorController
+from iotlam_traffic.episode import run_episode
+from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trial
+from iotlam_traffic.parallel import run_parallel
+from iotlam_traffic.report import PageData, write_page
+
+WARM_UP_DECISIONS = 20
+"""The page shows a moment after the streets have filled."""
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Follows ours through an episode and keeps the busiest moment.
+
+    Attributes:
+        look: what was seen at that moment.
+        truth: the vehicles that were really there.
+        bits: per decision, time and the bits that each modality contributed.
+        phases: per decision, time and the phase shown.
+    """
+
+    controller: SensorController
+    look: Look | None = None
+    truth: Boxes | None = None
+    bits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    phases: list[tuple[float, int]] = field(default_factory=list)
+
+    def choose(self, junction: Junction) -> int:
+        """Let ours choose, and note what it saw."""
+        now, look = junction.snapshots[-1].boxes, self.controller.look(junction)
+        self.bits.append((look.time_s, {name: float(bits.sum()) for name, bits in look.decision.bits.items()}))
+        self.phases.append((look.time_s, look.phase))
+        if len(self.bits) > WARM_UP_DECISIONS and (self.truth is None or len(now) > len(self.truth)):
+            self.look, self.truth = look, now
+        return look.phase
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.controller.name
+
+    @property
+    def native(self) -> None:
+        """Ours decides itself."""
+        return None
+
+
+def show_run(trial: Trial, rivals: Sequence[str], out: Path, step: Step, quick: bool = False) -> Json:
+    """Run ours and the rivals on the same junction and seed, and write the page.
+
+    Args:
+        trial: the run of ours.
+        rivals: names of other controllers.
+        out: folder of the page.
+        step: told the finished episodes.
+        quick: said on the page.
+
+    Returns:
+        The rows of the table, and the path of the page.
+    """
+    trials = [trial, *(replace(trial, controller=name) for name in rivals)]
+    seen: list[_Seen] = run_parallel(_watch, trials, 2, lambda _: step(1))
+    ours = seen[0]
+    data = PageData(
+        scenario=trial.scenario,
+        plan=read_plan(trial.scenario.net),
+        seed=trial.seed,
+        trips={one.outcome.trial.controller: one.outcome.trips for one in seen},
+        look=ours.look,
+        truth=ours.truth,
+        decision_ms=ours.outcome.decision_ms,
+        bits_over_time=ours.bits,
+        phases_over_time=ours.phases,
+        facts=ours.facts,
+        commands=[_command()],
+        quick=quick,
+    )
+    page = write_page(data, out / "index.html")
+    return {"page": str(page), "trips": [one.outcome.as_json() for one in seen]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    outcome: Outcome
+    look: Look | None = None
+    truth: Boxes | None = None
+    bits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    phases: list[tuple[float, int]] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def _watch(trial: Trial) -> _Seen:
+    torch.set_num_threads(1)
+    controller = make_controller(trial)
+    if not isinstance(controller, SensorController):
+        return _Seen(run_trial(trial))
+    watcher = Watcher(controller)
+    trips = run_episode(watcher, trial.scenario, trial.seed)
+    outcome = Outcome(trial, trips, [1000.0 * seconds for seconds in controller.seconds])
+    return _Seen(outcome, watcher.look, watcher.truth, watcher.bits, watcher.phases, _facts(controller.model))
+
+
+def _facts(model: IotlamModel) -> dict[str, str]:
+    share = model.trainable_share()
+    return {
+        "Decoder": model.config.decoder,
+        "Trained by fine-tuning": f"{share.trainable:,} of {share.total:,} parameters ({100 * share.ratio:.1f} %)",
+        "Sensors": ", ".join(spec.modality for spec in model.config.modalities),
+    }
+
+
+def _command() -> str:
+    return " ".join(["iotlam", *sys.argv[1:]])

@@ -1,0 +1,72 @@
+"""The model card: README.md of a saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from iotlam.model.config import IotlamConfig
+from iotlam.model.model import Share
+
+CARD = """\
+---
+library_name: iotlam
+license: apache-2.0
+tags: [iot, sensor-fusion, information-bottleneck, lora]
+---
+# iotlam model
+
+Chooses among candidates from the tokens of {names}: bottleneck gates, shared attention over places,
+a causal decoder adapted by LoRA, and a head whose choice is projected onto the allowed candidates.
+
+## Inputs
+
+| modality | token width | most tokens | positions |
+|---|---|---|---|
+{rows}
+
+Each place is given by {n_anchors} points in metres, each candidate by {n_features} features. Any number of places and
+candidates, and any subset of the modalities, is accepted.
+
+## Weights
+
+- Decoder: `{decoder}`, base weights sha256 `{sha256}` (not in this folder).
+- LoRA of rank {rank} on every linear layer of the decoder's blocks: `adapter_model.safetensors`.
+- Fusion, projector and heads: `iotlam.safetensors`.
+- Trainable: {trainable:,} of {total:,} parameters, {percent:.2f} % (LoRA, fusion, projector and heads counted).
+
+## Training
+
+{training}
+
+## Limits
+
+- It knows the sensors, traffic or machines that it was trained on; measure it on yours before you rely on it.
+- Bits are an upper bound on what a token carries given its gate, not a proof that the decision used it.
+- It chooses among what the caller allows; safety rules such as minimum times are the caller's.
+
+## Licence
+
+Apache-2.0 for these weights; the base decoder keeps its own licence.
+"""
+
+
+def model_card(config: IotlamConfig, share: Share, training: Mapping[str, object]) -> str:
+    """The card as Markdown, from the configuration, the counted share and the facts of the training."""
+    rows = (
+        f"| {spec.modality} | {spec.dim} | {spec.max_tokens} | {'yes' if spec.positioned else 'no'} |"
+        for spec in config.modalities
+    )
+    facts = "\n".join(f"- {name}: {value}" for name, value in training.items())
+    return CARD.format(
+        names=", ".join(spec.modality for spec in config.modalities),
+        rows="\n".join(rows),
+        n_anchors=config.fusion.n_anchors,
+        n_features=config.n_features,
+        decoder=config.decoder,
+        sha256=config.decoder_sha256,
+        rank=config.lora_rank,
+        trainable=share.trainable,
+        total=share.total,
+        percent=100.0 * share.ratio,
+        training=facts or "Not trained: the weights are those of the start.",
+    )

@@ -1,0 +1,154 @@
+"""A model as a folder of JSON and safetensors; pickles are neither written nor read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from iotlam.contracts import BadInput, Json
+from iotlam.model.card import model_card
+from iotlam.model.config import IotlamConfig
+from iotlam.model.model import IotlamModel
+
+CONFIG, ADAPTER, ADAPTER_CONFIG = "config.json", "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS, CARD = "iotlam.safetensors", "README.md"
+OWN = (CONFIG, ADAPTER, ADAPTER_CONFIG, WEIGHTS, CARD)
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+def save_pretrained(model: IotlamModel, folder: Path, training: Mapping[str, object] | None = None) -> None:
+    """Write the model; other files in the folder (metrics, resume state) stay.
+
+    The folder is built beside its place and swapped in, so that it is whole at every moment.
+
+    Args:
+        model: the model.
+        folder: where to; made if missing.
+        training: facts about the training for the model card, in order.
+    """
+    folder = folder.resolve()
+    new, old = (folder.with_name(f".{folder.name}.{which}-{os.getpid()}") for which in ("new", "old"))
+    try:
+        if folder.exists():
+            shutil.copytree(folder, new, ignore=shutil.ignore_patterns(*OWN), copy_function=_link)
+        else:
+            new.mkdir(parents=True)
+        _write(model, new, training or {})
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def from_pretrained(folder: Path) -> IotlamModel:
+    """Read what `save_pretrained` wrote, in eval mode.
+
+    Raises:
+        BadInput: if a file is missing or unreadable, weights came as a pickle, belong to another
+            architecture, or were trained on another decoder.
+    """
+    _refuse_pickles(folder)
+    config = IotlamConfig.from_json(_text(folder / CONFIG), str(folder / CONFIG))
+    _check_adapter(folder / ADAPTER_CONFIG, config)
+    model = IotlamModel(config)
+    adapter = _tensors(folder / ADAPTER)
+    _check_same(folder / ADAPTER, adapter, get_peft_model_state_dict(model.decoder, save_embedding_layers=False))
+    set_peft_model_state_dict(model.decoder, adapter)
+    weights = _tensors(folder / WEIGHTS)
+    _check_same(folder / WEIGHTS, weights, _own_state(model))
+    model.load_state_dict(weights, strict=False)
+    return model.eval()
+
+
+def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> None:
+    peft_config = model.decoder.peft_config["default"]
+    peft_config.base_model_name_or_path = model.config.decoder
+    peft_config.save_pretrained(str(folder))
+    adapter = get_peft_model_state_dict(model.decoder, save_embedding_layers=False)
+    save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, {"format": "pt"})
+    save_file({name: tensor.contiguous() for name, tensor in _own_state(model).items()}, folder / WEIGHTS)
+    config = replace(model.config, decoder_sha256=model.base_sha256)
+    (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+    (folder / CARD).write_text(model_card(config, model.trainable_share(), training), encoding="utf-8")
+
+
+def _own_state(model: IotlamModel) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
+
+
+def _link(source: str, target: str) -> None:
+    """Hard-link where the file system can, so that a log that is open for writing stays the same file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadInput(f"Model {folder}", expected="a folder", got="none", fix="name the folder of a finished run")
+    named = {CONFIG, ADAPTER, WEIGHTS}
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICKLES)
+    if pickles and not all((folder / name).exists() for name in named):
+        raise BadInput(
+            f"Model {folder}", expected="safetensors", got=f"a pickle, {pickles[0]}", fix="save the model with iotlam"
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    got = "no such file" if isinstance(error, FileNotFoundError) else str(error).rstrip(".")
+    return BadInput(f"File {path}", expected="a readable file", got=got, fix="save the model again or restore it")
+
+
+def _check_adapter(path: Path, config: IotlamConfig) -> None:
+    try:
+        adapter: Json = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise _unreadable(path, error) from error
+    got = (adapter.get("peft_type"), adapter.get("r"), adapter.get("lora_alpha"))
+    if got != (want := ("LORA", config.lora_rank, config.lora_alpha)):
+        raise BadInput(
+            f"File {path}",
+            expected=f"type {want[0]}, rank {want[1]}, alpha {want[2]}",
+            got=f"type {got[0]}, rank {got[1]}, alpha {got[2]}",
+            fix="use the adapter and config.json of the same run",
+        )
+
+
+def _check_same(path: Path, got: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
+    """Names, shapes and types must be those of the architecture in config.json."""
+    here = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in got.items()}
+    there = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in want.items()}
+    wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if wrong:
+        raise BadInput(
+            f"Weights {path}",
+            expected=f"{wrong[0]} {there.get(wrong[0], 'absent')}",
+            got=f"{here.get(wrong[0], 'none')} ({len(wrong)} tensors differ)",
+            fix="use weights and config.json of the same run",
+        )

@@ -1,0 +1,176 @@
+"""The model: fused places and candidates as tokens of a causal decoder, one score per candidate.
+
+Shapes: B queries, K places, P candidates, S = K + P positions, D width (of a latent or of the decoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, TokenBatch
+from iotlam.decoder import CandidateHead, ValueHead, add_lora, build_decoder, decoder_sha256, project
+from iotlam.fusion import BottleneckFusion
+from iotlam.model.config import IotlamConfig
+from iotlam.model.processor import IotlamProcessor, ModelInput, collate
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the model says of B queries.
+
+    Attributes:
+        logits_BP: scores, -inf for candidates that are not allowed.
+        value_B: value of the state.
+        bits: by modality (B, T), bits carried by each token: the attribution.
+        latents_BKD: latents of the places.
+        rate_bits: scalar, mean bits per token.
+        cross_nats: scalar, mean cross-modal negative log-likelihood per place.
+    """
+
+    logits_BP: Tensor
+    value_B: Tensor
+    bits: dict[str, Tensor]
+    latents_BKD: Tensor
+    rate_bits: Tensor
+    cross_nats: Tensor
+
+
+class Share(NamedTuple):
+    """Parameters that training changes, and all of them."""
+
+    trainable: int
+    total: int
+
+    @property
+    def ratio(self) -> float:
+        """Trainable over total, 0 to 1."""
+        return self.trainable / self.total
+
+
+class Projector(nn.Module):
+    """Latents to embeddings of the root mean square that the decoder's own embeddings have."""
+
+    def __init__(self, d_fusion: int, n_features: int, hidden: int, rms: float) -> None:
+        super().__init__()
+        self.concerned = nn.Linear(d_fusion, hidden, bias=False)
+        self.others = nn.Linear(d_fusion, hidden, bias=False)
+        self.features = nn.Linear(n_features, hidden, bias=False)
+        self.type_2D = nn.Parameter(torch.randn(2, hidden) / hidden**0.5)
+        self.gain = nn.Parameter(torch.tensor(rms))
+
+    def places(self, latents_BKD: Tensor) -> Tensor:
+        """Place tokens (B, K, hidden)."""
+        return self._scale(self.concerned(latents_BKD) + self.type_2D[0])
+
+    def candidates(self, latents_BKD: Tensor, inputs: ModelInput) -> Tensor:
+        """Candidate tokens (B, P, hidden): what each serves, the mean of what it does not, and its features.
+
+        A candidate has no identity of its own; the phases of a junction never seen are described alike.
+        """
+        other_BPK = (1.0 - inputs.serves_BPK) * inputs.place_mask_BK[:, None]
+        other_BPK = other_BPK / other_BPK.sum(-1, keepdim=True).clamp_min(1.0)
+        tokens_BPD = self.concerned(inputs.serves_BPK @ latents_BKD) + self.others(other_BPK @ latents_BKD)
+        return self._scale(tokens_BPD + self.features(inputs.features_BPF) + self.type_2D[1])
+
+    def _scale(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, x.shape[-1:]) * self.gain
+
+
+class IotlamModel(nn.Module):
+    """Tokens of any subset of the modalities, and any number of candidates, to a choice among them."""
+
+    def __init__(self, config: IotlamConfig, seed: int = 0) -> None:
+        """Build the model with pretrained decoder weights and everything else drawn from `seed`.
+
+        Raises:
+            BadInput: if the decoder's weights are missing, or not those that the configuration names.
+        """
+        super().__init__()
+        decoder = build_decoder(config.decoder)
+        self.config = config
+        self.base_sha256 = decoder_sha256(decoder)
+        if config.decoder_sha256 not in ("", self.base_sha256):
+            raise BadInput(
+                f"Decoder '{config.decoder}'",
+                expected=f"base weights {config.decoder_sha256[:12]}",
+                got=self.base_sha256[:12],
+                fix="restore the decoder that the model was trained on, or train again",
+            )
+        embedding_VD = decoder.get_input_embeddings().weight
+        assert isinstance(embedding_VD, Tensor)
+        hidden, rms = embedding_VD.shape[1], float(embedding_VD.detach().square().mean().sqrt())
+        self.decoder = add_lora(decoder, config.lora_rank, config.lora_alpha, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.fusion = BottleneckFusion(config.modalities, config.fusion)
+            self.projector = Projector(config.fusion.d_fusion, config.n_features, hidden, rms)
+            self.head = CandidateHead(hidden, config.head_width)
+            self.value = ValueHead(hidden, config.head_width)
+
+    def forward(self, inputs: ModelInput) -> Decision:
+        """Score the candidates of B queries.
+
+        Raises:
+            BadInput: if the inputs do not fit the configuration.
+        """
+        self._check(inputs)
+        fused = self.fusion(inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK)
+        latents_BKD = fused.latents_BKD
+        embeds_BSD = torch.cat(
+            [self.projector.places(latents_BKD), self.projector.candidates(latents_BKD, inputs)], dim=1
+        )
+        mask_BS = torch.cat([inputs.place_mask_BK, inputs.candidate_mask_BP], dim=1)
+        hidden_BPD = self._decode(embeds_BSD, mask_BS)[:, inputs.place_mask_BK.shape[1] :]
+        logits_BP = project(self.head(hidden_BPD), inputs.allowed_BP)
+        value_B = self.value(hidden_BPD, inputs.candidate_mask_BP)
+        return Decision(logits_BP, value_B, fused.bits, latents_BKD, fused.rate_bits, fused.cross_nats)
+
+    def information_loss(self, decision: Decision) -> Tensor:
+        """What to add to the loss of the task: beta x rate + gamma x cross-modal negative log-likelihood."""
+        return self.config.beta * decision.rate_bits + self.config.gamma * decision.cross_nats
+
+    def decide(self, processor: IotlamProcessor, frames: FramesByModality, query: DecisionQuery) -> Decision:
+        """Answer one query (B = 1) from frames; see `answer`."""
+        return self.answer(processor.tokenize(frames, query), query)
+
+    @torch.inference_mode()
+    def answer(self, tokens: Mapping[str, TokenBatch], query: DecisionQuery) -> Decision:
+        """Answer one query (B = 1), without noise and without learning moments, whatever the mode."""
+        inputs = collate([(dict(tokens), query)])
+        training = self.training
+        if training:
+            self.eval()
+        try:
+            decision: Decision = self(inputs)
+        finally:
+            if training:
+                self.train()
+        return decision
+
+    def trainable_share(self) -> Share:
+        """LoRA, fusion, projector and heads against the whole model."""
+        sizes = [(p.numel(), p.requires_grad) for p in self.parameters()]
+        return Share(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes))
+
+    def _decode(self, embeds_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Last hidden states (B, S, D) of the backbone; the language-model head is not run."""
+        causal = self.decoder.get_base_model()
+        assert isinstance(causal, PreTrainedModel)
+        position_BS = (mask_BS.long().cumsum(1) - 1).clamp_min(0)
+        output = causal.base_model(
+            inputs_embeds=embeds_BSD, attention_mask=mask_BS.long(), position_ids=position_BS, use_cache=False
+        )
+        hidden_BSD: Tensor = output.last_hidden_state
+        return hidden_BSD
+
+    def _check(self, inputs: ModelInput) -> None:
+        if (got := inputs.features_BPF.shape[2]) != self.config.n_features:
+            raise BadInput(
+                "Features per candidate", expected=str(self.config.n_features), got=str(got), fix="build the query anew"
+            )

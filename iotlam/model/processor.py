@@ -1,0 +1,175 @@
+"""From frames and queries to padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, TokenBatch
+from iotlam.plugins import registry
+
+Floats = NDArray[np.float32]
+Example = tuple[dict[str, TokenBatch], DecisionQuery]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """B queries, padded to the same numbers of tokens T, places K and candidates P.
+
+    Attributes:
+        batches: by modality; one that no query has is left out.
+        anchors_BKHX: float32 (B, K, H, 2), metres.
+        place_mask_BK: bool, False marks padding.
+        serves_BPK: float32, 0 to 1.
+        features_BPF: float32.
+        allowed_BP: bool, False also for padding.
+        candidate_mask_BP: bool, False marks padding.
+    """
+
+    batches: dict[str, TokenBatch]
+    anchors_BKHX: Tensor
+    place_mask_BK: Tensor
+    serves_BPK: Tensor
+    features_BPF: Tensor
+    allowed_BP: Tensor
+    candidate_mask_BP: Tensor
+
+
+class IotlamProcessor:
+    """Runs the modality plugins and keeps the tokens that lie near a place asked about."""
+
+    def __init__(self, modalities: Sequence[str], roi_m: float = 6.0) -> None:
+        """Load the plugins.
+
+        Args:
+            modalities: names of the modalities to use.
+            roi_m: how far from the nearest place a token may lie, metres.
+
+        Raises:
+            BadInput, PluginError: if a modality is not installed or fails to load.
+        """
+        self.roi_m = roi_m
+        self.plugins = registry.load_many(modalities)
+
+    def tokenize(self, frames: FramesByModality, query: DecisionQuery) -> dict[str, TokenBatch]:
+        """Encode one window; modalities without frames are left out, and so are masked and far tokens."""
+        return {
+            name: self._near(plugin.tokenize(frames[name]), query)
+            for name, plugin in self.plugins.items()
+            if frames.get(name)
+        }
+
+    def _near(self, batch: TokenBatch, query: DecisionQuery) -> TokenBatch:
+        keep_T = batch.mask_BT[0].clone()
+        if batch.position_BTX is not None:
+            position_NX = batch.position_BTX[0, keep_T].numpy()
+            near_N = near_a_place(position_NX, query.anchors_KHX, self.roi_m)
+            keep_T[keep_T.clone()] = torch.from_numpy(near_N)
+        return TokenBatch(
+            tokens_BTD=batch.tokens_BTD[:, keep_T],
+            mask_BT=batch.mask_BT[:, keep_T],
+            time_BT=batch.time_BT[:, keep_T],
+            modality=batch.modality,
+            position_BTX=None if batch.position_BTX is None else batch.position_BTX[:, keep_T],
+        )
+
+
+def near_a_place(position_NX: Floats, anchors_KHX: Floats, roi_m: float) -> NDArray[np.bool_]:
+    """Which of N points lie within `roi_m` metres of one of K polylines through H anchors each, shape (N,)."""
+    near_N = np.zeros(len(position_NX), dtype=np.bool_)
+    low_KX, high_KX = anchors_KHX.min(1) - roi_m, anchors_KHX.max(1) + roi_m
+    x_N, y_N = np.ascontiguousarray(position_NX.T)
+    for anchors_HX, low_X, high_X in zip(anchors_KHX, low_KX, high_KX, strict=True):
+        # Only what lies in the place's box: most tokens are near one place at most.
+        box_N = (x_N >= low_X[0]) & (x_N <= high_X[0]) & (y_N >= low_X[1]) & (y_N <= high_X[1]) & ~near_N
+        inside_M = np.flatnonzero(box_N)
+        near_N[inside_M] = _distance_m(position_NX[inside_M], anchors_HX) <= roi_m
+    return near_N
+
+
+def _distance_m(position_NX: Floats, anchors_HX: Floats) -> Floats:
+    start_SX, stop_SX = (anchors_HX[:-1], anchors_HX[1:]) if len(anchors_HX) > 1 else (anchors_HX, anchors_HX)
+    along_SX = stop_SX - start_SX
+    offset_NSX = position_NX[:, None] - start_SX
+    share_NS = (offset_NSX * along_SX).sum(-1) / np.maximum((along_SX**2).sum(-1), 1e-9)
+    away_NSX = offset_NSX - np.clip(share_NS, 0.0, 1.0)[..., None] * along_SX
+    square_N: Floats = (away_NSX**2).sum(-1).min(-1)
+    return np.sqrt(square_N)
+
+
+def collate(examples: Sequence[Example]) -> ModelInput:
+    """Pad examples into one batch, with masks.
+
+    Raises:
+        BadInput: if there is no example, or one has no place, several windows in one example, or
+            another number of anchors or features than the rest.
+    """
+    queries = [query for _, query in examples]
+    _check_alike(queries)
+    places, candidates = (max(n) for n in zip(*(q.serves_PK.shape[::-1] for q in queries), strict=True))
+    names = {name: None for tokens, _ in examples for name in tokens}
+    return ModelInput(
+        batches={name: _pad_tokens([tokens.get(name) for tokens, _ in examples]) for name in names},
+        anchors_BKHX=_pad(queries, lambda q: q.anchors_KHX, np.float32),
+        place_mask_BK=_pad(queries, lambda q: np.ones(q.serves_PK.shape[1]), np.bool_),
+        serves_BPK=_pad_2d([q.serves_PK for q in queries], candidates, places),
+        features_BPF=_pad(queries, lambda q: q.features_PF, np.float32),
+        allowed_BP=_pad(queries, lambda q: q.allowed_P, np.bool_),
+        candidate_mask_BP=_pad(queries, lambda q: np.ones(len(q.allowed_P)), np.bool_),
+    )
+
+
+def _check_alike(queries: Sequence[DecisionQuery]) -> None:
+    shapes = {(q.anchors_KHX.shape[1], q.features_PF.shape[1]) for q in queries}
+    if len(shapes) != 1 or not all(q.anchors_KHX.shape[0] for q in queries):
+        raise BadInput(
+            "Batch of queries",
+            expected="one query or more, each with a place, and the same numbers of anchors and features",
+            got=f"{len(queries)} queries with (anchors, features) {sorted(shapes)}",
+            fix="describe all queries alike",
+        )
+
+
+def _pad(queries: Sequence[DecisionQuery], get: Callable[[DecisionQuery], NDArray[Any]], dtype: type) -> Tensor:
+    return pad_sequence([torch.from_numpy(get(q).astype(dtype)) for q in queries], batch_first=True)
+
+
+def _pad_2d(serves: Sequence[Floats], candidates: int, places: int) -> Tensor:
+    padded_BPK = torch.zeros(len(serves), candidates, places)
+    for row_PK, serves_PK in zip(padded_BPK, serves, strict=True):
+        row_PK[: serves_PK.shape[0], : serves_PK.shape[1]] = torch.from_numpy(serves_PK)
+    return padded_BPK
+
+
+def _pad_tokens(batches: Sequence[TokenBatch | None]) -> TokenBatch:
+    present = [batch for batch in batches if batch is not None]
+    like = present[0]
+    if any(batch.tokens_BTD.shape[0] != 1 for batch in present):
+        raise BadInput("Example", expected="one window of tokens", got="several", fix="collate windows one by one")
+    full = [_nothing(like) if batch is None else batch for batch in batches]
+    positions = [batch.position_BTX[0].float() for batch in full if batch.position_BTX is not None]
+    return TokenBatch(
+        tokens_BTD=pad_sequence([batch.tokens_BTD[0].float() for batch in full], batch_first=True),
+        mask_BT=pad_sequence([batch.mask_BT[0] for batch in full], batch_first=True),
+        time_BT=pad_sequence([batch.time_BT[0].float() for batch in full], batch_first=True),
+        modality=like.modality,
+        position_BTX=pad_sequence(positions, batch_first=True) if positions else None,
+    )
+
+
+def _nothing(like: TokenBatch) -> TokenBatch:
+    """A window without tokens, for an example that lacks the modality."""
+    return TokenBatch(
+        tokens_BTD=like.tokens_BTD[:, :0],
+        mask_BT=like.mask_BT[:, :0],
+        time_BT=like.time_BT[:, :0],
+        modality=like.modality,
+        position_BTX=None if like.position_BTX is None else like.position_BTX[:, :0],
+    )

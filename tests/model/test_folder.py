@@ -1,0 +1,127 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
+from iotlam.model import IotlamModel, collate, from_pretrained, save_pretrained
+from iotlam.model.folder import ADAPTER, ADAPTER_CONFIG, CARD, CONFIG, OWN, WEIGHTS
+
+Make = Callable[..., tuple[dict[str, TokenBatch], DecisionQuery]]
+
+
+@pytest.fixture
+def run(model: IotlamModel, tmp_path: Path) -> Path:
+    save_pretrained(model, tmp_path / "run", {"steps": 12})
+    return tmp_path / "run"
+
+
+def test_reloading_changes_no_logit(model: IotlamModel, example: Make, run: Path) -> None:
+    examples = [example(i) for i in range(3)]
+    model.train()(collate(examples))  # gives the whitening moments to save
+    model.fusion.freeze_whitening()
+    save_pretrained(model, run)
+    restored = from_pretrained(run)
+    inputs = collate(examples)
+    with torch.inference_mode():
+        want, got = model.eval()(inputs), restored(inputs)
+    assert torch.equal(want.logits_BP, got.logits_BP)
+    assert torch.equal(want.value_B, got.value_B)
+    assert bool(restored.fusion.whitening["lidar"].frozen)
+
+
+def test_the_folder_holds_json_safetensors_and_a_card(model: IotlamModel, run: Path) -> None:
+    assert sorted(path.name for path in run.iterdir()) == sorted(OWN)
+    assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
+    card = (run / CARD).read_text()
+    assert model.base_sha256 in card
+    assert f"{model.trainable_share().trainable:,} of" in card
+    assert "- steps: 12" in card
+    assert json.loads((run / ADAPTER_CONFIG).read_text())["base_model_name_or_path"] == model.config.decoder
+
+
+def test_the_adapter_is_one_that_peft_reads(model: IotlamModel, run: Path) -> None:
+    from peft import PeftModel
+
+    from iotlam.decoder import build_decoder
+
+    theirs = PeftModel.from_pretrained(build_decoder(model.config.decoder), str(run))
+    embeds = torch.randn(1, 4, 32)
+    with torch.no_grad():
+        assert torch.equal(theirs(inputs_embeds=embeds).logits, model.decoder(inputs_embeds=embeds).logits)
+
+
+def test_saving_again_keeps_other_files_even_open_ones(model: IotlamModel, run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as log:
+        log.write("1\n")
+        log.flush()
+        (run / "state").mkdir()
+        (run / "state" / "step").write_text("7")
+        save_pretrained(model, run)
+        log.write("2\n")
+    assert (run / "metrics.jsonl").read_text() == "1\n2\n"
+    assert (run / "state" / "step").read_text() == "7"
+
+
+def test_a_failed_save_leaves_the_old_model_whole(
+    model: IotlamModel, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with torch.no_grad():
+        model.head.net[1].weight.add_(1.0)
+
+    def fail(*_: object) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("iotlam.model.folder.model_card", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_pretrained(model, run)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("name", [CONFIG, ADAPTER, ADAPTER_CONFIG, WEIGHTS])
+def test_a_missing_or_broken_file_is_named(run: Path, name: str) -> None:
+    content = (run / name).read_bytes()
+    (run / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInput, match=name):
+        from_pretrained(run)
+    (run / name).unlink()
+    with pytest.raises(BadInput, match=name):
+        from_pretrained(run)
+
+
+@pytest.mark.parametrize("pickle", ["adapter_model.bin", "model.pt"])
+def test_pickles_are_refused_by_name(run: Path, pickle: str) -> None:
+    (run / ADAPTER).rename(run / pickle)
+    with pytest.raises(BadInput, match=f"a pickle, {pickle}"):
+        from_pretrained(run)
+
+
+def test_weights_of_another_architecture_are_refused(model: IotlamModel, run: Path, tmp_path: Path) -> None:
+    config = model.config
+    wider = IotlamModel(replace(config, fusion=replace(config.fusion, d_fusion=32), lora_rank=2))
+    save_pretrained(wider, tmp_path / "other")
+    mixed = tmp_path / "mixed"
+    for name, reason in ((WEIGHTS, "tensors differ"), (ADAPTER, "tensors differ"), (ADAPTER_CONFIG, "rank 4")):
+        shutil.copytree(run, mixed)
+        shutil.copy(tmp_path / "other" / name, mixed / name)
+        with pytest.raises(BadInput, match=reason):
+            from_pretrained(mixed)
+        shutil.rmtree(mixed)
+
+
+def test_another_base_decoder_is_refused(model: IotlamModel, run: Path) -> None:
+    text = (run / CONFIG).read_text()
+    (run / CONFIG).write_text(text.replace(model.base_sha256, "0" * 64))
+    with pytest.raises(BadInput, match="expected base weights 000000000000"):
+        from_pretrained(run)
+
+
+def test_no_folder_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected a folder, got none"):
+        from_pretrained(tmp_path / "nothing")
