@@ -1,6 +1,7 @@
 # Every target sets up .venv by itself when it is missing or when what it was made from has changed.
 PYTHON ?= python3
 SUITE ?= skeleton
+RUN ?= runs/shipped
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
@@ -8,12 +9,12 @@ READY := $(VENV)/.installed
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench clean
+.PHONY: help demo test test-fast check bench weights clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: $(READY) ## train and run a small traffic controller; ends in a page that it names
+demo: $(READY) ## ours beside four rules on a real junction; ends in a page that it names
 	$(BIN)/iotlam demo traffic
 
 test: $(READY) ## all tests
@@ -30,6 +31,13 @@ check: $(READY) ## style, types, and who may import whom
 
 bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
+
+weights: $(READY) ## train the shipped weights from nothing: hours; started again, it resumes
+	OMP_NUM_THREADS=1 $(BIN)/iotlam pretrain --out iotlam/decoder/weights/nano --work $(RUN) --steps 300
+	OMP_NUM_THREADS=1 $(BIN)/iotlam traffic train --out $(RUN)
+	mkdir -p apps/iotlam_traffic/weights
+	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
+		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -59,15 +59,17 @@ def run(
     Example: iotlam traffic run ingolstadt1 --controller greedy --seed 3
     """
     from iotlam.training.progress import progress
-    from iotlam_traffic.evaluate import OURS, Trial, run_trial
-    from iotlam_traffic.show import show_run
+    from iotlam_traffic.evaluate import Trial, run_trial
 
     trial = Trial(controller, _scenario(map_name, net, routes, begin, end), seed, weights, _names(modalities))
-    with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-        if out is not None and controller == OURS:
-            result = show_run(trial, (), out, step)
-        else:
-            result = {"trips": [run_trial(trial).as_json()]}
+    if out is not None:
+        from iotlam_traffic.show import show_run
+
+        result = show_run(trial, (), out)
+        typer.echo(f"page: {result['page']}", err=True)
+    else:
+        with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+            result = {"trips": [run_trial(trial, lambda junction: step(junction.rules.decision_s)).as_json()]}
     _show(result["trips"], as_json, result)
 
 
@@ -112,7 +114,7 @@ def train(
     random_junctions: Annotated[int, typer.Option(min=0, help="Teacher episodes on random junctions.")] = 80,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
     revisit: Annotated[int, typer.Option(min=0, help="Episodes a map where the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 6,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 20,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,spectrum,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
@@ -182,4 +184,4 @@ def _show(rows: list[Json], as_json: bool, full: Json | None = None) -> None:
     if as_json:
         print_json(full or rows)
     elif rows:
-        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        print_table(tuple(rows[0]), [tuple(map(str, row.values())) for row in rows])

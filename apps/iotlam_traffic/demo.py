@@ -9,7 +9,6 @@ from pathlib import Path
 import typer
 
 from iotlam.contracts import Json
-from iotlam.training.progress import progress
 from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.evaluate import OURS, Trial
 from iotlam_traffic.rules import RULES
@@ -32,8 +31,7 @@ def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
     if quick:
         scenario = replace(scenario, end_s=scenario.begin_s + QUICK_S)
     typer.echo(f"{DEMO_MAP}, {scenario.duration_s / 60:.0f} minutes of traffic, five controllers", err=True)
-    with progress("Episodes", total=1 + len(RULES)) as step:
-        result = show_run(Trial(OURS, scenario, seed), tuple(RULES), out, step, quick)
+    result = show_run(Trial(OURS, scenario, seed), tuple(RULES), out, quick)
     for row in result["trips"]:
         typer.echo(f"{row['controller']:>14}  delay {row['delay_s']:6.2f} s per vehicle", err=True)
     seconds = time.monotonic() - start

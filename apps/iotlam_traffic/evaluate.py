@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput, Json
+from iotlam_street.junction import Junction
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.scenarios import Scenario
 from iotlam_traffic.controller import SensorController
@@ -87,11 +88,11 @@ def make_controller(trial: Trial) -> Controller:
     )
 
 
-def run_trial(trial: Trial) -> Outcome:
-    """Run one episode in this process."""
+def run_trial(trial: Trial, on_decision: Callable[[Junction], None] | None = None) -> Outcome:
+    """Run one episode in this process; `on_decision` is called after each decision."""
     torch.set_num_threads(1)
     controller = make_controller(trial)
-    trips = run_episode(controller, trial.scenario, trial.seed)
+    trips = run_episode(controller, trial.scenario, trial.seed, on_decision=on_decision)
     seconds = controller.seconds if isinstance(controller, SensorController) else []
     return Outcome(trial, trips, [1000.0 * second for second in seconds])
 

@@ -79,7 +79,12 @@ def record(recording: Recording) -> Path:
 
 def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:
     """Record in `workers` processes ; order is kept."""
-    return run_parallel(record, recordings, workers, on_done)
+    missing = [recording for recording in recordings if not recording.path.exists()]
+    for recording in recordings:
+        if recording not in missing:
+            on_done(recording.path)
+    run_parallel(record, missing, workers, on_done)
+    return [recording.path for recording in recordings]
 
 
 def _act(

@@ -15,15 +15,17 @@ PRESSURE_REACH_M = 200.0
 
 
 class Controller(Protocol):
-    """Whoever decides the lights.
+    """Whoever decides the lights."""
 
-    Attributes:
-        name: what tables call it.
-        native: program of SUMO's own that decides instead of `choose`, or None.
-    """
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
 
-    name: str
-    native: NativeProgram | None
+    @property
+    def native(self) -> NativeProgram | None:
+        """Program of SUMO's own that decides instead of `choose`, or None."""
+        ...
 
     def choose(self, junction: Junction) -> int | None:
         """Index of the green phase to show until the next decision."""

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import torch
 
-from iotlam.contracts import Json
+from iotlam.contracts import BadInput, Json
 from iotlam.model import IotlamModel
-from iotlam.training.progress import Step
+from iotlam.training.progress import progress
 from iotlam_street.junction import Junction
 from iotlam_street.plan import read_plan
 from iotlam_street.scene import Boxes
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
-from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trial
-from iotlam_traffic.parallel import run_parallel
+from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trials
 from iotlam_traffic.report import PageData, write_page
 
 WARM_UP_DECISIONS = 20
@@ -62,59 +61,63 @@ class Watcher:
         return None
 
 
-def show_run(trial: Trial, rivals: Sequence[str], out: Path, step: Step, quick: bool = False) -> Json:
-    """Run ours and the rivals on the same junction and seed, and write the page.
+def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False) -> Json:
+    """Run ours, then the rivals on the same junction and seed, and write the page.
 
     Args:
         trial: the run of ours.
         rivals: names of other controllers.
         out: folder of the page.
-        step: told the finished episodes.
         quick: said on the page.
 
     Returns:
         The rows of the table, and the path of the page.
     """
-    trials = [trial, *(replace(trial, controller=name) for name in rivals)]
-    seen: list[_Seen] = run_parallel(_watch, trials, 2, lambda _: step(1))
-    ours = seen[0]
+    check_writable(out)
+    watcher, ours = _watch(trial)
+    others = [replace(trial, controller=name) for name in rivals]
+    with progress("Rivals", total=len(others)) as step:
+        outcomes = [ours, *run_trials(others, 2, lambda _: step(1))]
     data = PageData(
         scenario=trial.scenario,
         plan=read_plan(trial.scenario.net),
         seed=trial.seed,
-        trips={one.outcome.trial.controller: one.outcome.trips for one in seen},
-        look=ours.look,
-        truth=ours.truth,
-        decision_ms=ours.outcome.decision_ms,
-        bits_over_time=ours.bits,
-        phases_over_time=ours.phases,
-        facts=ours.facts,
-        commands=[_command()],
+        trips={outcome.trial.controller: outcome.trips for outcome in outcomes},
+        look=watcher.look,
+        truth=watcher.truth,
+        decision_ms=ours.decision_ms,
+        bits_over_time=watcher.bits,
+        phases_over_time=watcher.phases,
+        facts=_facts(watcher.controller.model),
+        commands=[" ".join(["iotlam", *sys.argv[1:]])],
         quick=quick,
     )
     page = write_page(data, out / "index.html")
-    return {"page": str(page), "trips": [one.outcome.as_json() for one in seen]}
+    return {"page": str(page), "trips": [outcome.as_json() for outcome in outcomes]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    outcome: Outcome
-    look: Look | None = None
-    truth: Boxes | None = None
-    bits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
-    phases: list[tuple[float, int]] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
+def check_writable(folder: Path) -> None:
+    """Make the page's folder.
+
+    Raises:
+        BadInput: if it cannot be made, before anything runs.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput("--out", expected="a folder to write to", got=f"'{folder}' ({reason})", fix="name another") from error
 
 
-def _watch(trial: Trial) -> _Seen:
+def _watch(trial: Trial) -> tuple[Watcher, Outcome]:
     torch.set_num_threads(1)
     controller = make_controller(trial)
     if not isinstance(controller, SensorController):
-        return _Seen(run_trial(trial))
+        raise BadInput("--out", expected="a run of 'iotlam'", got=f"'{trial.controller}'", fix="leave --out away")
     watcher = Watcher(controller)
-    trips = run_episode(watcher, trial.scenario, trial.seed)
-    outcome = Outcome(trial, trips, [1000.0 * seconds for seconds in controller.seconds])
-    return _Seen(outcome, watcher.look, watcher.truth, watcher.bits, watcher.phases, _facts(controller.model))
+    with progress(f"{controller.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=lambda j: step(j.rules.decision_s))
+    return watcher, Outcome(trial, trips, [1000.0 * seconds for seconds in controller.seconds])
 
 
 def _facts(model: IotlamModel) -> dict[str, str]:
@@ -124,7 +127,3 @@ def _facts(model: IotlamModel) -> dict[str, str]:
         "Trained by fine-tuning": f"{share.trainable:,} of {share.total:,} parameters ({100 * share.ratio:.1f} %)",
         "Sensors": ", ".join(spec.modality for spec in model.config.modalities),
     }
-
-
-def _command() -> str:
-    return " ".join(["iotlam", *sys.argv[1:]])

@@ -57,7 +57,7 @@ class TrainConfig:
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 6
+    rounds: int = 20
     round_per_map: int = 1
     round_random: int = 4
     workers: int = 2
@@ -67,6 +67,10 @@ class TrainConfig:
     def first_seed(self) -> int:
         """First SUMO seed of the run, beyond every seed of evaluation."""
         return FIRST_TRAINING_SEED * (1 + self.seed)
+
+    def tasks(self, per_map: int, random_junctions: int, offset: int) -> list[Task]:
+        """Episodes of one kind; `offset` keeps the seeds of the stages apart."""
+        return tasks(self.maps, per_map, random_junctions, self.first_seed + offset)
 
 
 class Run:
@@ -90,22 +94,17 @@ class Run:
         """Do what is left of the run; returns the model's folder."""
         start = time.monotonic()
         model = self._new_model()  # first, so that a missing decoder is said before an hour of recording
-        teacher = self.record_teacher()
+        teacher = record_teacher(self.folder, self.config)
         model = self._imitate("imitation", model, teacher, self.config.imitation)
         if self.config.revisit:
-            student = self._tasks(self.config.revisit, self.config.revisit * 4, 300)
-            teacher += self._record("revisit", student, explore=0.03, policy=True)
+            todo = self.config.tasks(self.config.revisit, self.config.revisit * 4, 300)
+            teacher += self._record("revisit", todo, explore=0.03)
             steps = self.config.imitation.steps // 2
             again = replace(self.config.imitation, steps=steps, learning_rate=self.config.imitation.learning_rate / 2)
             model = self._imitate("imitation-again", model, teacher, again)
         self._reinforce(model)
         self._log("run", seconds=time.monotonic() - start)
         return self.folder
-
-    def record_teacher(self) -> list[Path]:
-        """Record the episodes in which the teacher acts, with some random phases; returns their shards."""
-        todo = self._tasks(self.config.per_map, self.config.random_junctions, 0)
-        return self._record("teacher", todo, explore=0.1)
 
     def _refuse_other_run(self) -> None:
         path, mine = self.folder / "run.json", json.dumps(asdict(self.config), indent=2) + "\n"
@@ -119,19 +118,16 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(mine)
 
-    def _tasks(self, per_map: int, random_junctions: int, offset: int) -> list[Task]:
-        return tasks(self.config.maps, per_map, random_junctions, self.config.first_seed + offset)
-
     def _new_model(self) -> IotlamModel:
         specs = tuple(registry.load(name).spec for name in self.config.modalities)
         config = IotlamConfig(modalities=specs, n_features=len(PHASE_FEATURES), decoder=self.config.decoder)
         return IotlamModel(config, self.config.seed)
 
-    def _record(self, stage: str, todo: Sequence[Task], explore: float, policy: bool = False, draw: bool = False) -> list[Path]:
-        folder, model = self.folder / "episodes" / stage, self.folder if policy else None
-        recordings = [Recording(task, folder, self.config.modalities, model, explore, draw) for task in todo]
-        with progress(f"Recording, {stage}", total=len(recordings)) as step:
-            return record_all(recordings, self.config.workers, lambda _: step(1))
+    def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
+        """Episodes in which the policy saved so far acts."""
+        folder = self.folder / "episodes" / stage
+        wanted = [Recording(task, folder, self.config.modalities, self.folder, explore, draw) for task in todo]
+        return _record(stage, wanted, self.config.workers)
 
     def _imitate(self, stage: str, model: IotlamModel, paths: Sequence[Path], config: ImitationConfig) -> IotlamModel:
         shards = [Shard.load(path) for path in paths]
@@ -155,11 +151,14 @@ class Run:
         first = int(load_checkpoint(folder, model, optimizer)["step"])
         for turn in range(first, config.rounds):
             stage = f"ppo-{turn + 1}"
-            todo = self._tasks(config.round_per_map, config.round_random, 500 + 50 * turn)
-            paths = self._record(stage, todo, explore=0.0, policy=True, draw=True)
+            paths = self._record(
+                stage, config.tasks(config.round_per_map, config.round_random, 500 + 50 * turn), draw=True
+            )
             shards = [Shard.load(path) for path in paths]
             with progress(f"Reinforcing, round {turn + 1} of {config.rounds}") as step:
-                facts = improve(model, optimizer, shards, config.ppo, config.seed + turn, lambda loss: step(1, loss=loss))
+                facts = improve(
+                    model, optimizer, shards, config.ppo, config.seed + turn, lambda loss: step(1, loss=loss)
+                )
             reward = {path.stem: float(s.target("reward").mean()) for path, s in zip(paths, shards, strict=True)}
             self._log(stage, **facts, reward=reward)
             self._save(model, stage)
@@ -184,6 +183,18 @@ class Run:
             file.write(json.dumps({"stage": stage, **facts}) + "\n")
 
 
+def record_teacher(folder: Path, config: TrainConfig) -> list[Path]:
+    """Record the episodes in which the teacher acts, one phase in ten at random; returns their shards."""
+    todo = config.tasks(config.per_map, config.random_junctions, 0)
+    where = folder / "episodes" / "teacher"
+    return _record("teacher", [Recording(task, where, config.modalities, explore=0.1) for task in todo], config.workers)
+
+
+def _record(stage: str, recordings: Sequence[Recording], workers: int) -> list[Path]:
+    with progress(f"Recording, {stage}", total=len(recordings)) as step:
+        return record_all(recordings, workers, lambda _: step(1))
+
+
 def streams(folder: Path, seed: int) -> list[Path]:
     """Shards of sensor streams to pretrain a decoder on: the episodes that `iotlam traffic train` starts with.
 
@@ -191,4 +202,4 @@ def streams(folder: Path, seed: int) -> list[Path]:
         folder: a run's folder; training there later finds the episodes recorded.
         seed: the run's seed.
     """
-    return Run(folder, TrainConfig(seed=seed)).record_teacher()
+    return record_teacher(folder, TrainConfig(seed=seed))

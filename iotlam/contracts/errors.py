@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class IotlamError(Exception):
     """Base of every error that is the user's to mend; the command line prints it and exits 2."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross processes; the constructors' keywords do not.
+        return _restore, (type(self), str(self), self.__dict__)
+
+
+def _restore(kind: type[IotlamError], message: str, state: dict[str, Any]) -> IotlamError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
 
 
 class BadInput(IotlamError):
@@ -26,10 +39,10 @@ class PluginError(IotlamError):
     """A modality plugin that failed; names the plugin, the step and its reason."""
 
     def __init__(self, plugin: str, step: str, reason: object) -> None:
-        self.plugin, self.step, self.reason = plugin, step, reason
-        detail = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
+        self.plugin, self.step = plugin, step
+        self.reason = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
         super().__init__(
-            f"Modality plugin '{plugin}': expected '{step}' to succeed, got {detail}; "
+            f"Modality plugin '{plugin}': expected '{step}' to succeed, got {self.reason}; "
             f"mend or uninstall the plugin, or leave it out with --modalities."
         )
 

@@ -41,7 +41,7 @@ class ImitationConfig:
     batch: int = 32
     learning_rate: float = 1e-3
     warmup: int = 30
-    temperature: float = 1.0
+    temperature: float = 0.3
     value_weight: float = 0.05
     drop: float = 0.15
     seed: int = 0

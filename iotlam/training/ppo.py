@@ -43,7 +43,7 @@ class PpoConfig:
     batch: int = 48
     learning_rate: float = 1e-4
     value_weight: float = 0.05
-    entropy_weight: float = 0.003
+    entropy_weight: float = 0.001
     max_kl: float = 0.03
 
 
@@ -59,12 +59,14 @@ def discounted(reward_N: NDArray[np.float32], gamma: float, bootstrap: float = 0
 def with_advantages(shard: Shard, config: PpoConfig) -> Shard:
     """The shard with generalised advantages and value targets.
 
-    The episode is cut by the clock, not ended by what was done, so the last value stands for the rest.
+    The episode is cut by the clock, not ended by what was done, so the last value stands for the rest. Advantages are
+    standardised within the episode: a crowded junction must not outshout the quiet ones.
     """
     reward_N, value_N = (shard.target(name) for name in (REWARD, VALUE))
     next_N = np.r_[value_N[1:], value_N[-1:]]
     advantage_N = discounted(reward_N + config.gamma * next_N - value_N, config.gamma * config.lam)
-    return shard.with_targets({ADVANTAGE: advantage_N, RETURN: advantage_N + value_N})
+    standard_N = (advantage_N - advantage_N.mean()) / (advantage_N.std() + 1e-6)
+    return shard.with_targets({ADVANTAGE: standard_N, RETURN: advantage_N + value_N})
 
 
 def improve(
@@ -81,7 +83,6 @@ def improve(
         Mean KL to the recording policy, clip share and value loss of the last pass.
     """
     ready = [with_advantages(shard, config) for shard in shards]
-    pooled = np.concatenate([shard.target(ADVANTAGE) for shard in ready])
     where = [(shard, index) for shard in ready for index in range(len(shard))]
     rng = np.random.default_rng(seed)
     for group in optimizer.param_groups:
@@ -91,7 +92,7 @@ def improve(
         rows = []
         for part in np.array_split(rng.permutation(len(where)), max(len(where) // config.batch, 1)):
             samples = [where[i][0][where[i][1]] for i in part]
-            loss, row = _loss(model, samples, pooled.mean(), pooled.std() + 1e-6, config)
+            loss, row = _loss(model, samples, config)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -104,9 +105,7 @@ def improve(
     return facts
 
 
-def _loss(
-    model: IotlamModel, samples: Sequence[Sample], mean: float, std: float, config: PpoConfig
-) -> tuple[Tensor, dict[str, float]]:
+def _loss(model: IotlamModel, samples: Sequence[Sample], config: PpoConfig) -> tuple[Tensor, dict[str, float]]:
     # In eval mode the gates add no noise: the policy that is improved is the policy that acts.
     decision = model.eval()(collate([(dict(sample.tokens), sample.query) for sample in samples]))
     targets = {
@@ -116,12 +115,12 @@ def _loss(
     log_BP = decision.logits_BP.log_softmax(dim=1)
     log_B = log_BP.gather(1, targets[ACTION].long()[:, None])[:, 0]
     ratio_B = (log_B - targets[LOG_PROB]).exp()
-    advantage_B = (targets[ADVANTAGE] - mean) / std
     clipped_B = ratio_B.clamp(1 - config.clip, 1 + config.clip)
-    surrogate = torch.minimum(ratio_B * advantage_B, clipped_B * advantage_B).mean()
+    surrogate = torch.minimum(ratio_B * targets[ADVANTAGE], clipped_B * targets[ADVANTAGE]).mean()
     entropy = -(log_BP.exp() * log_BP.masked_fill(log_BP.isneginf(), 0.0)).sum(dim=1).mean()
     value = functional.huber_loss(decision.value_B, targets[RETURN])
     loss = config.value_weight * value - surrogate - config.entropy_weight * entropy + model.information_loss(decision)
     kl = (ratio_B - 1 - ratio_B.log()).mean()
     clip_share = (clipped_B != ratio_B).float().mean()
-    return loss, {"kl": float(kl), "clip_share": float(clip_share), "value_loss": float(value), "entropy": float(entropy)}
+    facts = {"kl": kl, "clip_share": clip_share, "value_loss": value, "entropy": entropy}
+    return loss, {name: float(figure.detach()) for name, figure in facts.items()}

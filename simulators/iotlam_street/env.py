@@ -55,6 +55,7 @@ class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         truncated = self.junction.done
         if truncated:
             info["trips"] = self.junction.finish()
+            self.close()
         return observation, -lost_s / 100.0, False, truncated, info
 
     def close(self) -> None:

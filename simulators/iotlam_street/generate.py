@@ -68,7 +68,9 @@ def _netconvert(arguments: list[str]) -> None:
     program = Path(spec.submodule_search_locations[0]) / "bin" / "netconvert"
     done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise IotlamError(f"netconvert: expected a net, got: {done.stderr.strip().splitlines()[0]}; change the seed.")
+        said = [line.removeprefix("Error:") for line in done.stderr.splitlines() if line.startswith("Error:")]
+        reason = said[0].strip(" .") if said else f"exit status {done.returncode}"
+        raise IotlamError(f"netconvert: expected a net, got: {reason}; change the seed.")
 
 
 def _write_demand(path: Path, arms: int, lanes: list[int], duration_s: float, rng: np.random.Generator) -> None:

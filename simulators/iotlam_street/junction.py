@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import deque
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iotlam.contracts import BadInput
 from iotlam_street.metrics import TripMetrics, read_tripinfo
 from iotlam_street.plan import SignalPlan, read_plan
 from iotlam_street.programs import NativeProgram, native_files
@@ -107,7 +109,7 @@ class Junction:
         self.green_since_s = self.time_s
         self.served_at_s_K = np.full(len(self.plan.lanes), self.time_s)
         if native is None:
-            self._show(self.plan.green_states[0])
+            self._show_first()
 
     @property
     def api(self) -> Any:
@@ -125,9 +127,9 @@ class Junction:
         phases = np.arange(len(self.plan.green_states))
         if self.time_s > self.scenario.begin_s and self.time_s - self.green_since_s < self.rules.min_green_s:
             return phases == self.phase
-        red_s_K = self.time_s - self.served_at_s_K
+        red_s_K = np.where(self.plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0)
         longest = int(red_s_K.argmax())
-        if red_s_K[longest] >= self.rules.max_red_s and self.plan.serves_PK[:, longest].any():
+        if red_s_K[longest] >= self.rules.max_red_s:
             return self.plan.serves_PK[:, longest].copy()
         return np.ones(len(phases), dtype=bool)
 
@@ -143,7 +145,7 @@ class Junction:
             per second for each that waits outside the net.
         """
         before = self.cost_s
-        remaining = min(self.rules.decision_s, int(self.scenario.end_s - self.time_s))
+        remaining = min(self.rules.decision_s, math.ceil(self.scenario.end_s - self.time_s))
         if self.native is None and phase is not None:
             remaining -= self._change(self._permitted(phase), remaining)
         self._run(remaining)
@@ -166,6 +168,18 @@ class Junction:
         self._show(new)
         self.phase, self.green_since_s = phase, self.time_s
         return yellow_s
+
+    def _show_first(self) -> None:
+        try:
+            self._show(self.plan.green_states[0])
+        except Exception as error:  # libsumo's own type
+            self._sumo.discard()
+            raise BadInput(
+                f"Signal plan of '{self.plan.signal}'",
+                expected=f"the plan of {self.scenario.net.name}",
+                got=str(error).rstrip("."),
+                fix="read the plan from the scenario's own net",
+            ) from error
 
     def _show(self, state: str) -> None:
         self.api.trafficlight.setRedYellowGreenState(self.plan.signal, state)

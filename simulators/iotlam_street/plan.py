@@ -85,8 +85,8 @@ def read_plan(net_file: Path) -> SignalPlan:
             fix="add one in netedit" if not signals else "cut the net to one junction with netconvert",
         )
     signal = signals[0]
-    program = _program(signal, net_file)
     links = [(source, target, index) for source, target, index in signal.getConnections()]
+    program = _program(signal, 1 + max((index for _, _, index in links), default=0), net_file)
     ids = sorted({source.getID() for source, _, _ in links})
     greens = _green_states([state for _, state in program])
     if len(greens) < 2:
@@ -137,16 +137,15 @@ def _read_net(net_file: Path) -> Any:
         ) from error
 
 
-def _program(signal: Any, net_file: Path) -> tuple[tuple[float, str], ...]:
+def _program(signal: Any, links: int, net_file: Path) -> tuple[tuple[float, str], ...]:
+    subject, fix = f"{net_file}, traffic light '{signal.getID()}'", "rebuild the net with netconvert"
     programs = list(signal.getPrograms().values())
     if not programs:
-        raise BadInput(
-            f"{net_file}, traffic light '{signal.getID()}'",
-            expected="a signal program (<tlLogic>)",
-            got="none",
-            fix="rebuild the net with netconvert",
-        )
-    return tuple((float(phase.duration), str(phase.state)) for phase in programs[0].getPhases())
+        raise BadInput(subject, expected="a signal program (<tlLogic>)", got="none", fix=fix)
+    phases = tuple((float(phase.duration), str(phase.state)) for phase in programs[0].getPhases())
+    if short := [state for _, state in phases if len(state) < links]:
+        raise BadInput(subject, expected=f"phases for {links} links", got=f"'{short[0]}'", fix=fix)
+    return phases
 
 
 def _green_states(states: list[str]) -> list[str]:

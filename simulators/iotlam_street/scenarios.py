@@ -53,7 +53,7 @@ def find_scenario(name: str) -> Scenario:
     """A scenario by RESCO name or by the path of a `.sumocfg`.
 
     Raises:
-        BadInput: if there is no such map, or it has more than one junction.
+        BadInput: if there is no such map, or the file cannot be used.
     """
     if name.endswith(".sumocfg"):
         return read_sumocfg(Path(name))
@@ -73,7 +73,7 @@ def read_sumocfg(path: Path, name: str | None = None) -> Scenario:
     """Read net, routes, begin and end from a SUMO configuration.
 
     Raises:
-        BadInput: if the file cannot be read or names no net or no routes.
+        BadInput: if the file cannot be read, names no net or no routes, or gives its times in no seconds.
     """
     root = parse_xml(path, "a SUMO configuration")
     values = {element.tag: element.get("value", "") for element in root.iter()}
@@ -82,7 +82,11 @@ def read_sumocfg(path: Path, name: str | None = None) -> Scenario:
             str(path), expected="net-file and route-files", got="a configuration without them", fix="add them to <input>"
         )
     routes = [path.parent / entry.strip() for entry in values["route-files"].split(",")]
-    begin_s, end_s = float(values.get("begin") or 0.0), float(values.get("end") or 0.0)
+    try:
+        begin_s, end_s = float(values.get("begin") or 0.0), float(values.get("end") or 0.0)
+    except ValueError as error:
+        got = str(error).rpartition(": ")[2]
+        raise BadInput(str(path), expected="begin and end in seconds", got=got, fix="write them as numbers") from error
     return scenario_from_files(
         path.parent / values["net-file"], routes, begin_s, end_s or begin_s + 3600.0, name or path.stem
     )

@@ -34,6 +34,10 @@ class Sumo:
 
     libsumo holds one simulation per process, so a second one is refused until this one is closed.
 
+    In a fresh process a seed decides everything. In one that has run other simulations the same seed can
+    take another course after some minutes: SUMO 1.28 settles who yields inside a junction by the order of
+    objects in memory, even without us. Figures to be repeated exactly are made in fresh processes.
+
     Args:
         scenario: net, demand and hour.
         seed: SUMO's random seed.
@@ -54,7 +58,7 @@ class Sumo:
         self.tripinfo = Path(self._folder.name) / "tripinfo.xml"
         self._log = Path(self._folder.name) / "errors.txt"
         self._reason = ""
-        _running = True
+        self._open = _running = True
         try:
             with _stderr_to(self._log):
                 self.api.start(self._arguments(seed, additional))
@@ -73,10 +77,11 @@ class Sumo:
 
     def _refused(self, error: Exception) -> BadInput:
         files = " with ".join([self.scenario.net.name, *(path.name for path in self.scenario.routes)])
+        lines = (self._reason or str(error)).splitlines() or [type(error).__name__]
         return BadInput(
             files,
             expected="a net and routes that SUMO can load",
-            got=self._reason or str(error),
+            got=lines[0].strip(" ."),
             fix="check that the routes belong to this net",
         )
 
@@ -96,15 +101,16 @@ class Sumo:
     def close(self) -> None:
         """End the simulation; SUMO writes its outputs then."""
         global _running
-        if not _running:
+        if not self._open:  # another one may be running by now
             return
         self._reason = _first_error(self._log)
         try:
-            self.api.close()
+            with _stderr_to(self._log):
+                self.api.close()
         except Exception as error:  # a simulation that failed to load has nothing to close
             self._reason = self._reason or str(error)
         finally:
-            _running = False
+            self._open = _running = False
 
     def discard(self) -> None:
         """Close and delete the outputs."""

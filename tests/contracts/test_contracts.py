@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from iotlam.contracts import BadInput, DecisionQuery, ModalityManifest, PluginError, SensorFrame, TokenBatch
+from iotlam.contracts import (
+    BadInput,
+    DecisionQuery,
+    IotlamError,
+    MissingExtra,
+    ModalityManifest,
+    PluginError,
+    SensorFrame,
+    TokenBatch,
+)
 
 MANIFEST = """
 name = "sonar"
@@ -127,3 +137,16 @@ def test_errors_are_one_sentence_that_says_what_to_do() -> None:
     text = str(BadInput("Option --seed", expected="a number", got="'x'", fix="give one"))
     assert text == "Option --seed: expected a number, got 'x'; give one."
     assert "ValueError: odd" in str(PluginError("sonar", "tokenize", ValueError("odd")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadInput("Bell", expected="a bell", got="none", fix="hang one"),
+        PluginError("acme", "tokenize", ZeroDivisionError("no points")),
+        MissingExtra("libsumo", "traffic"),
+    ],
+)
+def test_errors_survive_the_way_between_processes(error: IotlamError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and vars(again) == vars(error)

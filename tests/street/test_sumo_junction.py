@@ -1,0 +1,341 @@
+"""One junction in real SUMO: the action rules, reproducibility, what is left behind, and known delays."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import subprocess
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iotlam.contracts import BadInput, IotlamError
+from iotlam_street.junction import Junction, LaneTraffic, SignalRules, yellow_between
+from iotlam_street.metrics import TripMetrics, read_tripinfo
+from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_street.sumo import Sumo
+from iotlam_traffic.episode import run_episode
+from iotlam_traffic.rules import RULES
+
+
+@pytest.fixture
+def short() -> Scenario:
+    """Five minutes of cologne1."""
+    scenario = find_scenario("cologne1")
+    return replace(scenario, end_s=scenario.begin_s + 300)
+
+
+@pytest.fixture
+def states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The link states in force in each simulated second, as SUMO tells them."""
+    shown: list[str] = []
+    step = Sumo.step
+
+    def watch(self: Sumo) -> None:
+        step(self)
+        shown.append(self.api.trafficlight.getRedYellowGreenState(self.api.trafficlight.getIDList()[0]))
+
+    monkeypatch.setattr(Sumo, "step", watch)
+    return shown
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which temporary files land."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def runs(states: list[str]) -> list[tuple[str, int]]:
+    return [(state, len(list(same))) for state, same in itertools.groupby(states)]
+
+
+def drive(junction: Junction, choose: Callable[[Junction], int | None]) -> TripMetrics:
+    while not junction.done:
+        junction.advance(choose(junction))
+    return junction.finish()
+
+
+def fresh(rule: str, scenario: Scenario, *seeds: int) -> list[TripMetrics]:
+    """Episodes in fresh processes, where a seed decides everything (see `Sumo`)."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return list(pool.map(run_episode, [RULES[rule]] * len(seeds), [scenario] * len(seeds), seeds))
+
+
+# --- action rules
+
+
+def test_links_that_lose_green_are_yellow_and_the_rest_waits() -> None:
+    assert yellow_between("GGggrr", "GrgGGr") == "Gyggrr"
+    assert yellow_between("Gr", "rG") == "yr"
+    assert yellow_between("Gg", "Gg") == "Gg"
+
+
+def test_a_change_shows_yellow_for_three_seconds_then_the_new_green(short: Scenario, states: list[str]) -> None:
+    with Junction(short, 1) as junction:
+        greens = junction.plan.green_states
+        for phase in (0, 2, 2, 1):
+            junction.advance(phase)
+            assert junction.phase == phase
+    assert runs(states) == [
+        (greens[0], 10),
+        ("rrrrryyyyyrrrrryyyyy", 3),
+        (greens[2], 17),
+        ("yyyyyrrrrryyyyyrrrrr", 3),
+        (greens[1], 7),
+    ]
+
+
+def test_links_green_in_both_phases_stay_green(short: Scenario, states: list[str]) -> None:
+    with Junction(short, 1, SignalRules(yellow_s=4)) as junction:
+        junction.advance(0)
+        junction.advance(1)
+    assert runs(states)[1:] == [("rrrrryyyggrrrrryyygg", 4), ("rrrrrrrrGGrrrrrrrrGG", 6)]
+
+
+def test_least_green_is_kept_when_decisions_come_often(short: Scenario, states: list[str]) -> None:
+    with Junction(short, 1, SignalRules(decision_s=5)) as junction:
+        seen = []
+        while not junction.done:
+            seen.append(junction.allowed_P.sum())
+            junction.advance((junction.phase + 1) % 4)
+        greens = junction.plan.green_states
+    assert set(seen) == {1, 4}
+    whole = runs(states)[:-1]
+    assert len(whole) > 30
+    assert {seconds for state, seconds in whole if state in greens} == {7}
+    assert {seconds for state, seconds in whole if state not in greens} == {3}
+
+
+def test_a_lane_that_waits_too_long_limits_the_choice(short: Scenario) -> None:
+    with Junction(short, 1, SignalRules(max_red_s=40.0)) as junction:
+        plan, red_s_K = junction.plan, np.zeros(8)
+        while not junction.done:
+            waits = junction.time_s - junction.served_at_s_K
+            if waits.max() >= 40.0:
+                np.testing.assert_array_equal(junction.allowed_P, plan.serves_PK[:, waits.argmax()])
+            junction.advance(0)  # only ever this one; the rule must break in
+            red_s_K = np.where(plan.serves_PK[junction.phase], 0.0, red_s_K + 10.0)
+            assert red_s_K.max() <= 60.0  # 40 s, then each of the two groups in its turn
+    assert junction.served_at_s_K.min() > short.begin_s
+
+
+def test_a_lane_that_no_phase_serves_does_not_hide_the_others(short: Scenario) -> None:
+    with Junction(short, 1, SignalRules(max_red_s=40.0)) as junction:
+        serves_PK = junction.plan.serves_PK.copy()
+        serves_PK[:, 0] = False
+        junction.plan = replace(junction.plan, serves_PK=serves_PK)
+        for _ in range(5):
+            junction.advance(0)
+        assert junction.phase != 0
+
+
+def test_a_forbidden_phase_is_replaced(short: Scenario) -> None:
+    with Junction(short, 1, SignalRules(decision_s=5, max_red_s=30.0)) as junction:
+        junction.advance(1)
+        junction.advance(3)  # two seconds of green are too few
+        assert junction.phase == 1
+        while junction.phase == 1:
+            allowed_P = junction.allowed_P
+            junction.advance(1)
+        assert not allowed_P[1] and junction.phase == int(allowed_P.argmax())
+
+
+def test_a_fraction_of_a_second_at_the_end_is_simulated(short: Scenario) -> None:
+    with Junction(replace(short, end_s=short.begin_s + 12.5), 1) as junction:
+        assert drive(junction, lambda _: 0).vehicles > 0
+        assert junction.time_s == short.begin_s + 13
+
+
+# --- what it sees
+
+
+def test_lane_traffic_stands_where_the_geometry_says(short: Scenario) -> None:
+    with Junction(short, 1) as junction:
+        for _ in range(12):
+            junction.advance(0)
+        checked = 0
+        for row, (lane, traffic) in enumerate(zip(junction.plan.lanes, junction.traffic(), strict=True)):
+            assert (np.diff(traffic.distance_N[traffic.own_N]) > 0).all()
+            names = junction.api.lane.getLastStepVehicleIDs(lane.id)[::-1]
+            front_N2 = np.array([junction.api.vehicle.getPosition(name) for name in names]).reshape(-1, 2)
+            seen_NX = junction.plan.points_back(traffic.distance_N[traffic.own_N])[row]
+            # SUMO stretches a lane over its drawn length, so a metre of the one is not quite one of the other
+            assert (np.hypot(*(front_N2 - junction.plan.origin_2 - seen_NX).T) < 2.0).all()
+            checked += len(names)
+    assert checked > 10
+
+
+def test_what_counts_of_a_lane() -> None:
+    traffic = LaneTraffic(
+        distance_N=np.array([5, 50, 51, 20], np.float32),
+        speed_N=np.array([0.05, 3, 0, 0], np.float32),
+        waiting_N=np.zeros(4, np.float32),
+        own_N=np.array([True, True, True, False]),
+    )
+    assert (traffic.within(50.0), traffic.halting(50.0), traffic.halting(60.0)) == (2, 1, 2)
+
+
+def test_snapshots_are_a_second_apart_and_cars_face_where_they_go(short: Scenario) -> None:
+    with Junction(short, 1) as junction:
+        assert [shot.t_ns for shot in junction.snapshots] == [0]
+        for _ in range(6):
+            junction.advance(0)
+        before, now = junction.snapshots
+    assert (before.t_ns, now.t_ns) == (59 * 10**9, 60 * 10**9)
+    boxes = now.boxes
+    assert len(boxes) > 5 and (np.hypot(*boxes.centre_N2.T) < 130.0).all()
+    direction_N2 = np.stack([np.cos(boxes.heading_N), np.sin(boxes.heading_N)], axis=1)
+    speed_N = np.hypot(*boxes.velocity_N2.T)
+    np.testing.assert_allclose(boxes.velocity_N2, direction_N2 * speed_N[:, None], atol=1e-4)
+
+
+def test_time_lost_adds_up_to_the_delay(short: Scenario) -> None:
+    with Junction(short, 1) as junction:
+        lost_s = 0.0
+        while not junction.done:
+            lost_s += junction.advance(int(junction.time_s // 10) % 4)
+        assert lost_s == pytest.approx(junction.finish().delay_s_N.sum(), rel=0.03)
+
+
+# --- one seed, one episode
+
+
+def test_a_seed_decides_all_trips(short: Scenario) -> None:
+    one, same, other = fresh("greedy", short, 1, 1, 2)
+    np.testing.assert_array_equal(one.delay_s_N, same.delay_s_N)
+    assert one.vehicles == other.vehicles
+    assert not np.array_equal(one.delay_s_N, other.delay_s_N)
+
+
+def test_the_fixed_program_is_bare_sumo(short: Scenario, tmp_path: Path) -> None:
+    (ours,) = fresh("fixed", short, 3)
+    spec = importlib.util.find_spec("sumo")
+    assert spec is not None and spec.submodule_search_locations is not None
+    program = str(Path(spec.submodule_search_locations[0]) / "bin" / "sumo")
+    trips = tmp_path / "trips.xml"
+    span = ["-b", str(short.begin_s), "-e", str(short.end_s), "--seed", "3", "--time-to-teleport", "-1"]
+    output = ["--tripinfo-output", str(trips), "--tripinfo-output.write-unfinished", "--no-step-log"]
+    files = ["-n", str(short.net), "-r", str(short.routes[0])]
+    subprocess.run([program, *files, *span, *output], check=True, capture_output=True)
+    bare = read_tripinfo(trips, short.begin_s, [], short.end_s)
+    assert bare.vehicles > 150
+    np.testing.assert_array_equal(ours.delay_s_N[: bare.vehicles], bare.delay_s_N)
+    assert ours.vehicles == bare.vehicles + ours.never_departed  # SUMO's list leaves these out
+
+
+def test_the_actuated_program_varies_its_greens(short: Scenario, states: list[str], temporary: Path) -> None:
+    run_episode(RULES["actuated"], short, 1)
+    first, *others = find_plan_greens(short)
+    lengths = [seconds for state, seconds in runs(states) if state == first]
+    assert len(set(lengths)) > 1 and max(lengths) <= 50 and min(lengths[:-1]) >= 5
+    assert all(any(state == other for state in states) for other in others[1:2])
+    assert not list(temporary.iterdir())
+
+
+def find_plan_greens(scenario: Scenario) -> tuple[str, ...]:
+    with Junction(replace(scenario, end_s=scenario.begin_s + 1), 1) as junction:
+        return junction.plan.green_states
+
+
+# --- one simulation per process, and nothing left behind
+
+
+def test_a_second_simulation_is_refused_until_the_first_is_closed(short: Scenario, temporary: Path) -> None:
+    with Junction(short, 1) as junction:
+        with pytest.raises(IotlamError, match="close it first"):
+            Junction(short, 2)
+        junction.advance(0)  # the first goes on
+    with Junction(short, 2):
+        pass
+    assert not list(temporary.iterdir())
+
+
+def test_leaving_a_finished_episode_does_not_close_the_next(short: Scenario) -> None:
+    with Junction(short, 1) as first:
+        first.finish()
+        with Junction(short, 2) as second:
+            first.__exit__(None, None, None)
+            second.advance(0)
+            assert second.time_s == short.begin_s + 10
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_no_temporary_folder_is_left(short: Scenario, temporary: Path, fails: bool) -> None:
+    try:
+        with Junction(short, 1) as junction:
+            assert [path.name.startswith("iotlam-sumo-") for path in temporary.iterdir()] == [True]
+            junction.advance(0)
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert not list(temporary.iterdir())
+
+
+def test_routes_of_another_net(short: Scenario, temporary: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = find_scenario("ingolstadt1")
+    wrong = replace(other, net=short.net)
+    with pytest.raises(BadInput) as caught:
+        Junction(wrong, 1)
+    said = str(caught.value)
+    assert said.startswith("cologne1.net.xml with ingolstadt1.rou.xml: ")
+    assert "is not known; check" in said and "\n" not in said
+    assert capfd.readouterr() == ("", "")
+    assert not list(temporary.iterdir())
+    with Junction(short, 1):  # the process can go on
+        pass
+
+
+def test_demand_that_turns_bad_on_the_way(
+    short: Scenario, tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    routes = tmp_path / "late.rou.xml"
+    depart = short.begin_s + 250
+    routes.write_text(f'<routes><trip id="ghost" depart="{depart}" from="nowhere" to="nowhere"/></routes>')
+    with pytest.raises(BadInput, match="late.rou.xml.*nowhere.*is not known"):
+        with Junction(replace(short, routes=(routes,)), 1) as junction:
+            drive(junction, lambda _: 0)
+    assert capfd.readouterr() == ("", "")
+    assert not list(temporary.iterdir())
+
+
+def test_an_episode_says_nothing_on_stderr(short: Scenario, capfd: pytest.CaptureFixture[str]) -> None:
+    run_episode(RULES["greedy"], short, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_plan_of_another_net_is_refused(short: Scenario, temporary: Path) -> None:
+    with Junction(replace(short, end_s=short.begin_s + 1), 1) as junction:
+        plan = junction.plan
+    with pytest.raises(BadInput, match="plan of ingolstadt1"):
+        Junction(find_scenario("ingolstadt1"), 1, plan=plan)
+    assert not list(temporary.iterdir())
+    with Junction(short, 1):
+        pass
+
+
+# --- a full hour
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rule", "delay_s", "within_s"),
+    [
+        ("cologne1", "fixed", 42.97, 0.05),
+        ("cologne1", "greedy", 18.1, 0.3),
+        ("cologne1", "max-pressure", 25.05, 0.3),
+        ("ingolstadt1", "fixed", 28.16, 0.05),
+    ],
+)
+def test_known_delays_of_a_full_hour(name: str, rule: str, delay_s: float, within_s: float) -> None:
+    (trips,) = fresh(rule, find_scenario(name), 1)
+    assert trips.delay_s == pytest.approx(delay_s, abs=within_s)

@@ -1,0 +1,144 @@
+"""Two recorded minutes of cologne1: what is on disk is what the sensors gave and what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from iotlam.fusion import FusionConfig
+from iotlam.model import IotlamConfig, IotlamModel, save_pretrained
+from iotlam.plugins import registry
+from iotlam.training.imitation import RETURN, TEACHER
+from iotlam.training.ppo import ACTION, LOG_PROB, REWARD, VALUE, PpoConfig
+from iotlam.training.shards import Sample, Shard
+from iotlam_traffic.curriculum import Task
+from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
+from iotlam_traffic.record import Recording, record, record_all
+
+SENSORS = ("lidar", "spectrum", "video")
+
+
+@pytest.fixture
+def recording(tmp_path: Path, short_config: Path) -> Recording:
+    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A small policy with a random decoder, saved."""
+    sizes = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(sizes).save_pretrained(tmp_path / "decoder")
+    specs = tuple(registry.load(name).spec for name in SENSORS)
+    fusion = FusionConfig(d_fusion=16, n_anchors=len(ANCHOR_M))
+    model = IotlamModel(IotlamConfig(specs, len(PHASE_FEATURES), decoder=str(tmp_path / "decoder"), fusion=fusion))
+    with torch.no_grad():  # the head starts near zero: let it have opinions
+        for parameter in model.head.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    save_pretrained(model, tmp_path / "policy")
+    return tmp_path / "policy"
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+    """The samples as they were before they were packed."""
+    samples: list[Sample] = []
+    pack = Shard.pack
+
+    def watch(given: list[Sample]) -> Shard:
+        samples.extend(given)
+        return pack(given)
+
+    monkeypatch.setattr(Shard, "pack", watch)
+    return samples
+
+
+def test_the_teachers_episode_comes_back_within_half_precision(recording: Recording, taken: list[Sample]) -> None:
+    path = record(recording)
+    assert path == recording.path and path.name == "short-1000.safetensors"
+    shard = Shard.load(path)
+    assert len(shard) == len(taken) == 12 and tuple(shard.modalities) == SENSORS
+    seen = dict.fromkeys(SENSORS, 0)
+    for index, sample in enumerate(taken):
+        again = shard[index]
+        np.testing.assert_array_equal(again.query.features_PF, sample.query.features_PF)
+        np.testing.assert_array_equal(again.query.allowed_P, sample.query.allowed_P)
+        np.testing.assert_array_equal(again.query.anchors_KHX, sample.query.anchors_KHX)
+        for name, batch in sample.tokens.items():
+            stored = again.tokens[name]
+            torch.testing.assert_close(stored.tokens_BTD, batch.tokens_BTD, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(stored.position_BTX, batch.position_BTX, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(stored.time_BT, batch.time_BT, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(stored.mask_BT, batch.mask_BT)
+            seen[name] += batch.mask_BT.shape[1]
+    assert all(count > 0 for count in seen.values())
+
+
+def test_the_teachers_targets(recording: Recording) -> None:
+    shard = Shard.load(record(recording))
+    teacher_NP, action_N, reward_N = (shard.target(name) for name in (TEACHER, ACTION, REWARD))
+    assert teacher_NP.shape == (12, 4) and action_N.shape == reward_N.shape == (12,)
+    for scores_P, action in zip(teacher_NP, action_N.astype(int), strict=True):
+        assert scores_P[action] == scores_P.max()
+    assert (reward_N <= 0).all() and reward_N.sum() < 0
+    gamma, return_N = PpoConfig().gamma, shard.target(RETURN)
+    np.testing.assert_allclose(return_N[:-1], reward_N[:-1] + gamma * return_N[1:], rtol=1e-4)
+    assert return_N[-1] == pytest.approx(reward_N[-1] + gamma * reward_N.mean() / (1 - gamma), rel=1e-4)
+
+
+def test_exploring_departs_from_the_teacher_within_what_is_allowed(recording: Recording) -> None:
+    shard = Shard.load(record(replace(recording, explore=1.0, modalities=("spectrum",))))
+    action_N, teacher_NP = shard.target(ACTION).astype(int), shard.target(TEACHER)
+    assert (teacher_NP.argmax(axis=1) != action_N).sum() >= 3
+    assert all(shard[index].query.allowed_P[action] for index, action in enumerate(action_N))
+
+
+def test_a_shard_that_exists_is_kept(recording: Recording) -> None:
+    recording.folder.mkdir()
+    recording.path.write_bytes(b"kept")
+    assert record(recording).read_bytes() == b"kept"
+
+
+def test_the_policy_acts_and_says_how_sure_it_was(recording: Recording, policy: Path, taken: list[Sample]) -> None:
+    from iotlam.model import from_pretrained
+
+    record(replace(recording, model=policy, draw=True))
+    model = from_pretrained(policy)
+    drawn = set()
+    for sample in taken:
+        decision = model.answer(sample.tokens, sample.query)
+        log_P = decision.logits_BP[0].log_softmax(0)
+        action = int(sample.targets[ACTION])
+        assert float(sample.targets[LOG_PROB]) == pytest.approx(float(log_P[action]), abs=1e-4)
+        assert float(sample.targets[VALUE]) == pytest.approx(float(decision.value_B[0]), abs=1e-4)
+        drawn.add(action != int(log_P.argmax()))
+    assert drawn == {True, False}  # it draws; always its best choice would be no exploration
+
+
+def test_without_drawing_the_policy_takes_its_best_choice(
+    recording: Recording, policy: Path, taken: list[Sample]
+) -> None:
+    from iotlam.model import from_pretrained
+
+    shard = Shard.load(record(replace(recording, model=policy)))
+    model = from_pretrained(policy)
+    best = [int(model.answer(s.tokens, s.query).logits_BP[0].argmax()) for s in taken]
+    assert shard.target(ACTION).astype(int).tolist() == best
+    assert shard.target(TEACHER).shape == (12, 4)  # what the teacher would have done, for DAgger
+
+
+@pytest.mark.slow
+def test_episodes_are_recorded_in_processes_of_their_own(recording: Recording, short_config: Path) -> None:
+    wanted = [replace(recording, task=Task(str(short_config), seed), modalities=("spectrum",)) for seed in (1000, 1001)]
+    done: list[Path] = []
+    paths = record_all(wanted, 2, done.append)
+    assert paths == [item.path for item in wanted] and sorted(done) == sorted(paths)
+    one, other = (Shard.load(path) for path in paths)
+    assert not np.array_equal(one.target(REWARD), other.target(REWARD))
+    assert not list(recording.folder.glob("*.partial"))
