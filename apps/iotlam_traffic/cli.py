@@ -97,9 +97,7 @@ def evaluate(
     from iotlam_traffic.evaluate import Trial, run_trials, summarise
 
     scenario, sensors = _scenario(map_name, net, routes, begin, end), _names(modalities)
-    trials = [
-        Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in _names(controllers)
-    ]
+    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in _names(controllers)]
     with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
@@ -159,9 +157,7 @@ def _scenario(
         return scenario_from_files(net, routes, first_s, first_s + 3600.0 if end is None else end)
     known = find_scenario(map_name)
     first_s = known.begin_s if begin is None else begin
-    return scenario_from_files(
-        known.net, list(known.routes), first_s, known.end_s if end is None else end, known.name
-    )
+    return scenario_from_files(known.net, list(known.routes), first_s, known.end_s if end is None else end, known.name)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
-from iotlam.model import Decision, IotlamModel, IotlamProcessor, collate
+from iotlam.model import Decision, IotlamModel, IotlamProcessor
 from iotlam_street.junction import Junction
 from iotlam_street.programs import NativeProgram
 from iotlam_street.rig import SENSORS, SensorRig

@@ -41,7 +41,9 @@ class Task:
         return generate_junction(folder / self.name, self.seed, RANDOM_DURATION_S)
 
 
-def tasks(maps: Sequence[str], per_map: int, random_junctions: int, first_seed: int = FIRST_TRAINING_SEED) -> list[Task]:
+def tasks(
+    maps: Sequence[str], per_map: int, random_junctions: int, first_seed: int = FIRST_TRAINING_SEED
+) -> list[Task]:
     """The episodes of one round, maps and random junctions interleaved.
 
     Raises:

@@ -68,11 +68,13 @@ def record(recording: Recording) -> Path:
             query = junction_query(junction)
             tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
             scores_P = Teacher().score(junction)
-            targets = {TEACHER: scores_P, **_act(model, tokens, query, recording, best_phase(scores_P, junction), rng)}
-            targets[REWARD] = np.float32(-junction.advance(int(targets[ACTION])) / LOST_S_PER_REWARD)
-            samples.append(Sample(tokens, query, {name: np.asarray(v, np.float32) for name, v in targets.items()}))
+            facts = _act(model, tokens, query, recording, best_phase(scores_P, junction), rng)
+            facts[REWARD] = -junction.advance(int(facts[ACTION])) / LOST_S_PER_REWARD
+            targets = {name: np.asarray(value, np.float32) for name, value in {TEACHER: scores_P, **facts}.items()}
+            samples.append(Sample(tokens, query, targets))
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
-    returns_N = discounted(reward_N, PpoConfig().gamma, bootstrap=float(reward_N[-20:].mean()) / (1 - PpoConfig().gamma))
+    gamma = PpoConfig().gamma
+    returns_N = discounted(reward_N, gamma, bootstrap=float(reward_N[-20:].mean()) / (1 - gamma))
     Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
     return recording.path
 

@@ -106,7 +106,9 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadInput("--out", expected="a folder to write to", got=f"'{folder}' ({reason})", fix="name another") from error
+        raise BadInput(
+            "--out", expected="a folder to write to", got=f"'{folder}' ({reason})", fix="name another"
+        ) from error
 
 
 def _watch(trial: Trial) -> tuple[Watcher, Outcome]:

@@ -39,7 +39,10 @@ def _block(results: Path, suite: str, whole: str, opening: str) -> str:
 
 def table(result: Json) -> str:
     """A suite's figures as a Markdown table, with the command and the machine that made them."""
-    lines = ["| figure | measured | 95 % interval | to reach | reached | best rival | n |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| figure | measured | 95 % interval | to reach | reached | best rival | n |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, metric in result["metrics"].items():
         interval = "" if metric["ci95"] is None else " to ".join(f"{end:.3g}" for end in metric["ci95"])
         met = {True: "yes", False: "**no**", None: ""}[metric["met"]]

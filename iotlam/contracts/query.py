@@ -42,5 +42,9 @@ class DecisionQuery:
                 fix="describe every candidate and every place once",
             )
         if not self.allowed_P.any():
-            raise BadInput("DecisionQuery.allowed_P", expected="at least one allowed candidate", got="none",
-                           fix="allow the candidate in force")
+            raise BadInput(
+                "DecisionQuery.allowed_P",
+                expected="at least one allowed candidate",
+                got="none",
+                fix="allow the candidate in force",
+            )

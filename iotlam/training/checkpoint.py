@@ -45,18 +45,22 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer) -> di
         return {"step": 0}
     try:
         with safe_open(path, "pt") as file:
-            facts: dict[str, float | str] = json.loads(file.metadata()["facts"])
+            facts: dict[str, float | str] = json.loads((file.metadata() or {})["facts"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no dict
         _restore(module, optimizer, tensors)
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise BadInput(
-            str(path), expected="a checkpoint of this model", got=str(error), fix="delete it to start the stage anew"
-        ) from error
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        got = f"a file without {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        fix = "delete it to start the stage anew"
+        raise BadInput(str(path), expected="a checkpoint of this model", got=got, fix=fix) from error
     return facts
 
 
 def _restore(module: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     state = _state(module)
+    wanted = {f"weight/{name}": value.shape for name, value in state.items()}
+    found = {name: value.shape for name, value in tensors.items() if name.startswith("weight/")}
+    if other := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise ValueError(f"{len(other)} other weights, '{other[0].removeprefix('weight/')}' among them")
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(tensors[f"weight/{name}"])

@@ -69,7 +69,7 @@ def imitate(
         decision = model(inputs)
         loss = imitation_loss(decision, inputs, samples, config) + model.information_loss(decision)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         on_step(step + 1, float(loss.detach()))
@@ -89,7 +89,8 @@ def imitation_loss(
     log_BP = decision.logits_BP.log_softmax(dim=1).masked_fill(~inputs.allowed_BP, 0.0)
     kl = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1).mean()
     return_B = torch.tensor([float(sample.targets[RETURN]) for sample in samples])
-    return kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
+    loss: Tensor = kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
+    return loss
 
 
 def drop_modalities(sample: Sample, probability: float, rng: np.random.Generator) -> Sample:

@@ -94,7 +94,7 @@ def improve(
             samples = [where[i][0][where[i][1]] for i in part]
             loss, row = _loss(model, samples, config)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
             on_step(float(loss.detach()))

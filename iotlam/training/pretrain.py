@@ -86,7 +86,7 @@ def pretrain_preset(
             "tokens_a_sentence": train_SL.shape[1],
             **asdict(config),
         }
-    decoder.half().save_pretrained(out, safe_serialization=True)
+    decoder.half().save_pretrained(out, safe_serialization=True)  # type: ignore[no-untyped-call]
     (out / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
@@ -116,7 +116,9 @@ def pretrain_decoder(
     first = int(load_checkpoint(folder, decoder, optimizer)["step"])
     decoder.train()
     for step in range(first, config.steps):
-        chosen = torch.randint(len(train_SL), (config.batch,), generator=torch.Generator().manual_seed(config.seed + step))
+        chosen = torch.randint(
+            len(train_SL), (config.batch,), generator=torch.Generator().manual_seed(config.seed + step)
+        )
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step, config.steps, config.warmup)
         batch_BL = train_SL[chosen]
@@ -146,7 +148,7 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 def held_out_nats(decoder: Any, sentences_SL: Tensor, batch: int) -> float:
     """Mean negative log-likelihood per token, nats."""
     decoder.eval()
-    losses = [float(decoder(input_ids=part, labels=part).loss) * len(part) for part in sentences_SL.split(batch)]
+    losses = [float(decoder(input_ids=part, labels=part).loss) * len(part) for part in torch.split(sentences_SL, batch)]
     return sum(losses) / len(sentences_SL)
 
 

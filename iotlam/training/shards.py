@@ -40,12 +40,11 @@ class Shard:
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self._tensors = tensors
         self.modalities = sorted({key.split("/")[1] for key in tensors if key.startswith("tokens/")})
-        self._starts = {
-            name: [0, *torch.cumsum(tensors[f"count/{name}"], 0).tolist()] for name in self.modalities
-        }
+        self._decisions = int(tensors["features_NPF"].shape[0])
+        self._starts = {name: [0, *torch.cumsum(tensors[f"count/{name}"], 0).tolist()] for name in self.modalities}
 
     def __len__(self) -> int:
-        return int(self._tensors["features_NPF"].shape[0])
+        return self._decisions
 
     def __getitem__(self, index: int) -> Sample:
         tensors = self._tensors
@@ -97,9 +96,9 @@ class Shard:
         try:
             return cls(load_file(path))
         except (SafetensorError, OSError, KeyError) as error:
-            raise BadInput(
-                str(path), expected="a shard of decisions", got=str(error), fix="delete it; training records it again"
-            ) from error
+            got = f"a file without {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            fix = "delete it; training records it again"
+            raise BadInput(str(path), expected="a shard of decisions", got=got, fix=fix) from error
 
     @classmethod
     def pack(cls, samples: Sequence[Sample]) -> Shard:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from iotlam.contracts import BadInput
 from iotlam.training.shards import Shard
 
 BEGIN, NEXT, SPECIALS = 0, 1, 2
@@ -64,8 +65,8 @@ def sentences(shard: Shard, quantizers: dict[str, Quantizer], instants: int) -> 
     decisions, places, _ = codes_NKC.shape
     usable = decisions // instants * instants
     marked = torch.cat([torch.full((decisions, places, 1), NEXT), codes_NKC], dim=2)[:usable]
-    stretches = marked.unflatten(0, (-1, instants)).permute(0, 2, 1, 3).flatten(2)
-    lines = stretches.flatten(0, 1)
+    stretches = marked.reshape(usable // instants, instants, places, marked.shape[2]).permute(0, 2, 1, 3)
+    lines = stretches.flatten(2).flatten(0, 1)
     return torch.cat([torch.full((len(lines), 1), BEGIN), lines], dim=1)
 
 
@@ -75,15 +76,24 @@ def _codes(shard: Shard, name: str, quantizer: Quantizer) -> Tensor:
 
 
 def _pool(shard: Shard, name: str) -> Tensor:
-    """Mean token within `REACH_M` of every anchor, (N, K, H, D); zero where there is none."""
+    """Mean token within `REACH_M` of every anchor, (N, K, H, D); zero where there is none.
+
+    Raises:
+        BadInput: if the modality measures no place.
+    """
     pooled = []
     for index in range(len(shard)):
         sample = shard[index]
         batch = sample.tokens[name]
         if batch.position_BTX is None:
-            raise NotImplementedError(f"modality '{name}' measures no place; its streams cannot be pooled by place")
+            raise BadInput(
+                f"Streams of modality '{name}'",
+                expected="tokens with positions",
+                got="tokens without",
+                fix="pretrain on modalities that measure places",
+            )
         anchors_PX = torch.as_tensor(sample.query.anchors_KHX).flatten(0, 1)
         near_PT = (torch.cdist(anchors_PX, batch.position_BTX[0]) < REACH_M) & batch.mask_BT
         weight_PT = near_PT / near_PT.sum(dim=1, keepdim=True).clamp_min(1)
-        pooled.append((weight_PT @ batch.tokens_BTD[0]).unflatten(0, sample.query.anchors_KHX.shape[:2]))
+        pooled.append((weight_PT @ batch.tokens_BTD[0]).reshape(*sample.query.anchors_KHX.shape[:2], batch.dim))
     return torch.stack(pooled)

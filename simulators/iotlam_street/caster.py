@@ -120,9 +120,7 @@ def cast(origin_3: Floats, azimuth_A: Floats, slope_AE: Floats, boxes: Boxes) ->
     return hits
 
 
-def _mark_boxes(
-    hits: Hits, met: Slab, top_N: Floats, slope_AE: Floats, down_AE: Floats, upright_AE: Floats
-) -> None:
+def _mark_boxes(hits: Hits, met: Slab, top_N: Floats, slope_AE: Floats, down_AE: Floats, upright_AE: Floats) -> None:
     """Write the nearest boxes over the ground in `hits`; `top_N` is the height of roofs above the sensor."""
     a_P, n_P = np.nonzero(met.leave_AN > np.maximum(met.enter_AN, 0.0))
     if not len(a_P):

@@ -57,7 +57,9 @@ def _build_net(folder: Path, arms: int, lanes: list[int], rng: np.random.Generat
     layout = str(rng.choice(["opposites", "incoming"], p=[0.8, 0.2]))
     options = ["--tls.layout", layout, "--tls.left-green.time", str(rng.choice([0, 6])), "--no-turnarounds", "true"]
     net = folder / "junction.net.xml"
-    _netconvert(["-n", str(folder / "junction.nod.xml"), "-e", str(folder / "junction.edg.xml"), *options, "-o", str(net)])
+    _netconvert(
+        ["-n", str(folder / "junction.nod.xml"), "-e", str(folder / "junction.edg.xml"), *options, "-o", str(net)]
+    )
     return net
 
 
@@ -75,7 +77,9 @@ def _netconvert(arguments: list[str]) -> None:
 
 def _write_demand(path: Path, arms: int, lanes: list[int], duration_s: float, rng: np.random.Generator) -> None:
     root = ET.Element("routes")
-    ET.SubElement(root, "vType", id="car", vClass="passenger", speedDev="0.1", length="4.3", minGap="1.5", probability="0.9")
+    ET.SubElement(
+        root, "vType", id="car", vClass="passenger", speedDev="0.1", length="4.3", minGap="1.5", probability="0.9"
+    )
     ET.SubElement(root, "vType", id="van", vClass="delivery", probability="0.06")
     ET.SubElement(root, "vType", id="truck", vClass="truck", probability="0.04")
     ET.SubElement(root, "vTypeDistribution", id="traffic", vTypes="car van truck")
@@ -90,5 +94,7 @@ def _write_demand(path: Path, arms: int, lanes: list[int], duration_s: float, rn
             for target, turn in zip(others, turns[source], strict=True):
                 flow = {"id": f"f{source}_{target}_{begin_s:.0f}", "type": "traffic"}
                 flow |= {"from": f"in{source}", "to": f"out{target}", "begin": f"{begin_s:g}", "end": f"{end_s:g}"}
-                ET.SubElement(root, "flow", {**flow, "probability": f"{rate * turn / 3600.0:.5f}", "departLane": "best"})
+                ET.SubElement(
+                    root, "flow", {**flow, "probability": f"{rate * turn / 3600.0:.5f}", "departLane": "best"}
+                )
     ET.ElementTree(root).write(path)

@@ -23,7 +23,16 @@ from iotlam_street.sumo import Sumo
 HALTING_MPS = 0.1
 SCENE_RADIUS_M = 120.0
 CAR_COLOURS = np.array(
-    [[235, 235, 235], [25, 25, 28], [128, 130, 134], [190, 192, 195], [40, 62, 120], [150, 30, 30], [90, 70, 50], [60, 90, 60]],
+    [
+        [235, 235, 235],
+        [25, 25, 28],
+        [128, 130, 134],
+        [190, 192, 195],
+        [40, 62, 120],
+        [150, 30, 30],
+        [90, 70, 50],
+        [60, 90, 60],
+    ],
     dtype=np.uint8,
 )
 """What cars look like: white, black, grey, silver, blue, red, brown, green."""
@@ -126,7 +135,8 @@ class Junction:
         """Phases that the rules allow now: least green kept, no lane red beyond the limit."""
         phases = np.arange(len(self.plan.green_states))
         if self.time_s > self.scenario.begin_s and self.time_s - self.green_since_s < self.rules.min_green_s:
-            return phases == self.phase
+            kept_P: NDArray[np.bool_] = phases == self.phase
+            return kept_P
         red_s_K = np.where(self.plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0)
         longest = int(red_s_K.argmax())
         if red_s_K[longest] >= self.rules.max_red_s:
@@ -195,8 +205,8 @@ class Junction:
     def _lost_now(self) -> float:
         vehicle = self.api.vehicle
         ids = vehicle.getIDList()
-        moving = sum(vehicle.getSpeed(v) / max(vehicle.getAllowedSpeed(v), 0.1) for v in ids)
-        return len(ids) - moving + len(self.api.simulation.getPendingVehicles())
+        moving: float = sum(vehicle.getSpeed(v) / max(vehicle.getAllowedSpeed(v), 0.1) for v in ids)
+        return float(len(ids) - moving + len(self.api.simulation.getPendingVehicles()))
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -248,7 +258,9 @@ class Junction:
     def __enter__(self) -> Junction:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._sumo.discard()
 
 
@@ -267,9 +279,9 @@ def _boxes(
     table = np.asarray(rows, dtype=np.float32).reshape(-1, 4)
     size_N3 = np.asarray([size for size, _ in looks], dtype=np.float32).reshape(-1, 3)
     heading_N = np.deg2rad(90.0 - table[:, 2])
-    direction_N2 = np.stack([np.cos(heading_N), np.sin(heading_N)], axis=1)
+    direction_N2 = np.stack([np.cos(heading_N), np.sin(heading_N)], axis=1).astype(np.float32)
     return Boxes(
-        centre_N2=table[:, :2] - direction_N2 * size_N3[:, :1] / 2,
+        centre_N2=(table[:, :2] - direction_N2 * size_N3[:, :1] / 2).astype(np.float32),
         heading_N=heading_N,
         size_N3=size_N3,
         velocity_N2=direction_N2 * table[:, 3:],

@@ -133,7 +133,10 @@ def _read_net(net_file: Path) -> Any:
         return sumolib.net.readNet(str(net_file), withPrograms=True)
     except Exception as error:  # sumolib raises whatever its parser stumbles over
         raise BadInput(
-            str(net_file), expected="a complete SUMO net", got=f"{type(error).__name__}: {error}", fix="rebuild it with netconvert"
+            str(net_file),
+            expected="a complete SUMO net",
+            got=f"{type(error).__name__}: {error}",
+            fix="rebuild it with netconvert",
         ) from error
 
 
@@ -190,7 +193,7 @@ def _approaches(lanes: tuple[Lane, ...], net: Any, origin: NDArray[np.float64]) 
     for edge in sorted({lane.edge for lane in lanes}):
         members = [lane for lane in lanes if lane.edge == edge]
         stop = np.mean([lane.centreline_N2[0] for lane in members], axis=0)
-        behind = np.mean([_walk(lane.centreline_N2, np.float32([15.0]))[0] for lane in members], axis=0)
+        behind = np.mean([_walk(lane.centreline_N2, np.array([15.0], dtype=np.float32))[0] for lane in members], axis=0)
         east, north = stop - behind
         width = sum(net.getLane(lane.id).getWidth() for lane in members)
         found.append(Approach(edge, stop.astype(np.float32), float(np.arctan2(north, east)), float(width)))
@@ -205,4 +208,5 @@ def _walk(line_N2: NDArray[np.float32], distances_H: NDArray[np.float32]) -> NDA
     starts = np.r_[0.0, np.cumsum(lengths)]
     piece = np.clip(np.searchsorted(starts, distances_H, side="right") - 1, 0, len(lengths) - 1)
     along = (distances_H - starts[piece]) / lengths[piece]
-    return (line[piece] + along[:, None] * steps[piece]).astype(np.float32)
+    points_H2: NDArray[np.float32] = (line[piece] + along[:, None] * steps[piece]).astype(np.float32)
+    return points_H2

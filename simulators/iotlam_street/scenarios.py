@@ -79,7 +79,10 @@ def read_sumocfg(path: Path, name: str | None = None) -> Scenario:
     values = {element.tag: element.get("value", "") for element in root.iter()}
     if not values.get("net-file") or not values.get("route-files"):
         raise BadInput(
-            str(path), expected="net-file and route-files", got="a configuration without them", fix="add them to <input>"
+            str(path),
+            expected="net-file and route-files",
+            got="a configuration without them",
+            fix="add them to <input>",
         )
     routes = [path.parent / entry.strip() for entry in values["route-files"].split(",")]
     try:
@@ -108,7 +111,9 @@ def scenario_from_files(
                 str(path), expected="SUMO routes (<routes>)", got="another XML file", fix="give a .rou.xml file"
             )
     if end_s <= begin_s:
-        raise BadInput("--end", expected=f"a time after --begin {begin_s:g} s", got=f"{end_s:g} s", fix="give a later end")
+        raise BadInput(
+            "--end", expected=f"a time after --begin {begin_s:g} s", got=f"{end_s:g} s", fix="give a later end"
+        )
     return Scenario(name or net.name.removesuffix(".net.xml"), net, tuple(routes), begin_s, end_s)
 
 

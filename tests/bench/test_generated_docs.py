@@ -16,7 +16,9 @@ RESULT = {
         "weight": {"value": 9.0, "unit": "kg", "anchor": "", "target": "<= 8", "met": False, "n": 1, "ci95": None},
     },
 }  # fmt: skip
-PAGE = "before\n<!-- bench:bells -->\nold\n<!-- /bench -->\nbetween\n<!-- bench:absent -->\nkept\n<!-- /bench -->\nafter\n"
+PAGE = (
+    "before\n<!-- bench:bells -->\nold\n<!-- /bench -->\nbetween\n<!-- bench:absent -->\nkept\n<!-- /bench -->\nafter\n"
+)
 
 
 def test_blocks_are_filled_from_results_and_nothing_else_is_touched(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def config(tmp_path: Path) -> Path:
     write(tmp_path, "a.net.xml", "<net/>")
     for name in ("one", "two"):
         write(tmp_path, f"{name}.rou.xml", "<routes/>")
-    text = CONFIG.format(net="a.net.xml", routes="one.rou.xml, two.rou.xml", time='<begin value="60"/><end value="90"/>')
+    text = CONFIG.format(
+        net="a.net.xml", routes="one.rou.xml, two.rou.xml", time='<begin value="60"/><end value="90"/>'
+    )
     return write(tmp_path, "mine.sumocfg", text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -295,6 +296,17 @@ def test_routes_of_another_net(short: Scenario, temporary: Path, capfd: pytest.C
         pass
 
 
+def test_what_sumo_only_prints_is_the_reason(
+    short: Scenario, tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    net = tmp_path / "torn.net.xml"
+    net.write_text(short.net.read_text().replace('<connection from="-28198821#4"', '<connection from="nowhere"'))
+    with pytest.raises(BadInput, match="torn.net.xml with .*: .* got Unknown from-edge 'nowhere' in connection; check"):
+        Sumo(replace(short, net=net), 1)
+    assert capfd.readouterr() == ("", "")
+    assert not list(temporary.iterdir())
+
+
 def test_demand_that_turns_bad_on_the_way(
     short: Scenario, tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,9 +320,16 @@ def test_demand_that_turns_bad_on_the_way(
     assert not list(temporary.iterdir())
 
 
-def test_an_episode_says_nothing_on_stderr(short: Scenario, capfd: pytest.CaptureFixture[str]) -> None:
-    run_episode(RULES["greedy"], short, 1)
-    assert capfd.readouterr() == ("", "")
+def test_an_episode_says_nothing_on_stderr(tmp_path: Path) -> None:
+    """In a process of its own: SUMO says some things only once."""
+    code = (
+        "from dataclasses import replace; from iotlam_street.scenarios import find_scenario; "
+        "from iotlam_traffic.episode import run_episode; from iotlam_traffic.rules import RULES; "
+        "s = find_scenario('cologne1'); run_episode(RULES['greedy'], replace(s, end_s=s.begin_s + 60), 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_plan_of_another_net_is_refused(short: Scenario, temporary: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam.fusion import FusionConfig
-from iotlam.model import IotlamConfig, IotlamModel, save_pretrained
+from iotlam.model import IotlamConfig, IotlamModel, from_pretrained, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.imitation import RETURN, TEACHER
 from iotlam.training.ppo import ACTION, LOG_PROB, REWARD, VALUE, PpoConfig
@@ -106,8 +106,6 @@ def test_a_shard_that_exists_is_kept(recording: Recording) -> None:
 
 
 def test_the_policy_acts_and_says_how_sure_it_was(recording: Recording, policy: Path, taken: list[Sample]) -> None:
-    from iotlam.model import from_pretrained
-
     record(replace(recording, model=policy, draw=True))
     model = from_pretrained(policy)
     drawn = set()
@@ -124,8 +122,6 @@ def test_the_policy_acts_and_says_how_sure_it_was(recording: Recording, policy: 
 def test_without_drawing_the_policy_takes_its_best_choice(
     recording: Recording, policy: Path, taken: list[Sample]
 ) -> None:
-    from iotlam.model import from_pretrained
-
     shard = Shard.load(record(replace(recording, model=policy)))
     model = from_pretrained(policy)
     best = [int(model.answer(s.tokens, s.query).logits_BP[0].argmax()) for s in taken]

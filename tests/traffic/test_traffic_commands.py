@@ -11,17 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+import iotlam_lidar
+from iotlam.cli.main import app
 from iotlam_street.generate import generate_junction
 from iotlam_street.scenarios import resco_folder
 from iotlam_traffic.policy import SHIPPED
-from typer.testing import CliRunner
-
-from iotlam.cli.main import app
 
 RUNNER = CliRunner()
 Install = Callable[..., Path]
 COLOGNE = resco_folder() / "cologne1"
 SHORT = ["--end", "25320"]
+BROKEN = """
+from iotlam_lidar import LidarModality
+
+class Broken(LidarModality):
+    def tokenize(self, frames):
+        raise ZeroDivisionError("no points")
+"""
 
 
 def leftovers() -> set[str]:
@@ -41,7 +49,17 @@ def test_rules_compete_on_the_same_seeds() -> None:
 
 def test_ours_runs_from_sensors_on_a_users_own_net(tmp_path: Path) -> None:
     scenario = generate_junction(tmp_path, seed=5, duration_s=120.0)
-    command = ["traffic", "run", "--net", str(scenario.net), "--routes", str(scenario.routes[0]), "--end", "120", "--json"]
+    command = [
+        "traffic",
+        "run",
+        "--net",
+        str(scenario.net),
+        "--routes",
+        str(scenario.routes[0]),
+        "--end",
+        "120",
+        "--json",
+    ]
     first, again, other = (RUNNER.invoke(app, [*command, "--seed", seed]) for seed in ("1", "1", "2"))
     assert first.exit_code == 0, first.output
     assert json.loads(first.stdout)["trips"][0]["vehicles"] > 0
@@ -60,8 +78,14 @@ def test_one_sensor_is_enough_to_run() -> None:
         (["cologne2"], ["cologne2", "did you mean 'cologne1'"]),
         (["--controller", "gredy"], ["gredy", "greedy"]),
         (["--modalities", "lidar,smell"], ["smell", "lidar, spectrum, video"]),
-        (["--net", "absent.net.xml", "--routes", str(COLOGNE / "cologne1.rou.xml")], ["absent.net.xml", "no such file"]),
-        (["--net", str(COLOGNE / "cologne1.net.xml"), "--routes", "absent.rou.xml"], ["absent.rou.xml", "no such file"]),
+        (
+            ["--net", "absent.net.xml", "--routes", str(COLOGNE / "cologne1.rou.xml")],
+            ["absent.net.xml", "no such file"],
+        ),
+        (
+            ["--net", str(COLOGNE / "cologne1.net.xml"), "--routes", "absent.rou.xml"],
+            ["absent.rou.xml", "no such file"],
+        ),
         (["--net", str(COLOGNE / "cologne1.net.xml")], ["--net and --routes", "only one of them"]),
         (["--end", "5"], ["--end", "give a later end"]),
         (["--weights", "absent"], ["absent", "name the folder of a finished run"]),
@@ -102,10 +126,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "iotlam.safetensors" in result.stderr
 
 
-def test_a_plugin_that_raises_is_named(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = "from iotlam_lidar import LidarModality\n\nclass Broken(LidarModality):\n    def tokenize(self, frames):\n        raise ZeroDivisionError('no points')\n"
-    manifest = (Path(sys.modules["iotlam_lidar"].__file__ or "").parent / "modality.toml").read_text()
-    install("acme_lidar", broken, {"iotlam.modalities": {"lidar": "acme_lidar:Broken"}}, {"modality.toml": manifest})
+def test_a_plugin_that_raises_is_named(install: Install) -> None:
+    manifest = (Path(iotlam_lidar.__file__).parent / "modality.toml").read_text()
+    install("acme_lidar", BROKEN, {"iotlam.modalities": {"lidar": "acme_lidar:Broken"}}, {"modality.toml": manifest})
     result = RUNNER.invoke(app, ["traffic", "run", *SHORT])
     assert result.exit_code == 2 and "'lidar'" in result.stderr and "ZeroDivisionError: no points" in result.stderr
 
