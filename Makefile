@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # One thread per process: small models lose time to threads, and tests run in two processes.
-TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check bench weights clean
@@ -33,8 +33,8 @@ bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
 weights: $(READY) ## train the shipped weights from nothing: hours; started again, it resumes
-	OMP_NUM_THREADS=1 $(BIN)/iotlam pretrain --out iotlam/decoder/weights/nano --work $(RUN) --steps 300
-	OMP_NUM_THREADS=1 $(BIN)/iotlam traffic train --out $(RUN)
+	$(BIN)/iotlam pretrain --out iotlam/decoder/weights/nano --work $(RUN)
+	$(BIN)/iotlam traffic train --out $(RUN)
 	mkdir -p apps/iotlam_traffic/weights
 	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +12,23 @@ from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json
 from iotlam_street.scenarios import RESCO_SINGLE, Scenario, find_scenario, scenario_from_files
 
+MAX_SEED = 2**31 - 1
+"""SUMO's seeds are 32-bit integers."""
+
+MAX_EPISODES = 1000
+
 app = typer.Typer(no_args_is_help=True, help="Traffic lights decided from sensors.")
 
-Map = Annotated[str, typer.Argument(help="A RESCO map with one junction, or a .sumocfg file.")]
+Map = Annotated[
+    str | None, typer.Argument(help="A RESCO map with one junction, or a .sumocfg file; default: cologne1.")
+]
 Net = Annotated[Path | None, typer.Option(help="Your own SUMO net (.net.xml), instead of MAP.")]
 Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); may be given several times.")]
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
 End = Annotated[float | None, typer.Option(help="Last simulated second.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder of a trained policy; default: the shipped one.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
+DEFAULT_MAP = "cologne1"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -42,7 +51,7 @@ def scenarios(as_json: AsJson = False) -> None:
 
 @app.command()
 def run(
-    map_name: Map = "cologne1",
+    map_name: Map = None,
     net: Net = None,
     routes: Routes = None,
     begin: Begin = None,
@@ -50,7 +59,7 @@ def run(
     controller: Annotated[str, typer.Option(help="Who decides; 'iotlam' sees only through sensors.")] = "iotlam",
     weights: Weights = None,
     modalities: Modalities = "",
-    seed: Annotated[int, typer.Option(help="Seed of SUMO and of the sensors' noise.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for a page about the run.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,8 +68,15 @@ def run(
     Example: iotlam traffic run ingolstadt1 --controller greedy --seed 3
     """
     from iotlam.training.progress import progress
-    from iotlam_traffic.evaluate import Trial, run_trial
+    from iotlam_traffic.evaluate import OURS, Trial, run_trial
 
+    if controller != OURS and (weights or modalities):
+        raise BadInput(
+            "--weights and --modalities",
+            expected=f"a run of '{OURS}'",
+            got=f"'{controller}'",
+            fix="leave them away: rules use neither",
+        )
     trial = Trial(controller, _scenario(map_name, net, routes, begin, end), seed, weights, _names(modalities))
     if out is not None:
         from iotlam_traffic.show import show_run
@@ -75,7 +91,7 @@ def run(
 
 @app.command()
 def evaluate(
-    map_name: Map = "cologne1",
+    map_name: Map = None,
     net: Net = None,
     routes: Routes = None,
     begin: Begin = None,
@@ -83,7 +99,7 @@ def evaluate(
     controllers: Annotated[str, typer.Option(help="Who competes, comma-separated.")] = (
         "iotlam,fixed,actuated,greedy,max-pressure"
     ),
-    seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses none below 1000.")] = "1-5",
+    seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses those from 100000.")] = "1-5",
     weights: Weights = None,
     modalities: Modalities = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -96,8 +112,9 @@ def evaluate(
     from iotlam.training.progress import progress
     from iotlam_traffic.evaluate import Trial, run_trials, summarise
 
+    competing = _some("--controllers", controllers)
     scenario, sensors = _scenario(map_name, net, routes, begin, end), _names(modalities)
-    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in _names(controllers)]
+    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in competing]
     with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
@@ -112,11 +129,11 @@ def train(
     random_junctions: Annotated[int, typer.Option(min=0, help="Teacher episodes on random junctions.")] = 80,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
     revisit: Annotated[int, typer.Option(min=0, help="Episodes a map where the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 20,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 12,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,spectrum,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
 
@@ -128,10 +145,10 @@ def train(
     from iotlam_traffic.train import Run, TrainConfig
 
     config = TrainConfig(
-        maps=_names(maps),
+        maps=_some("--maps", maps),
         per_map=episodes,
         random_junctions=random_junctions,
-        modalities=_names(modalities),
+        modalities=_some("--modalities", modalities),
         decoder=decoder,
         imitation=ImitationConfig(steps=steps, seed=seed),
         revisit=revisit,
@@ -143,7 +160,7 @@ def train(
 
 
 def _scenario(
-    map_name: str, net: Path | None, routes: list[Path] | None, begin: float | None, end: float | None
+    map_name: str | None, net: Path | None, routes: list[Path] | None, begin: float | None, end: float | None
 ) -> Scenario:
     if (net is None) != (not routes):
         raise BadInput(
@@ -152,28 +169,50 @@ def _scenario(
             got="only one of them",
             fix="give the demand with its net",
         )
+    if net is not None and map_name is not None:
+        raise BadInput("MAP", expected="a map, or --net and --routes", got="both", fix="leave one of them away")
     if net is not None and routes:
         first_s = begin or 0.0
         return scenario_from_files(net, routes, first_s, first_s + 3600.0 if end is None else end)
-    known = find_scenario(map_name)
+    known = find_scenario(map_name or DEFAULT_MAP)
     first_s = known.begin_s if begin is None else begin
     return scenario_from_files(known.net, list(known.routes), first_s, known.end_s if end is None else end, known.name)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Names from a comma-separated list, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _some(option: str, text: str) -> tuple[str, ...]:
+    """At least one name.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    if not (names := _names(text)):
+        raise BadInput(option, expected="comma-separated names", got="none", fix="name at least one")
+    return names
 
 
 def _seeds(text: str) -> list[int]:
-    """Seeds from '1-5' or '1,3,8'."""
-    try:
-        parts = [part.split("-") for part in text.split(",")]
-        seeds = [seed for part in parts for seed in range(int(part[0]), int(part[-1]) + 1)]
-    except ValueError:
-        seeds = []
-    if not seeds:
-        raise BadInput("--seeds", expected="numbers such as 1-5 or 1,3,8", got=f"'{text}'", fix="give at least one")
-    return seeds
+    """Seeds from '1-5' or '1,3,8', each once.
+
+    Raises:
+        BadInput: if that is not what the text is, or there are more than `MAX_EPISODES`.
+    """
+    spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
+    ends = [(int(span[1]), int(span[2] or span[1])) for span in spans if span]
+    count = sum(last - first + 1 for first, last in ends)
+    sound = len(ends) == len(spans) and all(first <= last <= MAX_SEED for first, last in ends)
+    if not sound or count > MAX_EPISODES:
+        raise BadInput(
+            "--seeds",
+            expected=f"at most {MAX_EPISODES} seeds such as 1-5 or 1,3,8",
+            got=f"'{text}'",
+            fix="list them or give a rising range",
+        )
+    return list(dict.fromkeys(seed for first, last in ends for seed in range(first, last + 1)))
 
 
 def _show(rows: list[Json], as_json: bool, full: Json | None = None) -> None:

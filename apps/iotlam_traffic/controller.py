@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
+from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, IotlamProcessor
 from iotlam_street.junction import Junction
 from iotlam_street.programs import NativeProgram
@@ -65,10 +66,9 @@ class SensorController:
                     fix="name sensors that the model was trained with",
                 )
         self.name = "iotlam"
-        self.model, self.processor = model, IotlamProcessor(self.modalities)
+        self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
         self._rng = np.random.default_rng(seed)
         self._rig: SensorRig | None = None
-        self.last: Look | None = None
         self.seconds: list[float] = []
 
     def choose(self, junction: Junction) -> int:
@@ -84,8 +84,7 @@ class SensorController:
         start = time.perf_counter()
         tokens = self.processor.tokenize(frames, query)
         decision = self.model.answer(tokens, query)
-        phase = int(decision.logits_BP[0].argmax())
+        phase = int(choose(decision.logits_BP))
         seconds = time.perf_counter() - start
         self.seconds.append(seconds)
-        self.last = Look(junction.time_s, frames, tokens, query, decision, phase, seconds)
-        return self.last
+        return Look(junction.time_s, frames, tokens, query, decision, phase, seconds)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from iotlam.contracts import BadInput
 from iotlam_street.generate import generate_junction
-from iotlam_street.scenarios import RESCO_SINGLE, Scenario, find_scenario
+from iotlam_street.scenarios import Scenario, find_scenario
 
 TEST_SEEDS = tuple(range(1, 11))
 """SUMO seeds that training never uses; tables are made on them."""
 
-FIRST_TRAINING_SEED = 1000
+FIRST_TRAINING_SEED = 100_000
+"""Every run has as many SUMO seeds from here on: its stages keep to their own ranges."""
+
 RANDOM_DURATION_S = 1200.0
 
 
@@ -31,8 +34,10 @@ class Task:
 
     @property
     def name(self) -> str:
-        """A file name for what is recorded of it."""
-        return f"{Path(self.source).stem}-{self.seed}"
+        """A file name for what is recorded of it; files of the same name in two folders stay apart."""
+        source = Path(self.source)
+        where = f"-{zlib.crc32(str(source.resolve()).encode()):08x}" if source.suffix else ""
+        return f"{source.stem}{where}-{self.seed}"
 
     def scenario(self, folder: Path) -> Scenario:
         """The scenario; random junctions are drawn into `folder`."""
@@ -59,8 +64,3 @@ def tasks(
     wanted = {source: per_map for source in maps} | {"random": random_junctions}
     rounds = max(wanted.values(), default=0)
     return [Task(source, first_seed + turn) for turn in range(rounds) for source, n in wanted.items() if turn < n]
-
-
-def default_maps() -> tuple[str, ...]:
-    """Every RESCO map with one junction."""
-    return RESCO_SINGLE

@@ -9,13 +9,19 @@ from pathlib import Path
 import typer
 
 from iotlam.contracts import Json
-from iotlam_street.scenarios import find_scenario
+from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import OURS, Trial
 from iotlam_traffic.rules import RULES
 from iotlam_traffic.show import show_run
 
 DEMO_MAP = "cologne1"
 QUICK_S = 600.0
+
+
+def demo_scenario(quick: bool) -> Scenario:
+    """The demo's hour of traffic, or its first ten minutes."""
+    scenario = find_scenario(DEMO_MAP)
+    return replace(scenario, end_s=scenario.begin_s + QUICK_S) if quick else scenario
 
 
 def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
@@ -27,10 +33,8 @@ def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
         quick: ten minutes of traffic instead of the hour.
     """
     start = time.monotonic()
-    scenario = find_scenario(DEMO_MAP)
-    if quick:
-        scenario = replace(scenario, end_s=scenario.begin_s + QUICK_S)
-    typer.echo(f"{DEMO_MAP}, {scenario.duration_s / 60:.0f} minutes of traffic, five controllers", err=True)
+    scenario = demo_scenario(quick)
+    typer.echo(f"{DEMO_MAP}, {scenario.duration_s / 60:.0f} minutes of traffic, {1 + len(RULES)} controllers", err=True)
     result = show_run(Trial(OURS, scenario, seed), tuple(RULES), out, quick)
     for row in result["trips"]:
         typer.echo(f"{row['controller']:>14}  delay {row['delay_s']:6.2f} s per vehicle", err=True)

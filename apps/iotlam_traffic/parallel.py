@@ -29,7 +29,7 @@ def run_parallel(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the new processes
     pool = ProcessPoolExecutor(max(workers, 1), _context(work.__module__), _end_tidily, max_tasks_per_child=1)
     try:
-        futures = [pool.submit(work, item) for item in items]
+        futures = [pool.submit(_unless_ended, work, item) for item in items]
         for future in as_completed(futures):
             on_done(future.result())
         return [future.result() for future in futures]
@@ -53,3 +53,11 @@ def _end_tidily() -> None:
     """Ctrl-C is the parent's to handle; its SIGTERM unwinds, so that SUMO's temporary files go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def _unless_ended(work: Callable[[Item], Result], item: Item) -> Result:
+    """Work on an item; once told to end, end the process, or the pool would hand it the next one."""
+    try:
+        return work(item)
+    except SystemExit:
+        os._exit(128 + signal.SIGTERM)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from iotlam.contracts import DecisionQuery, TokenBatch
+from iotlam.decoder import choose
 from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
-from iotlam.training.imitation import RETURN, TEACHER
-from iotlam.training.ppo import ACTION, LOG_PROB, REWARD, VALUE, PpoConfig, discounted
-from iotlam.training.shards import Sample, Shard
+from iotlam.training.ppo import discounted
+from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
+from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.junction import Junction
 from iotlam_street.rig import SensorRig
 from iotlam_traffic.curriculum import Task
@@ -21,9 +22,6 @@ from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
 from iotlam_traffic.rules import best_phase
 from iotlam_traffic.teacher import Teacher
-
-LOST_S_PER_REWARD = 100.0
-"""Vehicle-seconds that cost one unit of reward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +32,24 @@ class Recording:
         task: the episode.
         folder: where nets are drawn and the shard goes.
         modalities: sensors to record.
+        gamma: discount per decision of the recorded returns.
         model: folder of the policy that acts, or None for the teacher.
-        explore: probability of a random allowed phase.
-        draw: the policy draws from its probabilities (on-policy) instead of taking its best choice.
+        explore: probability of a random allowed phase instead.
+        draw: the policy draws from its probabilities instead of taking its best choice; then `explore` must be 0, so
+            that the recorded probabilities are those acted on.
     """
 
     task: Task
     folder: Path
     modalities: tuple[str, ...]
+    gamma: float
     model: Path | None = None
     explore: float = 0.0
     draw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.draw and self.explore:
+            raise ValueError("an on-policy recording cannot explore")
 
     @property
     def path(self) -> Path:
@@ -73,14 +78,14 @@ def record(recording: Recording) -> Path:
             targets = {name: np.asarray(value, np.float32) for name, value in {TEACHER: scores_P, **facts}.items()}
             samples.append(Sample(tokens, query, targets))
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
-    gamma = PpoConfig().gamma
-    returns_N = discounted(reward_N, gamma, bootstrap=float(reward_N[-20:].mean()) / (1 - gamma))
+    steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
+    returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
     Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
     return recording.path
 
 
 def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:
-    """Record in `workers` processes ; order is kept."""
+    """Record in `workers` processes; shards that exist are kept; order is kept."""
     missing = [recording for recording in recordings if not recording.path.exists()]
     for recording in recordings:
         if recording not in missing:
@@ -103,7 +108,7 @@ def _act(
         decision = model.answer(tokens, query)
         probability_P = decision.logits_BP[0].softmax(0).double().numpy()
         probability_P /= probability_P.sum()
-        action = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else probability_P.argmax())
+        action = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else choose(decision.logits_BP))
         facts = {LOG_PROB: float(np.log(probability_P[action])), VALUE: float(decision.value_B[0])}
     if rng.uniform() < recording.explore:
         action = int(rng.choice(np.flatnonzero(query.allowed_P)))

@@ -66,6 +66,9 @@ class PageData:
     quick: bool
 
 
+GENERATOR = '<meta name="generator" content="iotlam">'
+
+
 def write_page(data: PageData, path: Path) -> Path:
     """Write the page; the file appears whole or not at all, and refers to nothing outside itself.
 
@@ -93,6 +96,16 @@ def write_page(data: PageData, path: Path) -> Path:
         fix = "name another place"
         raise BadInput(str(path), expected="a file that can be written", got=reason, fix=fix) from error
     return path
+
+
+def check_page(path: Path) -> None:
+    """Refuse to replace a page that iotlam did not write.
+
+    Raises:
+        BadInput: if there is one.
+    """
+    if path.exists() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace"):
+        raise BadInput(str(path), expected="no page, or one of iotlam's", got="another", fix="name another folder")
 
 
 def headline(trips: Mapping[str, TripMetrics]) -> str:

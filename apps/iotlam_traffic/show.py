@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from iotlam.contracts import BadInput, Json
+from iotlam.contracts import BadInput, Json, check_writable
 from iotlam.model import IotlamModel
 from iotlam.training.progress import progress
 from iotlam_street.junction import Junction
@@ -18,8 +18,9 @@ from iotlam_street.scene import Boxes
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trials
-from iotlam_traffic.report import PageData, write_page
+from iotlam_traffic.report import PageData, check_page, write_page
 
+PAGE = "index.html"
 WARM_UP_DECISIONS = 20
 """The page shows a moment after the streets have filled."""
 
@@ -73,8 +74,10 @@ def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False
     Returns:
         The rows of the table, and the path of the page.
     """
-    check_writable(out)
-    watcher, ours = _watch(trial)
+    watcher = _watcher(trial)
+    check_writable("--out", out)
+    check_page(out / PAGE)
+    ours = _watch(watcher, trial)
     others = [replace(trial, controller=name) for name in rivals]
     with progress("Rivals", total=len(others)) as step:
         outcomes = [ours, *run_trials(others, 2, lambda _: step(1))]
@@ -92,34 +95,22 @@ def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False
         commands=[" ".join(["iotlam", *sys.argv[1:]])],
         quick=quick,
     )
-    page = write_page(data, out / "index.html")
+    page = write_page(data, out / PAGE)
     return {"page": str(page), "trips": [outcome.as_json() for outcome in outcomes]}
 
 
-def check_writable(folder: Path) -> None:
-    """Make the page's folder.
-
-    Raises:
-        BadInput: if it cannot be made, before anything runs.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BadInput(
-            "--out", expected="a folder to write to", got=f"'{folder}' ({reason})", fix="name another"
-        ) from error
-
-
-def _watch(trial: Trial) -> tuple[Watcher, Outcome]:
+def _watcher(trial: Trial) -> Watcher:
     torch.set_num_threads(1)
     controller = make_controller(trial)
     if not isinstance(controller, SensorController):
         raise BadInput("--out", expected="a run of 'iotlam'", got=f"'{trial.controller}'", fix="leave --out away")
-    watcher = Watcher(controller)
-    with progress(f"{controller.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+    return Watcher(controller)
+
+
+def _watch(watcher: Watcher, trial: Trial) -> Outcome:
+    with progress(f"{watcher.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
         trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=lambda j: step(j.rules.decision_s))
-    return watcher, Outcome(trial, trips, [1000.0 * seconds for seconds in controller.seconds])
+    return Outcome(trial, trips, [1000.0 * seconds for seconds in watcher.controller.seconds])
 
 
 def _facts(model: IotlamModel) -> dict[str, str]:

@@ -10,23 +10,27 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch.optim import AdamW
 
-from iotlam.contracts import BadInput
-from iotlam.model import IotlamConfig, IotlamModel, save_pretrained
+from iotlam.contracts import BadInput, check_writable
+from iotlam.model import OWN, IotlamConfig, IotlamModel, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.imitation import ImitationConfig, agreement, imitate
-from iotlam.training.ppo import PpoConfig, improve
+from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
-from iotlam.training.shards import Shard
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, Task, default_maps, tasks
+from iotlam.training.shards import REWARD, Shard
+from iotlam_street.plan import read_plan
+from iotlam_street.scenarios import RESCO_SINGLE, find_scenario
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, Task, tasks
 from iotlam_traffic.query import PHASE_FEATURES
 from iotlam_traffic.record import Recording, record_all
 
 HELD_OUT_EVERY = 10
 """One episode in so many is kept from imitation, to measure agreement with the teacher."""
+
+REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
+"""First seeds of the later stages, counted from the run's first, and seeds set aside for each round of PPO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class TrainConfig:
         seed: seed of everything.
     """
 
-    maps: tuple[str, ...] = field(default_factory=default_maps)
+    maps: tuple[str, ...] = RESCO_SINGLE
     per_map: int = 16
     random_junctions: int = 80
     modalities: tuple[str, ...] = ("lidar", "spectrum", "video")
@@ -57,7 +61,7 @@ class TrainConfig:
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 20
+    rounds: int = 12
     round_per_map: int = 1
     round_random: int = 4
     workers: int = 2
@@ -74,62 +78,74 @@ class TrainConfig:
 
 
 class Run:
-    """A training run in its folder; every stage that is complete is skipped when it is started again.
+    """A training run in its folder; what is complete is skipped when it is started again.
 
     Args:
         folder: the run's folder, which becomes the model's folder.
         config: what to do.
 
     Raises:
-        BadInput: if the folder holds a run with another configuration.
+        BadInput: if a map, modality or decoder does not exist, or the folder holds a run with other options.
     """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
-        self._refuse_other_run()
-        seed_everything(config.seed)
         torch.set_num_threads(1)
+        seed_everything(config.seed)
+        for name in config.maps:
+            read_plan(find_scenario(name).net)
+        if len(config.tasks(config.per_map, config.random_junctions, 0)) < 2:
+            raise BadInput(
+                "Episodes", expected="two or more, one of them to measure with", got="fewer", fix="add maps or episodes"
+            )
+        specs = tuple(registry.load(name).spec for name in config.modalities)
+        model = IotlamConfig(modalities=specs, n_features=len(PHASE_FEATURES), decoder=config.decoder)
+        self._model = IotlamModel(model, config.seed)
+        self._claim()  # last: a wrong option leaves the folder free
 
     def go(self) -> Path:
         """Do what is left of the run; returns the model's folder."""
-        start = time.monotonic()
-        model = self._new_model()  # first, so that a missing decoder is said before an hour of recording
-        teacher = record_teacher(self.folder, self.config)
-        model = self._imitate("imitation", model, teacher, self.config.imitation)
-        if self.config.revisit:
-            todo = self.config.tasks(self.config.revisit, self.config.revisit * 4, 300)
-            teacher += self._record("revisit", todo, explore=0.03)
-            steps = self.config.imitation.steps // 2
-            again = replace(self.config.imitation, steps=steps, learning_rate=self.config.imitation.learning_rate / 2)
-            model = self._imitate("imitation-again", model, teacher, again)
-        self._reinforce(model)
+        start, config = time.monotonic(), self.config
+        shards = record_teacher(self.folder, config)
+        self._imitate("imitation", shards, config.imitation)
+        if config.revisit:
+            todo = config.tasks(config.revisit, min(config.revisit * 4, config.random_junctions), REVISIT)
+            shards = shards + self._record("revisit", todo, explore=0.03)
+            rate = config.imitation.learning_rate / 2
+            again = replace(config.imitation, steps=config.imitation.steps // 2, learning_rate=rate)
+            self._imitate("imitation-again", shards, again)
+        self._reinforce()
+        self._save("reinforcement" if config.rounds else "imitation")
         self._log("run", seconds=time.monotonic() - start)
         return self.folder
 
-    def _refuse_other_run(self) -> None:
-        path, mine = self.folder / "run.json", json.dumps(asdict(self.config), indent=2) + "\n"
-        if path.exists() and path.read_text() != mine:
+    def _claim(self) -> None:
+        """Write the run's options into its folder, or compare them; how many processes record does not matter."""
+        options = {name: value for name, value in asdict(self.config).items() if name != "workers"}
+        path, mine = self.folder / "run.json", json.dumps(options, indent=2) + "\n"
+        others = path.exists() and path.read_text(errors="replace") != mine
+        strangers = not path.exists() and [name for name in OWN if (self.folder / name).exists()]
+        if others or strangers:
             raise BadInput(
                 str(self.folder),
                 expected="an empty folder or a run with the same options",
-                got="a run with other options",
+                got=f"{', '.join(strangers)} of something else" if strangers else "a run with other options",
                 fix="give another --out, or the same options to resume",
             )
+        check_writable("--out", self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(mine)
 
-    def _new_model(self) -> IotlamModel:
-        specs = tuple(registry.load(name).spec for name in self.config.modalities)
-        config = IotlamConfig(modalities=specs, n_features=len(PHASE_FEATURES), decoder=self.config.decoder)
-        return IotlamModel(config, self.config.seed)
-
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
-        """Episodes in which the policy saved so far acts."""
-        folder = self.folder / "episodes" / stage
-        wanted = [Recording(task, folder, self.config.modalities, self.folder, explore, draw) for task in todo]
-        return _record(stage, wanted, self.config.workers)
+        """Episodes in which the policy acts as it is now."""
+        config, folder = self.config, _episodes(self.folder, self.config, stage)
+        ppo = config.ppo
+        wanted = [Recording(task, folder, config.modalities, ppo.gamma, self.folder, explore, draw) for task in todo]
+        if not all(recording.path.exists() for recording in wanted):
+            self._save(stage)
+        return _record(stage, wanted, config.workers)
 
-    def _imitate(self, stage: str, model: IotlamModel, paths: Sequence[Path], config: ImitationConfig) -> IotlamModel:
+    def _imitate(self, stage: str, paths: Sequence[Path], config: ImitationConfig) -> None:
         shards = [Shard.load(path) for path in paths]
         held_out, learnt = shards[::HELD_OUT_EVERY], [s for i, s in enumerate(shards) if i % HELD_OUT_EVERY]
         with progress(f"Learning, {stage}", total=config.steps) as step:
@@ -138,42 +154,43 @@ class Run:
                 step(1, loss=loss)
                 self._log(stage, step=number, loss=loss)
 
-            imitate(model, learnt, config, self.folder / stage, on_step)
-        sees = {name: agreement(model, held_out, [name]) for name in self.config.modalities}
-        self._log(stage, agreement=agreement(model, held_out, self.config.modalities), **sees)
-        self._save(model, stage)
-        return model
+            steps = imitate(self._model, learnt, config, self.folder / stage, on_step)
+        if steps:
+            names = self.config.modalities
+            alone = {name: agreement(self._model, held_out, [name]) for name in names}
+            self._log(stage, agreement=agreement(self._model, held_out, names), **alone)
 
-    def _reinforce(self, model: IotlamModel) -> None:
+    def _reinforce(self) -> None:
         config, folder = self.config, self.folder / "ppo"
-        model.fusion.freeze_whitening()
-        optimizer = AdamW([p for p in model.parameters() if p.requires_grad], lr=config.ppo.learning_rate)
-        first = int(load_checkpoint(folder, model, optimizer)["step"])
-        for turn in range(first, config.rounds):
+        self._model.fusion.freeze_whitening()
+        optimizer = policy_optimizer(self._model, config.ppo)
+        recipe = f"{config.ppo}, decoder {self._model.base_sha256[:12]}"
+        for turn in range(load_checkpoint(folder, self._model, optimizer, recipe), config.rounds):
             stage = f"ppo-{turn + 1}"
-            paths = self._record(
-                stage, config.tasks(config.round_per_map, config.round_random, 500 + 50 * turn), draw=True
+            todo = config.tasks(
+                config.round_per_map, min(config.round_random, config.random_junctions), REINFORCE + ROUND * turn
             )
+            paths = self._record(stage, todo, draw=True)
             shards = [Shard.load(path) for path in paths]
             with progress(f"Reinforcing, round {turn + 1} of {config.rounds}") as step:
                 facts = improve(
-                    model, optimizer, shards, config.ppo, config.seed + turn, lambda loss: step(1, loss=loss)
+                    self._model, optimizer, shards, config.ppo, (config.seed, turn), lambda loss: step(1, loss=loss)
                 )
-            reward = {path.stem: float(s.target("reward").mean()) for path, s in zip(paths, shards, strict=True)}
+            reward = {path.stem: float(s.target(REWARD).mean()) for path, s in zip(paths, shards, strict=True)}
             self._log(stage, **facts, reward=reward)
-            self._save(model, stage)
-            save_checkpoint(folder, model, optimizer, turn + 1)
-            shutil.rmtree(self.folder / "episodes" / stage, ignore_errors=True)
+            save_checkpoint(folder, self._model, optimizer, turn + 1, recipe)
+            shutil.rmtree(_episodes(self.folder, config, stage), ignore_errors=True)
 
-    def _save(self, model: IotlamModel, stage: str) -> None:
+    def _save(self, stage: str) -> None:
         config = self.config
         save_pretrained(
-            model,
+            self._model,
             self.folder,
             {
                 "Task": "one junction, choice of its green phase every 10 s",
                 "Maps": ", ".join(config.maps) + f", and {config.random_junctions} random junctions",
                 "Stages": f"imitation of a rule that sees the simulator's state, then PPO; last stage: {stage}",
+                "Rounds of PPO": config.rounds,
                 "Seed": config.seed,
             },
         )
@@ -185,9 +202,15 @@ class Run:
 
 def record_teacher(folder: Path, config: TrainConfig) -> list[Path]:
     """Record the episodes in which the teacher acts, one phase in ten at random; returns their shards."""
+    where, gamma = _episodes(folder, config, "teacher"), config.ppo.gamma
     todo = config.tasks(config.per_map, config.random_junctions, 0)
-    where = folder / "episodes" / "teacher"
-    return _record("teacher", [Recording(task, where, config.modalities, explore=0.1) for task in todo], config.workers)
+    wanted = [Recording(task, where, config.modalities, gamma, explore=0.1) for task in todo]
+    return _record("teacher", wanted, config.workers)
+
+
+def _episodes(folder: Path, config: TrainConfig, stage: str) -> Path:
+    """Where a stage's shards go; shards of other sensors are other shards."""
+    return folder / "episodes" / "+".join(config.modalities) / stage
 
 
 def _record(stage: str, recordings: Sequence[Recording], workers: int) -> list[Path]:

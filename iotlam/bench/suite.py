@@ -15,8 +15,8 @@ from typing import Any
 import iotlam
 from iotlam.bench.docs import refresh
 from iotlam.bench.host import Host, describe_host, torch_threads
-from iotlam.contracts import BadInput, Json
-from iotlam.plugins import find
+from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.plugins import load_entry
 from iotlam.training.progress import Step, progress
 
 GROUP = "iotlam.suites"
@@ -29,7 +29,8 @@ class Metric:
     Attributes:
         value: the figure.
         unit: its unit; "" for a ratio or a count.
-        anchor: the best rival measured in the same run and its value, e.g. "greedy 14.2 s"; "" where there is none.
+        anchor: the best rival and its value, e.g. "greedy 14.2 s"; marked where it was not measured in the same run; ""
+            where there is none.
         target: what it must reach, e.g. "<= 0.6"; "" where there is no target.
         met: whether it reaches the target, None where there is none.
         n: number of values behind the figure.
@@ -81,9 +82,11 @@ def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> 
     Raises:
         BadInput: if there is no such suite, or the file cannot be written; told before measuring.
     """
-    suite: Suite = find(GROUP, name, "Suite").load()
+    suite: Suite = load_entry(GROUP, name, "Suite")
     path = json_path or default_path(name, quick)
-    _check_writable(path)
+    if path.is_dir():
+        raise BadInput("--json", expected="a file", got=f"'{path}', a folder", fix="name a file in it")
+    check_writable("--json", path.parent)
     host = describe_host()
     result = suite(quick, progress)
     write_result(path, result, replace(host, threads=torch_threads()))
@@ -111,16 +114,6 @@ def result_json(result: SuiteResult, host: Host) -> Json:
         "rows": _finite(result.rows),
         "metrics": _finite({name: asdict(metric) for name, metric in result.metrics.items()}),
     }
-
-
-def _check_writable(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path.parent, os.W_OK) and not path.is_dir()
-    except OSError:
-        writable = False
-    if not writable:
-        raise BadInput("Option --json", expected="a file that can be written", got=f"'{path}'", fix="name another file")
 
 
 def _commit() -> str:

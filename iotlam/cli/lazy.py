@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 import typer
 from typer.core import TyperGroup
 
-from iotlam.contracts import BadInput, IotlamError
-from iotlam.plugins import find, names
+from iotlam.contracts import IotlamError
+from iotlam.plugins import find, load_entry, names
 
 GROUP = "iotlam.commands"
 
@@ -37,7 +36,7 @@ class RootGroup(TyperGroup):
         """The command to run; here a stand-in is replaced by what it stands for."""
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None and name not in self.commands:
-            command = _load(find(GROUP, name, "Command"))
+            command = _load(name)
         return name, command, rest
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -62,18 +61,9 @@ class RootGroup(TyperGroup):
             _end(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1)
 
 
-def _load(point: EntryPoint) -> click.Command:
-    try:
-        loaded = point.load()
-    except Exception as error:
-        raise BadInput(
-            f"Command '{point.name}'",
-            expected=f"'{point.value}' to load",
-            got=f"{type(error).__name__}: {error}",
-            fix="see 'iotlam doctor' for what is missing",
-        ) from error
-    command = typer.main.get_command(loaded)
-    command.name = point.name
+def _load(name: str) -> click.Command:
+    command = typer.main.get_command(load_entry(GROUP, name, "Command"))
+    command.name = name
     return command
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import iotlam
 from iotlam.cli import pretrain, sensors
 from iotlam.cli.lazy import RootGroup
 from iotlam.cli.output import print_json, print_table
-from iotlam.plugins import find
+from iotlam.plugins import load_entry
 
 app = typer.Typer(cls=RootGroup, no_args_is_help=True, pretty_exceptions_enable=False, suggest_commands=False)
 app.add_typer(sensors.app, name="sensors")
@@ -19,7 +21,8 @@ app.command()(pretrain.pretrain)
 
 
 def run() -> None:
-    """Console entry. Exit status: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C."""
+    """Console entry. Exit status: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left behind
     app(prog_name="iotlam")
 
 
@@ -63,7 +66,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def demo(
     name: Annotated[str, typer.Argument(help="What to show.")] = "traffic",
     out: Annotated[Path, typer.Option(help="Folder for what the demo makes.")] = Path("iotlam-demo"),
-    seed: Annotated[int, typer.Option(min=1, help="Seed of all that is random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of all that is random.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Shorter, to see that it works.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -71,7 +74,7 @@ def demo(
 
     Example: iotlam demo traffic --out my-demo --seed 3
     """
-    result = find("iotlam.demos", name, "Demo").load()(out=out, seed=seed, quick=quick)
+    result = load_entry("iotlam.demos", name, "Demo")(out=out, seed=seed, quick=quick)
     if as_json:
         print_json(result)
 

@@ -14,16 +14,21 @@ def pretrain(
     preset: Annotated[str, typer.Option(help="Which decoder to train.")] = "nano",
     streams: Annotated[str, typer.Option(help="Which application's sensor streams to learn.")] = "traffic",
     work: Annotated[Path, typer.Option(help="Folder for recorded streams and checkpoints.")] = Path("runs/traffic"),
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of weights, streams and order.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, streams and order.")] = 0,
 ) -> None:
     """Train a decoder from random weights to predict the next token of sensor streams; resumes from --work.
 
-    Example: iotlam pretrain --out my-decoder --steps 400
+    Example: iotlam pretrain --out my-decoder --steps 300
     """
-    from iotlam.plugins import find
+    from iotlam.contracts import check_writable
+    from iotlam.decoder import new_decoder
+    from iotlam.plugins import load_entry
     from iotlam.training.pretrain import PretrainConfig, pretrain_preset
 
-    paths = find("iotlam.streams", streams, "Streams").load()(work, seed)
+    new_decoder(preset, seed)  # a wrong name is said before an hour of recording
+    check_writable("--out", out)
+    check_writable("--work", work)
+    paths = load_entry("iotlam.streams", streams, "Streams")(work, seed)
     facts = pretrain_preset(preset, paths, PretrainConfig(steps=steps, seed=seed), work / "pretraining", out)
     typer.echo(json.dumps(facts))

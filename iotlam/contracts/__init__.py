@@ -3,6 +3,7 @@
 from iotlam.contracts.errors import BadInput, IotlamError, MissingExtra, PluginError
 from iotlam.contracts.frames import SensorFrame
 from iotlam.contracts.modality import API_VERSION, MANIFEST_NAME, FramesByModality, Json, Modality, ModalityManifest
+from iotlam.contracts.paths import check_writable
 from iotlam.contracts.query import DecisionQuery
 from iotlam.contracts.tokens import TokenBatch, TokenSpec
 
@@ -21,4 +22,5 @@ __all__ = [
     "SensorFrame",
     "TokenBatch",
     "TokenSpec",
+    "check_writable",
 ]

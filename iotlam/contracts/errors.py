@@ -43,7 +43,7 @@ class PluginError(IotlamError):
         self.reason = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
         super().__init__(
             f"Modality plugin '{plugin}': expected '{step}' to succeed, got {self.reason}; "
-            f"mend or uninstall the plugin, or leave it out with --modalities."
+            f"mend or uninstall the plugin, or leave the modality out."
         )
 
 

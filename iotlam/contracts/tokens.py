@@ -35,7 +35,7 @@ class TokenBatch:
     Attributes:
         tokens_BTD: float32, B windows of T tokens of width D.
         mask_BT: bool, False marks padding and missing data.
-        time_BT: float32, seconds before the decision (0 is now, -1 a second ago).
+        time_BT: float32, seconds after the newest frame of this modality (0 the newest, -1 a second older).
         modality: name of the modality.
         position_BTX: float32 (B, T, 2), place of each token on the ground in site coordinates,
             metres; None for a modality that measures no place.

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from iotlam.contracts import BadInput
 
 
-def add_lora(decoder: PreTrainedModel, rank: int = 8, alpha: float = 16, seed: int = 0) -> PeftModel:
+def add_lora(decoder: PreTrainedModel, rank: int, alpha: float, seed: int) -> PeftModel:
     """Adapt every linear layer of every block (attention and MLP); all base weights are frozen.
 
     LoRA: Hu et al., 2021; all layers rather than attention alone: "LoRA Without Regret", 2025.

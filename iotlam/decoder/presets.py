@@ -42,7 +42,7 @@ def build_decoder(name_or_path: str) -> PreTrainedModel:
     if name_or_path not in PRESETS:
         return _load(name_or_path, name_or_path, "give a preset, a folder saved by transformers or a hub model")
     with as_file(files("iotlam.decoder") / "weights" / name_or_path) as folder:
-        return _load(str(folder), name_or_path, f"run: iotlam pretrain --decoder {name_or_path}")
+        return _load(str(folder), name_or_path, f"run: iotlam pretrain --preset {name_or_path} --out {folder}")
 
 
 def decoder_sha256(decoder: PreTrainedModel) -> str:
@@ -56,12 +56,15 @@ def decoder_sha256(decoder: PreTrainedModel) -> str:
 
 
 def _load(source: str, name: str, fix: str) -> PreTrainedModel:
-    local = name in PRESETS or Path(source).exists() or source.startswith((".", "/", "~"))
+    folder = Path(source).expanduser()
+    local = name in PRESETS or folder.exists() or source.startswith((".", "/", "~"))
+    if local and not folder.is_dir():
+        raise BadInput(f"Decoder '{name}'", expected="a folder of safetensors weights", got="no such folder", fix=fix)
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         decoder = AutoModelForCausalLM.from_pretrained(
-            str(Path(source).expanduser()) if local else source,
+            str(folder) if local else source,
             local_files_only=local,
             use_safetensors=True,
             trust_remote_code=False,

@@ -41,7 +41,8 @@ candidates, and any subset of the modalities, is accepted.
 ## Limits
 
 - It knows the sensors, traffic or machines that it was trained on; measure it on yours before you rely on it.
-- Bits are an upper bound on what a token carries given its gate, not a proof that the decision used it.
+- Bits are those of the noisy channel that the gates were trained as, given how far each gate is open; a decision uses
+  the channel's mean, and what the opening itself tells is not counted. They do not prove that a token mattered.
 - It chooses among what the caller allows; safety rules such as minimum times are the caller's.
 
 ## Licence

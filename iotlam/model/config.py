@@ -11,6 +11,9 @@ from iotlam.contracts import BadInput, TokenSpec
 from iotlam.fusion import FusionConfig
 
 FORMAT = "iotlam-model/1"
+ROI_M = 6.0
+"""How far from the nearest place a token may lie, metres, unless a model says otherwise."""
+
 T = TypeVar("T")
 
 
@@ -23,6 +26,7 @@ class IotlamConfig:
         n_features: width F of a candidate's features.
         decoder: preset, folder or hub name of the causal decoder.
         decoder_sha256: hash of its base weights, written when the model is saved; '' before.
+        roi_m: how far from the nearest place a token may lie, metres.
         fusion: sizes of the fusion.
         lora_rank: rank of the adaptation of the decoder.
         lora_alpha: its scale, divided by the rank.
@@ -38,6 +42,7 @@ class IotlamConfig:
     n_features: int
     decoder: str = "nano"
     decoder_sha256: str = ""
+    roi_m: float = ROI_M
     fusion: FusionConfig = field(default_factory=FusionConfig)
     lora_rank: int = 4
     lora_alpha: float = 8.0
@@ -49,7 +54,9 @@ class IotlamConfig:
         names = [spec.modality for spec in self.modalities]
         if not names or len(set(names)) < len(names):
             raise _bad("modalities", "one or more, each once", ", ".join(names) or "none", "list each modality once")
-        for name in ("n_features", "lora_rank", "lora_alpha", "head_width"):
+        if min(min(spec.dim, spec.max_tokens) for spec in self.modalities) < 1:
+            raise _bad("modalities", "positive dim and max_tokens", "others", "correct them")
+        for name in ("n_features", "roi_m", "lora_rank", "lora_alpha", "head_width"):
             if getattr(self, name) <= 0:
                 raise _bad(name, "a positive number", str(getattr(self, name)), "raise it")
         for name in ("beta", "gamma"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,34 +21,27 @@ from iotlam.model.model import IotlamModel
 
 CONFIG, ADAPTER, ADAPTER_CONFIG = "config.json", "adapter_model.safetensors", "adapter_config.json"
 WEIGHTS, CARD = "iotlam.safetensors", "README.md"
-OWN = (CONFIG, ADAPTER, ADAPTER_CONFIG, WEIGHTS, CARD)
+OWN = (WEIGHTS, ADAPTER, ADAPTER_CONFIG, CARD, CONFIG)
+"""The files of a model, in the order in which they are replaced."""
+
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 def save_pretrained(model: IotlamModel, folder: Path, training: Mapping[str, object] | None = None) -> None:
-    """Write the model; other files in the folder (metrics, resume state) stay.
+    """Write the model's own files; whatever else is in the folder (metrics, checkpoints) stays.
 
-    The folder is built beside its place and swapped in, so that it is whole at every moment.
+    Each file is written beside its place and moved there, `config.json` last.
 
     Args:
         model: the model.
         folder: where to; made if missing.
         training: facts about the training for the model card, in order.
     """
-    folder = folder.resolve()
-    new, old = (folder.with_name(f".{folder.name}.{which}-{os.getpid()}") for which in ("new", "old"))
-    try:
-        if folder.exists():
-            shutil.copytree(folder, new, ignore=shutil.ignore_patterns(*OWN), copy_function=_link)
-        else:
-            new.mkdir(parents=True)
-        _write(model, new, training or {})
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as new:
+        _write(model, Path(new), training or {})
+        for name in OWN:
+            os.replace(Path(new) / name, folder / name)
 
 
 def from_pretrained(folder: Path) -> IotlamModel:
@@ -87,14 +80,6 @@ def _own_state(model: IotlamModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
 
 
-def _link(source: str, target: str) -> None:
-    """Hard-link where the file system can, so that a log that is open for writing stays the same file."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 def _refuse_pickles(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"Model {folder}", expected="a folder", got="none", fix="name the folder of a finished run")
@@ -130,6 +115,8 @@ def _check_adapter(path: Path, config: IotlamConfig) -> None:
         adapter: Json = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise _unreadable(path, error) from error
+    if not isinstance(adapter, dict):
+        raise _unreadable(path, ValueError(f"a {type(adapter).__name__} instead of an object"))
     got = (adapter.get("peft_type"), adapter.get("r"), adapter.get("lora_alpha"))
     if got != (want := ("LORA", config.lora_rank, config.lora_alpha)):
         raise BadInput(
@@ -145,6 +132,10 @@ def _check_same(path: Path, got: Mapping[str, Tensor], want: Mapping[str, Tensor
     here = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in got.items()}
     there = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in want.items()}
     wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if poisoned := sorted(name for name, tensor in got.items() if not bool(tensor.isfinite().all())):
+        raise BadInput(
+            f"Weights {path}", expected="finite numbers", got=f"others in {poisoned[0]}", fix="restore or train again"
+        )
     if wrong:
         raise BadInput(
             f"Weights {path}",

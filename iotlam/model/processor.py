@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, TokenBatch
+from iotlam.model.config import ROI_M
 from iotlam.plugins import registry
 
 Floats = NDArray[np.float32]
@@ -45,7 +46,7 @@ class ModelInput:
 class IotlamProcessor:
     """Runs the modality plugins and keeps the tokens that lie near a place asked about."""
 
-    def __init__(self, modalities: Sequence[str], roi_m: float = 6.0) -> None:
+    def __init__(self, modalities: Sequence[str], roi_m: float = ROI_M) -> None:
         """Load the plugins.
 
         Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from iotlam.contracts import BadInput
 
@@ -29,6 +30,24 @@ def find(group: str, name: str, kind: str) -> EntryPoint:
     if not found:
         raise unknown_name(kind, name, names(group))
     return found[0]
+
+
+def load_entry(group: str, name: str, kind: str) -> Any:
+    """What the entry point of a group with a name stands for.
+
+    Raises:
+        BadInput: if nothing of that name is registered, or its package fails to import.
+    """
+    point = find(group, name, kind)
+    try:
+        return point.load()
+    except Exception as error:
+        raise BadInput(
+            f"{kind} '{name}'",
+            expected=f"'{point.value}' to load",
+            got=f"{type(error).__name__}: {error}",
+            fix="see 'iotlam doctor' for what is missing",
+        ) from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:

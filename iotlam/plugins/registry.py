@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +15,7 @@ from typing import TypeVar, get_args, get_origin, get_type_hints
 from iotlam.contracts import (
     MANIFEST_NAME,
     BadInput,
+    IotlamError,
     Modality,
     ModalityManifest,
     PluginError,
@@ -137,15 +141,18 @@ def _load(name: str, infos: dict[str, ModalityInfo]) -> LoadedModality:
 def _guarded(name: str, step: str, call: Callable[[], T]) -> T:
     """Run foreign code; SystemExit too, since an import may try to end the program."""
     try:
-        return call()
+        with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil what commands print
+            return call()
+    except IotlamError:
+        raise  # the user's to mend, and said so
     except (Exception, SystemExit) as error:
         raise PluginError(name, step, error) from error
 
 
 def _read_manifest(point: EntryPoint) -> tuple[ModalityManifest | None, str | None]:
     """The manifest beside the plugin's top-level package, or why there is none."""
-    package = point.module.partition(".")[0]
     try:
+        package = point.module.partition(".")[0]
         # For a top-level name this locates the package without running it.
         spec = importlib.util.find_spec(package)
         folders = spec.submodule_search_locations if spec else None
@@ -165,6 +172,10 @@ def _ill_typed(manifest: ModalityManifest) -> str | None:
     for name, hint in get_type_hints(ModalityManifest).items():
         if not _fits(getattr(manifest, name), hint):
             return f"{name} is {getattr(manifest, name)!r}, expected {ModalityManifest.__annotations__[name]}"
+    if manifest.token_budget < 1:
+        return f"token_budget is {manifest.token_budget}, expected 1 or more"
+    if not all(map(math.isfinite, (*manifest.rate_hz, *manifest.value_range))):
+        return "rate_hz or value_range is not finite"
     if len(manifest.dims) != len(manifest.shape):
         return f"dims {manifest.dims} and shape {manifest.shape} differ in number"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -17,8 +16,11 @@ from iotlam.contracts import BadInput
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def save_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, step: int, **facts: float | str) -> None:
-    """Write what is needed to go on from `step`; the file appears whole or not at all."""
+def save_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, step: int, recipe: str) -> None:
+    """Write what is needed to go on from `step`; the file appears whole or not at all.
+
+    `recipe` is whatever must be the same for the rest of the run, as text.
+    """
     tensors = {f"weight/{name}": value.detach() for name, value in _state(module).items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -26,33 +28,36 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, step:
     tensors["rng/torch"] = torch.get_rng_state()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{CHECKPOINT}.partial"
-    metadata = {"facts": json.dumps({"step": step, **facts})}
+    metadata = {"step": str(step), "recipe": recipe}
     save_file({key: value.clone().contiguous() for key, value in tensors.items()}, partial, metadata)
     os.replace(partial, folder / CHECKPOINT)
 
 
-def load_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer) -> dict[str, float | str]:
+def load_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, recipe: str) -> int:
     """Restore the state that `save_checkpoint` wrote.
 
     Returns:
-        The saved facts, `step` among them; `{"step": 0}` where there is no checkpoint.
+        The step to go on from; 0 where there is no checkpoint.
 
     Raises:
-        BadInput: if the checkpoint is broken or of another model.
+        BadInput: if the checkpoint is broken, or of another model or recipe.
     """
     path = folder / CHECKPOINT
     if not path.exists():
-        return {"step": 0}
+        return 0
     try:
         with safe_open(path, "pt") as file:
-            facts: dict[str, float | str] = json.loads((file.metadata() or {})["facts"])
+            metadata = file.metadata() or {}
+            step, made_by = int(metadata["step"]), metadata["recipe"]
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        if made_by != recipe:
+            raise ValueError(f"one made with {made_by}")
         _restore(module, optimizer, tensors)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         got = f"a file without {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         fix = "delete it to start the stage anew"
-        raise BadInput(str(path), expected="a checkpoint of this model", got=got, fix=fix) from error
-    return facts
+        raise BadInput(str(path), expected=f"a checkpoint of this model, {recipe}", got=got, fix=fix) from error
+    return step
 
 
 def _restore(module: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:

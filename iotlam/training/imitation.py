@@ -10,16 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import AdamW
 
+from iotlam.contracts import DecisionQuery
+from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, ModelInput, collate
-from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
-from iotlam.training.pretrain import schedule
-from iotlam.training.shards import Sample, Shard
-
-CHECKPOINT_EVERY = 50
-TEACHER, RETURN = "teacher_P", "return"
-"""Targets that a shard must carry: the teacher's scores, and the discounted return of the recorded episode."""
+from iotlam.training.loop import optimise
+from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +49,35 @@ def imitate(
     config: ImitationConfig,
     folder: Path,
     on_step: Callable[[int, float], None],
-) -> None:
-    """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`."""
-    optimizer = AdamW([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, weight_decay=0.01)
-    first = int(load_checkpoint(folder, model, optimizer)["step"])
+) -> int:
+    """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`.
+
+    Places and candidates come in another order each time, since nothing depends on their order.
+
+    Returns:
+        How many steps were taken now; 0 where all had been.
+    """
     where = [(shard, index) for shard in shards for index in range(len(shard))]
-    model.train()
-    for step in range(first, config.steps):
+
+    def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((config.seed, step))
         chosen = [where[i] for i in rng.integers(len(where), size=config.batch)]
-        samples = [drop_modalities(shard[index], config.drop, rng) for shard, index in chosen]
+        samples = [shuffle(drop_modalities(shard[index], config.drop, rng), rng) for shard, index in chosen]
         inputs = collate([(dict(sample.tokens), sample.query) for sample in samples])
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step, config.steps, config.warmup)
         decision = model(inputs)
-        loss = imitation_loss(decision, inputs, samples, config) + model.information_loss(decision)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        on_step(step + 1, float(loss.detach()))
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == config.steps:
-            save_checkpoint(folder, model, optimizer, step + 1)
+        return imitation_loss(decision, inputs, samples, config) + model.information_loss(decision)
+
+    return optimise(
+        model,
+        loss_at,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=0.01,
+        folder=folder,
+        recipe=f"{config}, {len(where)} decisions, decoder {model.base_sha256[:12]}",
+        on_step=on_step,
+    )
 
 
 def imitation_loss(
@@ -100,16 +103,28 @@ def drop_modalities(sample: Sample, probability: float, rng: np.random.Generator
     return Sample({name: sample.tokens[name] for name in kept}, sample.query, sample.targets)
 
 
-@torch.inference_mode()
+def shuffle(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The sample with its places and its candidates in another order."""
+    query = sample.query
+    candidates, places = (rng.permutation(size) for size in query.serves_PK.shape)
+    mixed = DecisionQuery(
+        query.anchors_KHX[places],
+        query.serves_PK[candidates][:, places],
+        query.features_PF[candidates],
+        query.allowed_P[candidates],
+    )
+    targets = {name: value[candidates] if name.endswith("_P") else value for name, value in sample.targets.items()}
+    return Sample(sample.tokens, mixed, targets)
+
+
 def agreement(model: IotlamModel, shards: Sequence[Shard], modalities: Sequence[str], limit: int = 400) -> float:
     """Share of decisions on which the model, seeing only `modalities`, chooses one of the teacher's best."""
-    model.eval()
     where = [(shard, index) for shard in shards for index in range(len(shard))]
     right = []
     for shard, index in where[:: max(len(where) // limit, 1)]:
         sample = shard[index]
         tokens = {name: batch for name, batch in sample.tokens.items() if name in modalities}
-        choice = int(model(collate([(tokens, sample.query)])).logits_BP[0].argmax())
+        choice = int(choose(model.answer(tokens, sample.query).logits_BP))
         scores_P = np.where(sample.query.allowed_P, sample.targets[TEACHER], -np.inf)
         right.append(scores_P[choice] >= scores_P.max() - 1e-6)
     return float(np.mean(right))

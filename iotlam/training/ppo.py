@@ -10,14 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import Optimizer
+from torch.optim import AdamW
 
 from iotlam.model import IotlamModel, collate
-from iotlam.training.imitation import RETURN
-from iotlam.training.shards import Sample, Shard
+from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, VALUE, Sample, Shard
 
-ACTION, LOG_PROB, REWARD, VALUE, ADVANTAGE = "action", "log_prob", "reward", "value", "advantage"
-"""Targets of an on-policy shard."""
+ADVANTAGE = "advantage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class PpoConfig:
         learning_rate: constant.
         value_weight: weight of the value loss.
         entropy_weight: weight of the entropy bonus.
-        max_kl: a pass ends early beyond this mean KL to the recording policy, nats.
+        max_kl: no further pass once the mean KL to the recording policy exceeds this, nats.
     """
 
     gamma: float = 0.92
@@ -45,6 +43,15 @@ class PpoConfig:
     value_weight: float = 0.05
     entropy_weight: float = 0.001
     max_kl: float = 0.03
+
+
+def policy_optimizer(model: IotlamModel, config: PpoConfig) -> AdamW:
+    """Optimiser of what reinforcement changes: all that learns but the gates.
+
+    A gate's bits mean something only against the noise that it is trained with, and a policy acts without noise.
+    """
+    learning = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("fusion.gates.")]
+    return AdamW(learning, lr=config.learning_rate)
 
 
 def discounted(reward_N: NDArray[np.float32], gamma: float, bootstrap: float = 0.0) -> NDArray[np.float32]:
@@ -71,31 +78,30 @@ def with_advantages(shard: Shard, config: PpoConfig) -> Shard:
 
 def improve(
     model: IotlamModel,
-    optimizer: Optimizer,
+    optimizer: AdamW,
     shards: Sequence[Shard],
     config: PpoConfig,
-    seed: int,
+    seed: Sequence[int],
     on_step: Callable[[float], None],
 ) -> dict[str, float]:
     """One round of PPO on the episodes that the current policy recorded.
 
     Returns:
-        Mean KL to the recording policy, clip share and value loss of the last pass.
+        Mean KL to the recording policy, clip share, value loss and entropy of the last pass.
     """
     ready = [with_advantages(shard, config) for shard in shards]
     where = [(shard, index) for shard in ready for index in range(len(shard))]
     rng = np.random.default_rng(seed)
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     facts: dict[str, float] = {}
     for _ in range(config.epochs):
         rows = []
         for part in np.array_split(rng.permutation(len(where)), max(len(where) // config.batch, 1)):
             samples = [where[i][0][where[i][1]] for i in part]
             loss, row = _loss(model, samples, config)
-            optimizer.zero_grad()
+            model.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            torch.nn.utils.clip_grad_norm_(learning, 0.5)
             optimizer.step()
             on_step(float(loss.detach()))
             rows.append(row)
@@ -119,7 +125,7 @@ def _loss(model: IotlamModel, samples: Sequence[Sample], config: PpoConfig) -> t
     surrogate = torch.minimum(ratio_B * targets[ADVANTAGE], clipped_B * targets[ADVANTAGE]).mean()
     entropy = -(log_BP.exp() * log_BP.masked_fill(log_BP.isneginf(), 0.0)).sum(dim=1).mean()
     value = functional.huber_loss(decision.value_B, targets[RETURN])
-    loss = config.value_weight * value - surrogate - config.entropy_weight * entropy + model.information_loss(decision)
+    loss = config.value_weight * value - surrogate - config.entropy_weight * entropy
     kl = (ratio_B - 1 - ratio_B.log()).mean()
     clip_share = (clipped_B != ratio_B).float().mean()
     facts = {"kl": kl, "clip_share": clip_share, "value_loss": value, "entropy": entropy}

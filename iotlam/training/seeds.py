@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 
-def seed_everything(seed: int) -> np.random.Generator:
-    """Seed Python, numpy and torch; returns a numpy generator for what takes one."""
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed)  # for libraries that still use the global state
     torch.manual_seed(seed)
-    return np.random.default_rng(seed)

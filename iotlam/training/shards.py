@@ -18,10 +18,22 @@ from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
 
 Tokens = Mapping[str, TokenBatch]
 
+TEACHER, RETURN = "teacher_P", "return"
+"""Targets of imitation: the teacher's scores of the candidates, and the discounted return of the episode."""
+
+ACTION, LOG_PROB, REWARD, VALUE = "action", "log_prob", "reward", "value"
+"""Targets of reinforcement: what was chosen, how likely that was, what it earned, what was expected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One decision: tokens by modality (B = 1), the query, and targets by name, e.g. `teacher_P`."""
+    """One decision.
+
+    Attributes:
+        tokens: by modality, B = 1.
+        query: what was asked.
+        targets: by name; those whose name ends in `_P` have one entry a candidate.
+    """
 
     tokens: Tokens
     query: DecisionQuery

@@ -28,7 +28,7 @@ class Quantizer:
     Attributes:
         mean_D, scale_D: standardisation of the tokens.
         projection_DC: frozen random projection.
-        codebook_QC: frozen random unit vectors, one per code.
+        codebook_QC: frozen Gaussian vectors, one per code (BEST-RQ normalises them; here they are not).
         offset: first vocabulary entry of this modality.
     """
 

@@ -30,7 +30,7 @@ class CameraConfig:
     Attributes:
         width, height: pixels.
         fov_deg: horizontal field of view.
-        horizon_row: rows above the horizon; the principal point's y.
+        horizon_row: rows above the horizon.
         noise: standard deviation of a pixel, of 255.
         haze_m: distance over which contrast falls to 1/e.
         texture_m: edge of the asphalt's patches.
@@ -81,10 +81,11 @@ class Camera:
                 fix="rectify the pose and shift horizon_row instead",
             )  # fmt: skip
         focal = 0.5 * config.width / np.tan(np.radians(config.fov_deg) / 2.0)
-        intrinsics = np.array([[focal, 0.0, config.width / 2.0], [0.0, focal, config.horizon_row], [0.0, 0.0, 1.0]])
+        u0, v0 = config.width / 2.0 - 0.5, config.horizon_row - 0.5  # whole numbers are centres of pixels
+        intrinsics = np.array([[focal, 0.0, u0], [0.0, focal, v0], [0.0, 0.0, 1.0]])
         self._meta = {"sensor": name, "pose_site": pose_site.astype(np.float64), "intrinsics": intrinsics}
-        x_A = (np.arange(config.width) + 0.5 - config.width / 2.0) / focal
-        y_E = (np.arange(config.height) + 0.5 - config.horizon_row) / focal
+        x_A = (np.arange(config.width) - u0) / focal
+        y_E = (np.arange(config.height) - v0) / focal
         self._origin_3 = place.astype(np.float32)
         self._azimuth_A = (np.arctan2(forward[1], forward[0]) - np.arctan(x_A)).astype(np.float32)
         self._slope_AE = (-y_E / np.sqrt(1.0 + x_A**2)[:, None]).astype(np.float32)
@@ -100,7 +101,7 @@ class Camera:
 
         Returns:
             Frame with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
-            pixel (u, v) has its centre at (u + 0.5, v + 0.5)).
+            whole numbers are centres of pixels).
         """
         hits = cast(self._origin_3, self._azimuth_A, self._slope_AE, boxes)
         a, e = np.nonzero(hits.box_AE >= 0)

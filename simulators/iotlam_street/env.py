@@ -12,6 +12,9 @@ from iotlam_street.junction import Junction, LaneTraffic, SignalRules
 from iotlam_street.plan import read_plan
 from iotlam_street.scenarios import Scenario
 
+LOST_S_PER_REWARD = 100.0
+"""Vehicle-seconds that cost one unit of reward."""
+
 LANE_FEATURES = ("vehicles within 50 m", "halting within 200 m", "waiting seconds within 50 m", "mean speed m/s")
 
 
@@ -19,7 +22,7 @@ class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Choose a green phase every decision; observe the lanes; pay for the time vehicles lose.
 
     Observation: float32 (K * 4 + P,): `LANE_FEATURES` of each incoming lane, then the phase in force
-    one-hot. Action: index of a green phase. Reward: minus the vehicle-seconds lost, divided by 100.
+    one-hot. Action: index of a green phase. Reward: minus the vehicle-seconds lost, over `LOST_S_PER_REWARD`.
     `info["allowed"]` marks the phases that the action rules allow.
 
     Args:
@@ -49,6 +52,8 @@ class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         """Show the phase until the next decision; the last step's info carries `trips`."""
         if self.junction is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
+        if not self.action_space.contains(np.int64(action)):
+            raise gymnasium.error.InvalidAction(f"expected a phase of {self.action_space}, got {action}")
         lost_s = self.junction.advance(int(action))
         observation = self._observe(self.junction)
         info: dict[str, Any] = {"allowed": self.junction.allowed_P}
@@ -56,12 +61,12 @@ class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         if truncated:
             info["trips"] = self.junction.finish()
             self.close()
-        return observation, -lost_s / 100.0, False, truncated, info
+        return observation, -lost_s / LOST_S_PER_REWARD, False, truncated, info
 
     def close(self) -> None:
         """End a running episode."""
         if self.junction is not None:
-            self.junction.__exit__(None, None, None)
+            self.junction.close()
             self.junction = None
 
     def _observe(self, junction: Junction) -> NDArray[np.float32]:

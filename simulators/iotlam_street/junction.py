@@ -64,7 +64,7 @@ class LaneTraffic:
     """Vehicles that approach one stop line, nearest first.
 
     Attributes:
-        distance_N: metres to the stop line, at most `UPSTREAM_M` beyond the lane itself.
+        distance_N: metres to the stop line; lanes are followed upstream until `UPSTREAM_M` is covered.
         speed_N: metres per second.
         waiting_N: seconds since each vehicle last moved.
         own_N: bool, whether the vehicle is on the lane itself and not further upstream.
@@ -250,10 +250,26 @@ class Junction:
         return float(np.mean(counts)) if counts else 0.0
 
     def finish(self) -> TripMetrics:
-        """End the episode and compute its trip metrics."""
+        """End the episode and compute its trip metrics.
+
+        Raises:
+            BadInput: if no vehicle was scheduled in the episode: its figures would mean nothing.
+        """
         pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in self.api.simulation.getPendingVehicles()]
         self._sumo.close()
-        return read_tripinfo(self._sumo.tripinfo, self.scenario.begin_s, pending, self.time_s)
+        trips = read_tripinfo(self._sumo.tripinfo, self.scenario.begin_s, pending, self.time_s)
+        if not trips.vehicles:
+            raise BadInput(
+                self.scenario.name,
+                expected=f"vehicles between {self.scenario.begin_s:g} and {self.scenario.end_s:g} s",
+                got="none",
+                fix="choose --begin and --end to fit the demand",
+            )
+        return trips
+
+    def close(self) -> None:
+        """End the simulation and delete its files; does nothing a second time."""
+        self._sumo.discard()
 
     def __enter__(self) -> Junction:
         return self
@@ -261,7 +277,7 @@ class Junction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sumo.discard()
+        self.close()
 
 
 def yellow_between(old: str, new: str) -> str:

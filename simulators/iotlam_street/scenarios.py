@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iotlam.contracts import BadInput, MissingExtra
 
 RESCO_SINGLE = ("cologne1", "ingolstadt1")
+DEFAULT_DURATION_S = 3600.0
+DEMAND = ("vehicle", "trip", "flow", "person", "personFlow", "container", "containerFlow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Scenario:
         routes: the `.rou.xml` files.
         begin_s: first simulated second.
         end_s: last simulated second.
+        additional: further SUMO files that a configuration names (vehicle types, detectors, programs).
     """
 
     name: str
@@ -30,6 +34,7 @@ class Scenario:
     routes: tuple[Path, ...]
     begin_s: float
     end_s: float
+    additional: tuple[Path, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -70,10 +75,10 @@ def find_scenario(name: str) -> Scenario:
 
 
 def read_sumocfg(path: Path, name: str | None = None) -> Scenario:
-    """Read net, routes, begin and end from a SUMO configuration.
+    """Read net, routes, additional files, begin and end from a SUMO configuration; an hour where no end is given.
 
     Raises:
-        BadInput: if the file cannot be read, names no net or no routes, or gives its times in no seconds.
+        BadInput: if the file cannot be read, names no net or no routes, or has times that are none.
     """
     root = parse_xml(path, "a SUMO configuration")
     values = {element.tag: element.get("value", "") for element in root.iter()}
@@ -84,47 +89,88 @@ def read_sumocfg(path: Path, name: str | None = None) -> Scenario:
             got="a configuration without them",
             fix="add them to <input>",
         )
-    routes = [path.parent / entry.strip() for entry in values["route-files"].split(",")]
-    try:
-        begin_s, end_s = float(values.get("begin") or 0.0), float(values.get("end") or 0.0)
-    except ValueError as error:
-        got = str(error).rpartition(": ")[2]
-        raise BadInput(str(path), expected="begin and end in seconds", got=got, fix="write them as numbers") from error
-    return scenario_from_files(
-        path.parent / values["net-file"], routes, begin_s, end_s or begin_s + 3600.0, name or path.stem
+    routes, additional = (
+        [path.parent / entry.strip() for entry in values.get(key, "").split(",") if entry.strip()]
+        for key in ("route-files", "additional-files")
     )
+    begin_s, end_s = (_seconds(path, values.get(key) or default) for key, default in (("begin", "0"), ("end", "-1")))
+    last_s = begin_s + DEFAULT_DURATION_S if end_s < 0 else end_s
+    scenario = scenario_from_files(path.parent / values["net-file"], routes, begin_s, last_s, name or path.stem)
+    for file in additional:
+        parse_xml(file, "a SUMO additional file")
+    return replace(scenario, additional=tuple(additional))
 
 
 def scenario_from_files(
-    net: Path, routes: list[Path], begin_s: float = 0.0, end_s: float = 3600.0, name: str | None = None
+    net: Path, routes: list[Path], begin_s: float = 0.0, end_s: float = DEFAULT_DURATION_S, name: str | None = None
 ) -> Scenario:
     """A scenario from a net and route files, after checking that they are what they should be.
 
     Raises:
-        BadInput: if a file is missing or is no SUMO file, or the hour is empty.
+        BadInput: if a file is missing, is no SUMO file or is not sorted, or the hour is empty.
     """
     if parse_xml(net, "a SUMO net").tag != "net":
         raise BadInput(str(net), expected="a SUMO net (<net>)", got="another XML file", fix="give a .net.xml file")
     for path in routes:
-        if parse_xml(path, "a SUMO route file").tag not in ("routes", "additional"):
-            raise BadInput(
-                str(path), expected="SUMO routes (<routes>)", got="another XML file", fix="give a .rou.xml file"
-            )
-    if end_s <= begin_s:
+        _check_routes(path)
+    if not (math.isfinite(begin_s) and begin_s >= 0.0):
+        raise BadInput("--begin", expected="a time of 0 s or later", got=f"{begin_s:g}", fix="give seconds")
+    if not (math.isfinite(end_s) and end_s > begin_s):
         raise BadInput(
             "--end", expected=f"a time after --begin {begin_s:g} s", got=f"{end_s:g} s", fix="give a later end"
         )
     return Scenario(name or net.name.removesuffix(".net.xml"), net, tuple(routes), begin_s, end_s)
 
 
+def _check_routes(path: Path) -> None:
+    """SUMO reads demand as it comes due and silently leaves out what comes too late: it must be sorted."""
+    root = parse_xml(path, "a SUMO route file")
+    if root.tag not in ("routes", "additional"):
+        raise BadInput(str(path), expected="SUMO routes (<routes>)", got="another XML file", fix="give a .rou.xml file")
+    if "," in str(path):
+        raise BadInput(str(path), expected="a path without commas", got="one", fix="rename it: SUMO splits at commas")
+    latest_s = -math.inf
+    for element in root:
+        if element.tag not in DEMAND:
+            continue
+        depart = element.get("depart") or element.get("begin") or "0"
+        try:
+            depart_s = _seconds(path, depart)
+        except BadInput:
+            continue  # words such as 'triggered', or nonsense that SUMO names
+        if depart_s < latest_s:
+            raise BadInput(
+                f"{path}, {element.tag} '{element.get('id')}'",
+                expected=f"demand sorted by departure, {latest_s:g} s or later",
+                got=f"{depart_s:g} s",
+                fix="sort the file (SUMO's tools/route/sort_routes.py)",
+            )
+        latest_s = depart_s
+
+
+def _seconds(path: Path, text: str) -> float:
+    """Seconds from '90', '0:01:30' or '1:00:01:30' (days first), as SUMO writes times."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+        seconds = sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise BadInput(str(path), expected="times in seconds or as h:m:s", got=f"'{text}'", fix="correct the time")
+    return seconds
+
+
 def parse_xml(path: Path, what: str) -> ET.Element:
     """Root element of an XML file.
 
     Raises:
-        BadInput: if the file is missing or broken.
+        BadInput: if the file is missing, packed or broken.
     """
     if not path.is_file():
-        raise BadInput(str(path), expected=what, got="no such file", fix="check the path")
+        got = "a folder" if path.is_dir() else "no such file"
+        raise BadInput(str(path), expected=what, got=got, fix="check the path")
+    if path.suffix == ".gz":
+        raise BadInput(str(path), expected=what, got="a packed file", fix="unpack it with gunzip")
     try:
         return ET.parse(path).getroot()
     except (ET.ParseError, UnicodeDecodeError, OSError) as error:

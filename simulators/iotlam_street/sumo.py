@@ -1,4 +1,4 @@
-"""The one place where SUMO is touched: libsumo in this process, one simulation at a time."""
+"""SUMO is started, stepped and stopped here: libsumo in this process, one simulation at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ class Sumo:
         self.scenario = scenario
         self.api = load_libsumo()
         self._folder = tempfile.TemporaryDirectory(prefix="iotlam-sumo-")
+        self._forgotten = weakref.finalize(self, _forget)  # closed by whoever drops it without closing
         self.tripinfo = Path(self._folder.name) / "tripinfo.xml"
         self._log = Path(self._folder.name) / "errors.txt"
         self._reason = ""
@@ -69,8 +71,8 @@ class Sumo:
     def _arguments(self, seed: int, additional: Sequence[Path]) -> list[str]:
         scenario = self.scenario
         arguments = ["sumo", "-n", str(scenario.net), "-r", ",".join(map(str, scenario.routes))]
-        if additional:
-            arguments += ["-a", ",".join(map(str, additional))]
+        if files := [*scenario.additional, *additional]:
+            arguments += ["-a", ",".join(map(str, files))]
         arguments += ["-b", str(scenario.begin_s), "-e", str(scenario.end_s), "--seed", str(seed)]
         arguments += ["--time-to-teleport", "-1", "--no-step-log", "--no-warnings", "--duration-log.disable"]
         return [*arguments, "--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
@@ -78,12 +80,9 @@ class Sumo:
     def _refused(self, error: Exception) -> BadInput:
         files = " with ".join([self.scenario.net.name, *(path.name for path in self.scenario.routes)])
         lines = (self._reason or str(error)).splitlines() or [type(error).__name__]
-        return BadInput(
-            files,
-            expected="a net and routes that SUMO can load",
-            got=lines[0].strip(" ."),
-            fix="check that the routes belong to this net",
-        )
+        got = lines[0].strip(" .;")
+        fix = "check that the routes belong to this net" if "not known" in got else "mend what SUMO names"
+        return BadInput(files, expected="a net and routes that SUMO can load", got=got, fix=fix)
 
     def step(self) -> None:
         """Advance by one second.
@@ -111,11 +110,19 @@ class Sumo:
             self._reason = self._reason or str(error)
         finally:
             self._open = _running = False
+            self._forgotten.detach()
 
     def discard(self) -> None:
         """Close and delete the outputs."""
         self.close()
         self._folder.cleanup()
+
+
+def _forget() -> None:
+    """End the simulation of an object that is gone."""
+    global _running
+    load_libsumo().close()
+    _running = False
 
 
 def _first_error(log: Path) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_a_command_that_cannot_be_loaded_is_told(install: Install) -> None:
     assert "broken" in RUNNER.invoke(app, ["--help"]).stdout
     result = RUNNER.invoke(app, ["broken"])
     assert result.exit_code == 2 and "no_such_module" in result.stderr and "doctor" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("group", "arguments"),
+    [("iotlam.demos", ["demo", "broken"]), ("iotlam.streams", ["pretrain", "--streams", "broken", "--out", "decoder"])],
+)
+def test_what_cannot_be_loaded_is_told(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    install("acme_broken", "import no_such_module", {group: {"broken": "acme_broken:it"}})
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2 and "'broken'" in result.stderr and "no_such_module" in result.stderr
+
+
+def test_sigterm_unwinds() -> None:
+    """A service manager ends us with SIGTERM: what cleans up on leaving must get its turn."""
+    code = (
+        "import os, signal\n"
+        "from iotlam.cli import main\n"
+        "def app(**_):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "    finally:\n"
+        "        print('tidied')\n"
+        "main.app = app\n"
+        "main.run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (143, "tidied")
 
 
 @pytest.mark.parametrize("arguments", [["doctr"], ["demo", "--seed", "x"], ["sensors", "list", "--what"]])

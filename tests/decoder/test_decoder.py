@@ -1,3 +1,5 @@
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_nano_has_the_promised_size_and_its_seed_decides() -> None:
 
 def test_making_a_decoder_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
-    add_lora(new_decoder("nano", 3), seed=3)
+    add_lora(new_decoder("nano", 3), rank=2, alpha=4, seed=3)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -45,12 +47,40 @@ def test_decoder_by_path_round_trips(tmp_path: Path) -> None:
     decoder.save_pretrained(tmp_path / "tiny")
     loaded = build_decoder(str(tmp_path / "tiny"))
     assert decoder_sha256(loaded) == decoder_sha256(decoder)
-    assert not loaded.training
+    assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_missing_weights_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match="expected readable safetensors weights"):
-        build_decoder(str(tmp_path / "nowhere"))
+def test_decoder_by_relative_path_and_bare_folder_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = _tiny()
+    decoder.save_pretrained(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "./tiny"):
+        assert decoder_sha256(build_decoder(name)) == decoder_sha256(decoder)
+
+
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "../nowhere/at-all", "{tmp_path}/nowhere", "~/no/such/decoder", "a-file"]
+)
+def test_a_path_that_is_no_folder_never_reaches_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").write_text("no folder")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
+    name, start = name.format(tmp_path=tmp_path), time.monotonic()
+    with pytest.raises(BadInput, match="expected a folder of safetensors weights, got no such folder") as caught:
+        build_decoder(name)
+    assert f"'{name}'" in str(caught.value) and time.monotonic() - start < 1.0
+
+
+def test_a_folder_without_weights_ends_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected readable safetensors weights") as caught:
+        build_decoder(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_presets_say_how_to_make_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "files", lambda package: tmp_path)
     with pytest.raises(BadInput, match="run: iotlam pretrain"):
         build_decoder("nano")
@@ -83,7 +113,7 @@ def test_lora_changes_nothing_at_the_start_and_adapts_all_block_linears() -> Non
 
 def test_lora_fits_other_families() -> None:
     decoder = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=8, n_positions=16))
-    names = adapted_modules(add_lora(decoder, rank=2))
+    names = adapted_modules(add_lora(decoder, rank=2, alpha=4, seed=0))
     assert len(names) == 8
     assert all(".h." in name for name in names)
 

@@ -25,6 +25,8 @@ def test_json_round_trip() -> None:
         ({"lora_rank": "8"}, "lora_rank: expected int, got '8'"),
         ({"lora_rank": True}, "lora_rank: expected int"),
         ({"lora_rank": 0}, "a positive number, got 0"),
+        ({"roi_m": 0.0}, "roi_m: expected a positive number"),
+        ({"modalities": [{"modality": "x", "dim": 0, "max_tokens": 3}]}, "positive dim and max_tokens"),
         ({"beta": -1.0}, "zero or more"),
         ({"format": "iotlam-model/0"}, "iotlam-model/1"),
     ],

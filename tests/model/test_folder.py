@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ import torch
 
 from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
 from iotlam.model import IotlamModel, collate, from_pretrained, save_pretrained
-from iotlam.model.folder import ADAPTER, ADAPTER_CONFIG, CARD, CONFIG, OWN, WEIGHTS
+from iotlam.model.folder import ADAPTER, ADAPTER_CONFIG, CARD, CONFIG, WEIGHTS
 
 Make = Callable[..., tuple[dict[str, TokenBatch], DecisionQuery]]
 
@@ -35,7 +36,7 @@ def test_reloading_changes_no_logit(model: IotlamModel, example: Make, run: Path
 
 
 def test_the_folder_holds_json_safetensors_and_a_card(model: IotlamModel, run: Path) -> None:
-    assert sorted(path.name for path in run.iterdir()) == sorted(OWN)
+    assert sorted(path.name for path in run.iterdir()) == sorted([ADAPTER, ADAPTER_CONFIG, CARD, CONFIG, WEIGHTS])
     assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
     card = (run / CARD).read_text()
     assert model.base_sha256 in card
@@ -59,16 +60,29 @@ def test_saving_again_keeps_other_files_even_open_ones(model: IotlamModel, run: 
     with (run / "metrics.jsonl").open("a") as log:
         log.write("1\n")
         log.flush()
-        (run / "state").mkdir()
-        (run / "state" / "step").write_text("7")
+        (run / "mine").mkdir()
+        (run / "mine" / CONFIG).write_text("my settings")
+        (run / "mine" / CARD).write_text("my notes")
         save_pretrained(model, run)
         log.write("2\n")
     assert (run / "metrics.jsonl").read_text() == "1\n2\n"
-    assert (run / "state" / "step").read_text() == "7"
+    assert {path.name: path.read_text() for path in (run / "mine").iterdir()} == {
+        CONFIG: "my settings",
+        CARD: "my notes",
+    }
 
 
+def test_it_saves_where_one_stands(model: IotlamModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        save_pretrained(model, Path("."))
+    assert from_pretrained(Path(".")).base_sha256 == model.base_sha256
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("failing", ["iotlam.model.folder.model_card", "iotlam.model.folder.save_file"])
 def test_a_failed_save_leaves_the_old_model_whole(
-    model: IotlamModel, run: Path, monkeypatch: pytest.MonkeyPatch
+    model: IotlamModel, run: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     with torch.no_grad():
@@ -77,11 +91,24 @@ def test_a_failed_save_leaves_the_old_model_whole(
     def fail(*_: object) -> str:
         raise OSError("disk full")
 
-    monkeypatch.setattr("iotlam.model.folder.model_card", fail)
+    monkeypatch.setattr(failing, fail)
     with pytest.raises(OSError, match="disk full"):
         save_pretrained(model, run)
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before  # no .saving-* among them
     assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+def test_the_configuration_is_moved_last(model: IotlamModel, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sees the new config.json sees new weights."""
+    moved, replace_file = [], os.replace
+
+    def watch(source: Path, target: Path) -> None:
+        moved.append(Path(target).name)
+        replace_file(source, target)
+
+    monkeypatch.setattr("iotlam.model.folder.os.replace", watch)
+    save_pretrained(model, run)
+    assert moved[-1] == CONFIG and len(moved) == 5
 
 
 @pytest.mark.parametrize("name", [CONFIG, ADAPTER, ADAPTER_CONFIG, WEIGHTS])

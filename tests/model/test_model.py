@@ -1,15 +1,49 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
 from iotlam.decoder import adapted_modules, choose, decoder_sha256
 from iotlam.model import IotlamConfig, IotlamModel, IotlamProcessor, ModelInput, collate
+from iotlam.plugins import load
 
+SENSORS = ("lidar", "video")
+MANIFEST = """
+name = "{name}"
+api_version = 1
+summary = "five tokens"
+units = "pascal"
+dtype = "float32"
+dims = ["sample"]
+shape = [0]
+rate_hz = [1.0, 10.0]
+clock = "site"
+frame = "sensor"
+value_range = [-1.0, 1.0]
+missing = "mask"
+token_budget = 8
+licence = "Apache-2.0"
+"""
+FIVE = """
+import torch
+from iotlam.contracts import TokenBatch, TokenSpec
+
+class Five:
+    def tokenize(self, frames):
+        positions = torch.tensor([[[0.0, 0.0], [0.0, 5.9], [0.0, 6.1], [100.0, 0.0], [0.0, 0.0]]])
+        mask = torch.tensor([[True, True, True, True, False]])
+        return TokenBatch(torch.arange(5.0).reshape(1, 5, 1), mask, torch.zeros(1, 5), "{name}", {position})
+
+    def token_spec(self):
+        return TokenSpec("{name}", dim=1, max_tokens=5)
+
+    def sample(self, seed):
+        return []
+"""
 Example = tuple[dict[str, TokenBatch], DecisionQuery]
 Make = Callable[..., Example]
 
@@ -135,31 +169,75 @@ def test_it_learns_to_choose_the_fuller_lane_at_junctions_never_seen(config: Iot
     assert float(accuracy) > 0.9
 
 
-def test_decide_is_deterministic_and_restores_the_mode(model: IotlamModel, example: Make) -> None:
-    tokens, query = example(0)
-    processor = IotlamProcessor([])
-    processor.tokenize = lambda frames, query: tokens  # type: ignore[method-assign]
-    first = model.train().decide(processor, {}, query)
-    again = model.decide(processor, {}, query)
-    assert model.training
+@pytest.fixture(scope="module")
+def sensing(config: IotlamConfig) -> IotlamModel:
+    """An untrained model of the built-in LiDAR and camera modalities."""
+    specs = tuple(load(name).spec for name in SENSORS)
+    return IotlamModel(replace(config, modalities=specs), seed=1)
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, Sequence[SensorFrame]]:
+    """A window that the plugins themselves give to try them on."""
+    return {name: load(name).sample(3) for name in SENSORS}
+
+
+def around(tokens: TokenBatch) -> DecisionQuery:
+    """A query for one place of 15 m, through the middle of the tokens."""
+    middle_2 = tokens.position_BTX[0, tokens.mask_BT[0]].median(dim=0).values.numpy()
+    anchors_KHX = middle_2 + np.array([[[-7.5, 0.0], [-2.5, 0.0], [2.5, 0.0], [7.5, 0.0]]])
+    ones = np.ones((2, 1), np.float32)
+    return DecisionQuery(anchors_KHX.astype(np.float32), ones, np.zeros((2, 3), np.float32), np.ones(2, np.bool_))
+
+
+def test_decide_is_deterministic_and_restores_the_mode(
+    sensing: IotlamModel, frames: dict[str, Sequence[SensorFrame]]
+) -> None:
+    processor = IotlamProcessor(SENSORS)
+    query = around(load("lidar").tokenize(frames["lidar"]))
+    first = sensing.train().decide(processor, frames, query)
+    again = sensing.decide(processor, frames, query)
+    assert sensing.training
     assert torch.equal(first.logits_BP, again.logits_BP)
-    assert int(model.fusion.whitening["lidar"].count) == 0
+    assert first.bits["lidar"].shape[1] > 0
+    assert int(sensing.fusion.whitening["lidar"].count) == 0
 
 
-def test_processor_keeps_valid_tokens_near_a_place(example: Make) -> None:
-    _, query = example(0, places=1)
-    middle = (query.anchors_KHX[0, 1] + query.anchors_KHX[0, 2]) / 2
-    offsets = torch.tensor([[0.0, 0.0], [0.0, 5.9], [0.0, 6.1], [100.0, 0.0], [0.0, 0.0]])
-    position = (torch.from_numpy(middle) + offsets)[None]
-    mask = torch.tensor([[True, True, True, True, False]])
-    batch = TokenBatch(torch.arange(5.0).reshape(1, 5, 1), mask, torch.zeros(1, 5), "lidar", position)
-    unplaced = TokenBatch(torch.arange(5.0).reshape(1, 5, 1), mask, torch.zeros(1, 5), "sound")
-    processor = IotlamProcessor([], roi_m=6.0)
-    processor.plugins = {
-        "lidar": SimpleNamespace(tokenize=lambda frames: batch),  # type: ignore[dict-item]
-        "sound": SimpleNamespace(tokenize=lambda frames: unplaced),  # type: ignore[dict-item]
-    }
-    tokens = processor.tokenize({"lidar": [None], "sound": [None], "other": [None]}, query)  # type: ignore[list-item]
-    assert tokens["lidar"].tokens_BTD.flatten().tolist() == [0.0, 1.0]
-    assert tokens["sound"].tokens_BTD.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+@pytest.mark.parametrize("name", ["lidar", "video"])
+@pytest.mark.parametrize("roi_m", [1.0, 6.0, 30.0])
+def test_processor_keeps_valid_tokens_near_a_place(
+    frames: dict[str, Sequence[SensorFrame]], name: str, roi_m: float
+) -> None:
+    whole = load(name).tokenize(frames[name])
+    query = around(whole)
+    x_T, y_T = whole.position_BTX[0].T
+    start_X, stop_X = (torch.from_numpy(query.anchors_KHX[0, end]) for end in (0, -1))
+    beyond_T = x_T - x_T.clamp(start_X[0], stop_X[0])  # the place is a stretch of road along x
+    near_T = (torch.hypot(beyond_T, y_T - start_X[1]) <= roi_m) & whole.mask_BT[0]
+    kept = IotlamProcessor([name], roi_m).tokenize({name: frames[name], "other": []}, query)
+    assert list(kept) == [name]
+    assert 0 < int(near_T.sum()) < near_T.numel()
+    for field in ("tokens_BTD", "time_BT", "position_BTX"):
+        assert torch.equal(getattr(kept[name], field)[0], getattr(whole, field)[0, near_T])
+    assert kept[name].mask_BT.all()
+
+
+def test_processor_leaves_out_modalities_without_frames(frames: dict[str, Sequence[SensorFrame]]) -> None:
+    query = around(load("lidar").tokenize(frames["lidar"]))
+    processor = IotlamProcessor(SENSORS)
+    assert list(processor.tokenize({"video": frames["video"]}, query)) == ["video"]
     assert processor.tokenize({"lidar": []}, query) == {}
+
+
+def test_processor_drops_masked_and_far_tokens_and_keeps_those_without_place(install: Callable[..., Path]) -> None:
+    """Of five tokens one is masked and two lie beyond 6 m; without positions nothing is far."""
+    for name, position in (("near", "positions"), ("sound", "None")):
+        points = {"iotlam.modalities": {name: f"acme_{name}:Five"}}
+        code = FIVE.format(name=name, position=position)
+        install(f"acme_{name}", code, points, {"modality.toml": MANIFEST.format(name=name)})
+    line_KHX = np.array([[[-5.0, 0.0], [5.0, 0.0]]], np.float32)
+    query = DecisionQuery(line_KHX, np.ones((1, 1), np.float32), np.zeros((1, 3), np.float32), np.ones(1, np.bool_))
+    frame = SensorFrame(0, np.zeros(1, np.float32))
+    tokens = IotlamProcessor(["near", "sound"], roi_m=6.0).tokenize({"near": [frame], "sound": [frame]}, query)
+    assert tokens["near"].tokens_BTD.flatten().tolist() == [0.0, 1.0]
+    assert tokens["sound"].tokens_BTD.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iotlam.contracts import BadInput, PluginError, SensorFrame
+from iotlam.contracts import BadInput, IotlamError, MissingExtra, PluginError, SensorFrame
 from iotlam.plugins import LoadedModality, list_modalities, load, load_many
 
 MANIFEST = """
@@ -43,6 +43,7 @@ class Sonar:
     def sample(self, seed):
         return [SensorFrame(0, np.full(5, seed, np.float32))]
 """
+IMPORTED = ("import SensorFrame", "import BadInput, MissingExtra, SensorFrame")
 FRAME = SensorFrame(0, np.zeros(5, np.float32))
 Install = Callable[..., Path]
 
@@ -83,6 +84,8 @@ def test_a_good_plugin_tokenizes(install: Install) -> None:
         ("rate_hz = [1, 10.0]", "rate_hz = [1.0]", "rate_hz"),
         ("shape = [0]", "shape = [0, 3]", "differ"),
         ("units", "unit", "units"),
+        ("token_budget = 8", "token_budget = 0", "token_budget is 0, expected 1 or more"),
+        ("[-1.0, 1.0]", "[-inf, 1.0]", "not finite"),
     ],
 )
 def test_a_broken_manifest_is_listed_with_its_problem(install: Install, old: str, new: str, word: str) -> None:
@@ -147,6 +150,31 @@ def test_a_plugin_that_breaks_its_promise_is_told_how(install: Install, old: str
     _put(install, code=PLUGIN.replace(old, new))
     with pytest.raises(PluginError, match=word):
         load("sonar").tokenize([FRAME])
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        ('BadInput("Echo", expected="a calibration", got="none", fix="calibrate the sonar")', BadInput),
+        ('MissingExtra("libsonar", "sonar")', MissingExtra),
+        ('ValueError("odd")', PluginError),
+        ("SystemExit(3)", PluginError),
+    ],
+)
+def test_what_the_user_can_mend_passes_as_it_is_and_all_else_is_the_plugins(
+    install: Install, raised: str, kind: type[IotlamError]
+) -> None:
+    _put(install, code=PLUGIN.replace("count = len(frames)", f"raise {raised}").replace(*IMPORTED))
+    with pytest.raises(IotlamError) as caught:
+        load("sonar").tokenize([FRAME])
+    assert type(caught.value) is kind
+    assert ("plugin 'sonar'" in str(caught.value)) == (kind is PluginError)
+
+
+def test_what_a_plugin_prints_does_not_spoil_the_output(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    _put(install, code="print('imported')\n" + PLUGIN.replace("count = len(frames)", "print('busy'); count = 1"))
+    load("sonar").tokenize([FRAME])
+    assert capsys.readouterr() == ("", "imported\nbusy\n")
 
 
 def test_a_frame_that_does_not_fit_never_reaches_the_plugin(install: Install) -> None:

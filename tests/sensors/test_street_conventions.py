@@ -9,15 +9,19 @@ from iotlam_lidar import LidarModality
 from iotlam_lidar.pillars import FEATURES as LIDAR_FEATURES
 from iotlam_spectrum import SpectrumModality
 from iotlam_spectrum.features import FEATURES as SPECTRUM_FEATURES
+from iotlam_street.camera import Camera, CameraConfig, camera_pose
+from iotlam_street.caster import GROUND, cast
 from iotlam_street.rig import SensorRig
 from iotlam_street.scene import Approach, Boxes, Snapshot
 from iotlam_video import VideoModality
+from iotlam_video.projection import ground_points
 from iotlam_video.tubelets import FEATURES as VIDEO_FEATURES
 
 # Traffic from the east: it drives along -x and stops at x = 10.
 APPROACH = Approach("east", np.array([10.0, 2.0], np.float32), np.pi, 7.0)
 SPEED_M_S = -10.0
 START_2 = np.array([38.0, 4.0])
+NOBODY = Boxes(*(np.zeros((0, *rest), np.float32) for rest in ((2,), (), (3,), (2,))), np.zeros((0, 3), np.uint8))
 
 
 def snapshot(second: int) -> Snapshot:
@@ -50,6 +54,22 @@ def test_video_sees_change_where_the_car_was_and_is(frames: dict[str, list[Senso
     x_m, y_m = batch.position_BTX[0, changed_T].T
     # A car hides ground up to a third farther off, and patches there are 20 m long.
     assert x_m.min() > 24.0 and x_m.max() < 65.0 and (y_m - 4.0).abs().max() < 4.0
+
+
+@pytest.mark.parametrize("yaw", [0.0, 2.1, np.pi])
+@pytest.mark.parametrize("config", [CameraConfig(), CameraConfig(width=33, height=21, fov_deg=70.0, horizon_row=-2.5)])
+def test_a_pixel_sees_the_ground_where_the_calibration_says(yaw: float, config: CameraConfig) -> None:
+    place_3 = np.array([14.0, -1.0, 6.0], np.float32)
+    camera = Camera(camera_pose(place_3, yaw), "camera", config)
+    frame = camera.render(NOBODY, 0, np.random.default_rng(0))
+    hits = cast(camera._origin_3, camera._azimuth_A, camera._slope_AE, NOBODY)
+    column_P, row_P = np.nonzero(hits.box_AE == GROUND)
+    range_P, azimuth_P = hits.range_h_AE[column_P, row_P], camera._azimuth_A[column_P]
+    met_PX = place_3[:2] + range_P[:, None] * np.stack([np.cos(azimuth_P), np.sin(azimuth_P)], axis=1)
+    pixel_P2 = np.stack([column_P, row_P], axis=1).astype(np.float64)
+    seen_PX = ground_points(pixel_P2, frame.pose_site, frame.meta["intrinsics"])
+    below = config.height - np.ceil(max(config.horizon_row, 0.0))
+    assert len(pixel_P2) == below * config.width and np.abs(seen_PX - met_PX).max() < 0.01
 
 
 def test_radar_agrees_on_range_approach_and_side(frames: dict[str, list[SensorFrame]]) -> None:

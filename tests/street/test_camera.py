@@ -21,10 +21,10 @@ def picture(boxes: Boxes, config: CameraConfig = QUIET, seed: int = 0) -> Sensor
 
 
 def pixel_of(frame: SensorFrame, site_3: NDArray[np.float64]) -> tuple[int, int]:
-    """Row and column of a point, through the frame's own calibration."""
+    """Row and column of the pixel nearest to a point, through the frame's own calibration."""
     camera_3 = np.linalg.inv(frame.pose_site) @ np.append(site_3, 1.0)
     column, row, depth = frame.meta["intrinsics"] @ camera_3[:3]
-    return int(np.floor(row / depth)), int(np.floor(column / depth))
+    return int(np.rint(row / depth)), int(np.rint(column / depth))
 
 
 def test_pose_is_a_rotation() -> None:

@@ -91,3 +91,12 @@ def test_no_step_outside_an_episode(short: Scenario) -> None:
         env.step(np.int64(0))
     env.close()
     env.close()
+
+
+@pytest.mark.parametrize("action", [-1, 4])
+def test_a_phase_that_is_none_is_refused(short: Scenario, action: int) -> None:
+    env = StreetEnv(short)
+    env.reset(seed=1)
+    with pytest.raises(gymnasium.error.InvalidAction, match=f"got {action}"):
+        env.step(np.int64(action))
+    env.close()

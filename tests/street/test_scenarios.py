@@ -90,3 +90,57 @@ def test_a_missing_configuration_and_missing_files(tmp_path: Path) -> None:
 def test_the_name_comes_from_the_net(tmp_path: Path) -> None:
     net, routes = write(tmp_path, "mine.net.xml", "<net/>"), write(tmp_path, "r.rou.xml", "<routes/>")
     assert scenario_from_files(net, [routes]).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("time", "begin_s", "end_s"),
+    [
+        ('<begin value="0:01:30"/><end value="1:00:00"/>', 90.0, 3600.0),
+        ('<begin value="1:00:00:00"/><end value="86460"/>', 86400.0, 86460.0),
+        ('<begin value="30"/><end value="-1"/>', 30.0, 3630.0),  # SUMO's "until all have arrived"
+        ('<begin value="30"/>', 30.0, 3630.0),
+    ],
+)
+def test_times_as_sumo_writes_them(config: Path, time: str, begin_s: float, end_s: float) -> None:
+    config.write_text(CONFIG.format(net="a.net.xml", routes="one.rou.xml", time=time))
+    scenario = read_sumocfg(config)
+    assert (scenario.begin_s, scenario.end_s) == (begin_s, end_s)
+
+
+def test_additional_files_come_along(config: Path) -> None:
+    text = config.read_text().replace("</input>", '<additional-files value="types.add.xml"/></input>')
+    config.write_text(text)
+    with pytest.raises(BadInput, match="types.add.xml.*no such file"):
+        read_sumocfg(config)
+    write(config.parent, "types.add.xml", "<additional/>")
+    assert read_sumocfg(config).additional == (config.parent / "types.add.xml",)
+
+
+def test_demand_that_sumo_would_leave_out_is_named(tmp_path: Path) -> None:
+    net = write(tmp_path, "a.net.xml", "<net/>")
+    rows = ['<vType id="x"/>', '<trip id="a" depart="5"/>', '<flow id="b" begin="0:00:07"/>']
+    odd = '<person id="c" depart="triggered"/>'
+    good = write(tmp_path, "good.rou.xml", f"<routes>{''.join(rows)}{odd}</routes>")
+    scenario_from_files(net, [good])
+    late = '<vehicle id="d" depart="6.9"/>'
+    bad = write(tmp_path, "bad.rou.xml", f"<routes>{''.join(rows)}{odd}{late}</routes>")
+    with pytest.raises(BadInput, match=r"bad.rou.xml, vehicle 'd': .* 7 s or later, got 6.9 s; sort"):
+        scenario_from_files(net, [bad])
+
+
+@pytest.mark.parametrize(
+    ("begin_s", "end_s", "option"),
+    [(-1.0, 9.0, "--begin"), (float("nan"), 9.0, "--begin"), (0.0, float("inf"), "--end"), (5.0, 5.0, "--end")],
+)
+def test_an_hour_that_is_none_is_refused(config: Path, begin_s: float, end_s: float, option: str) -> None:
+    with pytest.raises(BadInput, match=f"^{option}"):
+        scenario_from_files(config.parent / "a.net.xml", [config.parent / "one.rou.xml"], begin_s, end_s)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a.rou.xml.gz", "gunzip"), ("a,b.rou.xml", "commas"), ("", "a folder")])
+def test_files_that_cannot_be_given_to_sumo(config: Path, name: str, reason: str) -> None:
+    path = config.parent / name
+    if name:
+        path.write_text("<routes/>")
+    with pytest.raises(BadInput, match=reason):
+        scenario_from_files(config.parent / "a.net.xml", [path])

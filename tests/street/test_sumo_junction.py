@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 import subprocess
@@ -262,11 +263,39 @@ def test_a_second_simulation_is_refused_until_the_first_is_closed(short: Scenari
 
 def test_leaving_a_finished_episode_does_not_close_the_next(short: Scenario) -> None:
     with Junction(short, 1) as first:
+        first.advance(0)
         first.finish()
         with Junction(short, 2) as second:
             first.__exit__(None, None, None)
             second.advance(0)
             assert second.time_s == short.begin_s + 10
+
+
+def test_additional_files_reach_sumo(short: Scenario, tmp_path: Path) -> None:
+    (tmp_path / "types.add.xml").write_text('<additional><vType id="lorry" length="12"/></additional>')
+    edge = short.net.read_text().partition('<edge id="-')[2].partition('"')[0]
+    row = f'<trip id="a" type="lorry" depart="{short.begin_s}" from="-{edge}" to="-{edge}"/>'
+    (tmp_path / "a.rou.xml").write_text(f"<routes>{row}</routes>")
+    scenario = replace(short, routes=(tmp_path / "a.rou.xml",), end_s=short.begin_s + 20)
+    with pytest.raises(BadInput, match="lorry"):
+        run_episode(RULES["greedy"], scenario, 1)
+    assert run_episode(RULES["greedy"], replace(scenario, additional=(tmp_path / "types.add.xml",)), 1).vehicles == 1
+
+
+def test_a_junction_that_is_dropped_without_closing_makes_room(short: Scenario, temporary: Path) -> None:
+    junction = Junction(short, 1)
+    junction.advance(0)
+    del junction
+    gc.collect()
+    with Junction(short, 2) as other:
+        other.advance(0)
+    assert not list(temporary.iterdir())
+
+
+def test_an_episode_without_vehicles_has_no_figures(short: Scenario, temporary: Path) -> None:
+    with pytest.raises(BadInput, match="expected vehicles between 100 and 130 s, got none; choose --begin and --end"):
+        run_episode(RULES["greedy"], replace(short, begin_s=100.0, end_s=130.0), 1)
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -301,7 +330,7 @@ def test_what_sumo_only_prints_is_the_reason(
 ) -> None:
     net = tmp_path / "torn.net.xml"
     net.write_text(short.net.read_text().replace('<connection from="-28198821#4"', '<connection from="nowhere"'))
-    with pytest.raises(BadInput, match="torn.net.xml with .*: .* got Unknown from-edge 'nowhere' in connection; check"):
+    with pytest.raises(BadInput, match="torn.net.xml with .*: .* got Unknown from-edge 'nowhere' in connection; mend"):
         Sumo(replace(short, net=net), 1)
     assert capfd.readouterr() == ("", "")
     assert not list(temporary.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam_street.junction import LaneTraffic, SignalRules
 from iotlam_street.scenarios import Scenario, find_scenario
@@ -32,14 +34,45 @@ def short() -> Scenario:
     return replace(scenario, end_s=scenario.begin_s + 300)
 
 
+@pytest.fixture(scope="session")
+def config_in() -> Callable[[Path], Path]:
+    """`config_in(folder)`: a .sumocfg for two minutes of cologne1."""
+
+    def write(folder: Path) -> Path:
+        scenario = find_scenario("cologne1")
+        path = folder / "short.sumocfg"
+        begin_s = int(scenario.begin_s)
+        path.write_text(CONFIG.format(net=scenario.net, routes=scenario.routes[0], begin=begin_s, end=begin_s + 120))
+        return path
+
+    return write
+
+
 @pytest.fixture
-def short_config(tmp_path: Path) -> Path:
+def short_config(tmp_path: Path, config_in: Callable[[Path], Path]) -> Path:
     """A .sumocfg for two minutes of cologne1."""
-    scenario = find_scenario("cologne1")
-    path = tmp_path / "short.sumocfg"
-    begin_s = int(scenario.begin_s)
-    path.write_text(CONFIG.format(net=scenario.net, routes=scenario.routes[0], begin=begin_s, end=begin_s + 120))
-    return path
+    return config_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random decoder of one narrow layer."""
+    folder = tmp_path_factory.mktemp("decoder")
+    sizes = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which temporary files land, also those of new processes."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture

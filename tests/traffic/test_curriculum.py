@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from iotlam.contracts import BadInput
 from iotlam_street.plan import read_plan
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, RANDOM_DURATION_S, TEST_SEEDS, Task, default_maps, tasks
+from iotlam_street.scenarios import RESCO_SINGLE
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, RANDOM_DURATION_S, TEST_SEEDS, Task, tasks
+from iotlam_traffic.train import REINFORCE, REVISIT, ROUND, TrainConfig
 
 
 def test_maps_and_random_junctions_take_turns() -> None:
@@ -25,8 +28,8 @@ def test_maps_and_random_junctions_take_turns() -> None:
 
 
 def test_no_test_seed_is_learnt() -> None:
-    learnt = {task.seed for task in tasks(default_maps(), 20, 20)}
-    assert min(learnt) == FIRST_TRAINING_SEED and not learnt & set(TEST_SEEDS)
+    learnt = {task.seed for task in tasks(RESCO_SINGLE, 20, 20)}
+    assert min(learnt) == FIRST_TRAINING_SEED == 100_000 and not learnt & set(TEST_SEEDS)
     with pytest.raises(BadInput, match="training seeds above 10, got 10"):
         tasks(("cologne1",), 1, 0, first_seed=10)
 
@@ -45,4 +48,27 @@ def test_a_random_task_draws_its_junction(tmp_path: Path) -> None:
 def test_a_task_takes_a_map_or_a_file(tmp_path: Path, short_config: Path) -> None:
     assert Task("cologne1", 1000).scenario(tmp_path).name == "cologne1"
     task = Task(str(short_config), 1000)
-    assert task.name == "short-1000" and task.scenario(tmp_path).duration_s == 120.0
+    assert task.scenario(tmp_path).duration_s == 120.0
+    assert re.fullmatch("short-[0-9a-f]{8}-1000", task.name)
+
+
+def test_files_of_one_name_in_two_folders_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    one, other = Task(str(tmp_path / "a" / "x.sumocfg"), 1), Task(str(tmp_path / "b" / "x.sumocfg"), 1)
+    assert one.name != other.name
+    monkeypatch.chdir(tmp_path)
+    for same in ("a/x.sumocfg", "./a/x.sumocfg", "b/../a/x.sumocfg"):
+        assert Task(same, 1).name == one.name
+
+
+def test_runs_and_stages_never_share_a_seed() -> None:
+    """However many episodes the stages have, each keeps to its own range, and each run to its own."""
+    stages = [(0, 16, 80), (REVISIT, 3, 12)] + [(REINFORCE + ROUND * turn, 1, 4) for turn in range(12)]
+    met: set[int] = set()
+    for run in range(3):
+        config = TrainConfig(seed=run)
+        for offset, per_map, random_junctions in stages:
+            seeds = {task.seed for task in config.tasks(per_map, random_junctions, offset)}
+            assert not met & seeds
+            met |= seeds
+    assert min(met) >= FIRST_TRAINING_SEED and max(met) < 2**31

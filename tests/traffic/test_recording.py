@@ -8,36 +8,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam.fusion import FusionConfig
 from iotlam.model import IotlamConfig, IotlamModel, from_pretrained, save_pretrained
 from iotlam.plugins import registry
-from iotlam.training.imitation import RETURN, TEACHER
-from iotlam.training.ppo import ACTION, LOG_PROB, REWARD, VALUE, PpoConfig
-from iotlam.training.shards import Sample, Shard
+from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
 from iotlam_traffic.record import Recording, record, record_all
 
 SENSORS = ("lidar", "spectrum", "video")
+GAMMA = 0.92
 
 
 @pytest.fixture
 def recording(tmp_path: Path, short_config: Path) -> Recording:
-    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS)
+    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS, GAMMA)
 
 
 @pytest.fixture
-def policy(tmp_path: Path) -> Path:
+def policy(tmp_path: Path, tiny_decoder: Path) -> Path:
     """A small policy with a random decoder, saved."""
-    sizes = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=16)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(sizes).save_pretrained(tmp_path / "decoder")
     specs = tuple(registry.load(name).spec for name in SENSORS)
     fusion = FusionConfig(d_fusion=16, n_anchors=len(ANCHOR_M))
-    model = IotlamModel(IotlamConfig(specs, len(PHASE_FEATURES), decoder=str(tmp_path / "decoder"), fusion=fusion))
+    model = IotlamModel(IotlamConfig(specs, len(PHASE_FEATURES), decoder=str(tiny_decoder), fusion=fusion))
     with torch.no_grad():  # the head starts near zero: let it have opinions
         for parameter in model.head.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -61,7 +55,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
 
 def test_the_teachers_episode_comes_back_within_half_precision(recording: Recording, taken: list[Sample]) -> None:
     path = record(recording)
-    assert path == recording.path and path.name == "short-1000.safetensors"
+    assert path == recording.path and path.name == f"{recording.task.name}.safetensors"
     shard = Shard.load(path)
     assert len(shard) == len(taken) == 12 and tuple(shard.modalities) == SENSORS
     seen = dict.fromkeys(SENSORS, 0)
@@ -87,9 +81,14 @@ def test_the_teachers_targets(recording: Recording) -> None:
     for scores_P, action in zip(teacher_NP, action_N.astype(int), strict=True):
         assert scores_P[action] == scores_P.max()
     assert (reward_N <= 0).all() and reward_N.sum() < 0
-    gamma, return_N = PpoConfig().gamma, shard.target(RETURN)
-    np.testing.assert_allclose(return_N[:-1], reward_N[:-1] + gamma * return_N[1:], rtol=1e-4)
-    assert return_N[-1] == pytest.approx(reward_N[-1] + gamma * reward_N.mean() / (1 - gamma), rel=1e-4)
+    return_N = shard.target(RETURN)
+    np.testing.assert_allclose(return_N[:-1], reward_N[:-1] + GAMMA * return_N[1:], rtol=1e-4)
+    assert return_N[-1] == pytest.approx(reward_N[-1] + GAMMA * reward_N.mean() / (1 - GAMMA), rel=1e-4)
+
+
+def test_returns_follow_the_discount_that_is_asked_for(recording: Recording) -> None:
+    shard = Shard.load(record(replace(recording, gamma=0.0, modalities=("spectrum",))))
+    np.testing.assert_array_equal(shard.target(RETURN), shard.target(REWARD))
 
 
 def test_exploring_departs_from_the_teacher_within_what_is_allowed(recording: Recording) -> None:
@@ -127,6 +126,11 @@ def test_without_drawing_the_policy_takes_its_best_choice(
     best = [int(model.answer(s.tokens, s.query).logits_BP[0].argmax()) for s in taken]
     assert shard.target(ACTION).astype(int).tolist() == best
     assert shard.target(TEACHER).shape == (12, 4)  # what the teacher would have done, for DAgger
+
+
+def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
+    with pytest.raises(ValueError, match="cannot explore"):
+        replace(recording, draw=True, explore=0.1)
 
 
 @pytest.mark.slow

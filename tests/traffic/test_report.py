@@ -24,7 +24,7 @@ from iotlam_traffic.controller import Look
 from iotlam_traffic.junction_map import footprints, phase_icon, returns_above_ground, winds
 from iotlam_traffic.pictures import PAINT, clock, drawn, radar_picture
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
-from iotlam_traffic.report import PageData, headline, phase_name, write_page
+from iotlam_traffic.report import PageData, check_page, headline, phase_name, write_page
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CHOSEN, IN_FORCE, FORBIDDEN = 3, 2, 1
@@ -351,3 +351,15 @@ def test_radar_picture_shows_an_approaching_car_left_of_zero(monkeypatch: pytest
     range_m = low + (row + 0.5) / shown["image"].shape[0] * (high - low)
     rate_m_s = left + (column + 0.5) / shown["image"].shape[1] * (right - left)
     assert abs(range_m - 40.0) < 1.0 and -11.5 < rate_m_s < -8.5
+
+
+def test_only_our_own_page_is_replaced(data: PageData, tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    check_page(path)  # none
+    check_page(write_page(data, path))
+    path.write_text("<html>my home page</html>")
+    with pytest.raises(BadInput, match="index.html: expected no page, or one of iotlam's, got another; name another"):
+        check_page(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="got another"):
+        check_page(path)

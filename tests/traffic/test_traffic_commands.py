@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +15,16 @@ from typer.testing import CliRunner
 
 import iotlam_lidar
 from iotlam.cli.main import app
+from iotlam.training.imitation import ImitationConfig
 from iotlam_street.generate import generate_junction
 from iotlam_street.scenarios import resco_folder
 from iotlam_traffic.policy import SHIPPED
+from iotlam_traffic.train import Run, TrainConfig
 
 RUNNER = CliRunner()
 Install = Callable[..., Path]
 COLOGNE = resco_folder() / "cologne1"
+NET, ROUTES = str(COLOGNE / "cologne1.net.xml"), str(COLOGNE / "cologne1.rou.xml")
 SHORT = ["--end", "25320"]
 BROKEN = """
 from iotlam_lidar import LidarModality
@@ -32,13 +35,9 @@ class Broken(LidarModality):
 """
 
 
-def leftovers() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("iotlam-*")}
-
-
-def test_rules_compete_on_the_same_seeds() -> None:
-    command = ["traffic", "evaluate", "cologne1", *SHORT, "--controllers", "fixed,greedy", "--seeds", "3,4", "--json"]
-    result = RUNNER.invoke(app, command)
+def test_rules_compete_on_the_same_seeds_each_once() -> None:
+    who = ["--controllers", "fixed,greedy,fixed", "--seeds", "3-4,3"]
+    result = RUNNER.invoke(app, ["traffic", "evaluate", "cologne1", *SHORT, *who, "--json"])
     assert result.exit_code == 0, result.output
     episodes = json.loads(result.stdout)["episodes"]
     assert [(row["controller"], row["seed"]) for row in episodes] == [
@@ -75,45 +74,106 @@ def test_one_sensor_is_enough_to_run() -> None:
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
-        (["cologne2"], ["cologne2", "did you mean 'cologne1'"]),
-        (["--controller", "gredy"], ["gredy", "greedy"]),
-        (["--modalities", "lidar,smell"], ["smell", "lidar, spectrum, video"]),
-        (
-            ["--net", "absent.net.xml", "--routes", str(COLOGNE / "cologne1.rou.xml")],
-            ["absent.net.xml", "no such file"],
-        ),
-        (
-            ["--net", str(COLOGNE / "cologne1.net.xml"), "--routes", "absent.rou.xml"],
-            ["absent.rou.xml", "no such file"],
-        ),
-        (["--net", str(COLOGNE / "cologne1.net.xml")], ["--net and --routes", "only one of them"]),
-        (["--end", "5"], ["--end", "give a later end"]),
-        (["--weights", "absent"], ["absent", "name the folder of a finished run"]),
+        ("run cologne2", ["cologne2", "did you mean 'cologne1'"]),
+        ("run --controller gredy", ["gredy", "greedy"]),
+        ("run --controller greedy --modalities lidar", ["--weights and --modalities", "'greedy'"]),
+        ("run --modalities lidar,smell", ["smell", "lidar, spectrum, video"]),
+        (f"run --net absent.net.xml --routes {ROUTES}", ["absent.net.xml", "no such file"]),
+        (f"run --net {NET} --routes absent.rou.xml", ["absent.rou.xml", "no such file"]),
+        (f"run --net {NET}", ["--net and --routes", "only one of them"]),
+        (f"run cologne1 --net {NET} --routes {ROUTES}", ["MAP", "a map, or --net and --routes", "both"]),
+        ("run --end 5", ["--end", "give a later end"]),
+        ("run --weights absent", ["absent", "name the folder of a finished run"]),
+        ("run --out taken/page", ["--out", "a folder to write to", "taken, a file"]),
+        ("evaluate --controllers ''", ["--controllers", "name at least one"]),
+        ("evaluate --controllers ,", ["--controllers", "name at least one"]),
+        ("evaluate --controllers fixed,gredy", ["gredy", "greedy"]),
+        ("evaluate --seeds 5-1", ["--seeds", "'5-1'"]),
+        ("evaluate --seeds 1,x", ["--seeds", "'1,x'"]),
+        ("evaluate --seeds=-1", ["--seeds", "'-1'"]),
+        ("evaluate --seeds 1-2147483648", ["--seeds", "'1-2147483648'"]),
+        ("train --maps ''", ["--maps", "name at least one"]),
+        ("train --modalities ''", ["--modalities", "name at least one"]),
+        ("train --maps cologne2", ["cologne2", "did you mean 'cologne1'"]),
+        ("train --decoder ./absent", ["./absent", "no such folder"]),
+        ("train --out taken", ["--out", "a folder to write to"]),
     ],
 )
-def test_a_wrong_input_is_one_sentence_and_leaves_nothing(command: list[str], parts: list[str], tmp_path: Path) -> None:
-    before = leftovers()
-    out = tmp_path / "page"
-    result = subprocess.run(
-        [str(Path(sys.executable).with_name("iotlam")), "traffic", "run", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2, result.stderr
+def test_a_wrong_input_is_one_sentence_and_leaves_nothing(
+    command: str,
+    parts: list[str],
+    tmp_path: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    words = shlex.split(command)
+    out = [] if words[0] == "evaluate" or "--out" in words or "greedy" in words else ["--out", "page"]
+    result = RUNNER.invoke(app, ["traffic", *words, *out])
+    assert result.exit_code == 2, result.output
     (sentence,) = result.stderr.strip().splitlines()
     assert "expected" in sentence and "got" in sentence and all(part in sentence for part in parts), sentence
-    assert leftovers() == before and not out.exists()
+    assert result.stdout == "" and capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken", "temporary"]
+    assert not list(temporary.iterdir())
 
 
-def test_routes_of_another_net_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", ["run --seed -1", "run --seed 2147483648", "evaluate --workers 0", "train --seed -1"]
+)
+def test_a_number_out_of_range_is_wrong_usage(command: str) -> None:
+    result = RUNNER.invoke(app, ["traffic", *command.split()])
+    assert result.exit_code == 2 and "not in the range" in result.stderr
+
+
+def test_the_console_script_exits_2_without_a_traceback(temporary: Path) -> None:
+    """In a process of its own, as a shell meets it: SUMO prints beside Python."""
     routes = resco_folder() / "ingolstadt1" / "ingolstadt1.rou.xml"
-    net = COLOGNE / "cologne1.net.xml"
-    command = ["traffic", "run", "--net", str(net), "--routes", str(routes), "--begin", "57600", "--end", "57700"]
-    before = leftovers()
-    result = RUNNER.invoke(app, [*command, "--controller", "greedy"])
-    assert result.exit_code == 2 and "ingolstadt1.rou.xml" in result.stderr and "not known" in result.stderr
-    assert leftovers() == before
+    script = str(Path(sys.executable).with_name("iotlam"))
+    command = ["traffic", "run", "--net", NET, "--routes", str(routes), "--begin", "57600", "--end", "57700"]
+    result = subprocess.run([script, *command, "--controller", "greedy"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stdout == ""
+    (sentence,) = result.stderr.strip().splitlines()
+    assert "ingolstadt1.rou.xml" in sentence and "not known" in sentence
+    assert not list(temporary.iterdir())
+
+
+def test_the_options_of_train_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[Path, TrainConfig]] = []
+
+    def note(self: Run, folder: Path, config: TrainConfig) -> None:
+        begun.append((folder, config))
+        self.folder = folder
+
+    monkeypatch.setattr(Run, "__init__", note)
+    monkeypatch.setattr(Run, "go", lambda self: self.folder)
+    options = "--maps cologne1,mine.sumocfg,cologne1 --modalities video,lidar,video --decoder ./mine --seed 3"
+    numbers = "--episodes 2 --random-junctions 5 --steps 7 --revisit 1 --rounds 4 --workers 6"
+    result = RUNNER.invoke(app, ["traffic", "train", "--out", str(tmp_path), *options.split(), *numbers.split()])
+    assert result.exit_code == 0 and str(tmp_path) in result.stdout
+    wanted = TrainConfig(
+        maps=("cologne1", "mine.sumocfg"),
+        per_map=2,
+        random_junctions=5,
+        modalities=("video", "lidar"),
+        decoder="./mine",
+        imitation=ImitationConfig(steps=7, seed=3),
+        revisit=1,
+        rounds=4,
+        workers=6,
+        seed=3,
+    )
+    assert begun == [(tmp_path, wanted)]
+
+
+def test_train_without_options_is_the_default_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[TrainConfig] = []
+    monkeypatch.setattr(Run, "__init__", lambda self, folder, config: begun.append(config))
+    monkeypatch.setattr(Run, "go", lambda self: "there")
+    assert RUNNER.invoke(app, ["traffic", "train"]).exit_code == 0
+    assert begun == [TrainConfig()]
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
@@ -131,13 +191,6 @@ def test_a_plugin_that_raises_is_named(install: Install) -> None:
     install("acme_lidar", BROKEN, {"iotlam.modalities": {"lidar": "acme_lidar:Broken"}}, {"modality.toml": manifest})
     result = RUNNER.invoke(app, ["traffic", "run", *SHORT])
     assert result.exit_code == 2 and "'lidar'" in result.stderr and "ZeroDivisionError: no points" in result.stderr
-
-
-def test_training_seeds_never_meet_the_test_seeds() -> None:
-    from iotlam_traffic.curriculum import TEST_SEEDS
-    from iotlam_traffic.train import TrainConfig
-
-    assert TrainConfig().first_seed > max(TEST_SEEDS)
 
 
 @pytest.mark.slow

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from iotlam.contracts import BadInput, DecisionQuery
 from iotlam.model import IotlamModel
-from iotlam.training import imitation
+from iotlam.training import imitation, loop
 from iotlam.training.imitation import (
-    RETURN,
-    TEACHER,
     ImitationConfig,
     agreement,
     drop_modalities,
     imitate,
     imitation_loss,
+    shuffle,
 )
-from iotlam.training.shards import Sample, Shard
+from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
 
 Decide = Callable[..., Sample]
 
@@ -76,7 +76,7 @@ def test_it_learns_to_count(new_model: Callable[[], IotlamModel], decision: Deci
     model, losses = new_model(), []
     before = agreement(model, held_out, ["lidar", "video"])
     config = ImitationConfig(steps=60, batch=16, learning_rate=1e-2, warmup=5)
-    imitate(model, learnt, config, tmp_path, lambda _, loss: losses.append(loss))
+    assert imitate(model, learnt, config, tmp_path, lambda _, loss: losses.append(loss)) == 60
     after = agreement(model, held_out, ["lidar", "video"])
     assert len(losses) == 60 and before < 0.6 < 0.8 < after  # chance is a third
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
@@ -90,7 +90,7 @@ def test_a_run_that_was_stopped_ends_the_same(
     monkeypatch: pytest.MonkeyPatch,
     same_state: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(imitation, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 3)
     shards, config = [shard_of(decision, 0, 20)], ImitationConfig(steps=8, batch=4, warmup=2, learning_rate=3e-3)
 
     def stop(step: int, _: float) -> None:
@@ -102,25 +102,38 @@ def test_a_run_that_was_stopped_ends_the_same(
     with pytest.raises(KeyboardInterrupt):
         imitate(new_model(), shards, config, tmp_path / "b", stop)
     resumed = new_model()
-    imitate(resumed, shards, config, tmp_path / "b", lambda step, _: steps.append(step))
+    assert imitate(resumed, shards, config, tmp_path / "b", lambda step, _: steps.append(step)) == 5
     assert steps == [4, 5, 6, 7, 8]
     same_state(whole, resumed)
+    assert imitate(resumed, shards, config, tmp_path / "b", lambda *_: pytest.fail("a step")) == 0
 
 
-def test_every_step_draws_other_decisions(
+def test_it_does_not_go_on_from_a_run_with_other_options_or_decisions(
+    new_model: Callable[[], IotlamModel], decision: Decide, tmp_path: Path
+) -> None:
+    config = ImitationConfig(steps=1, batch=2)
+    imitate(new_model(), [shard_of(decision, 0, 4)], config, tmp_path, lambda *_: None)
+    for other, count in ((replace(config, temperature=0.5), 4), (config, 5)):
+        with pytest.raises(BadInput, match=f"{count} decisions"):
+            imitate(new_model(), [shard_of(decision, 0, count)], other, tmp_path, lambda *_: None)
+
+
+def test_every_step_draws_other_decisions_in_another_order(
     new_model: Callable[[], IotlamModel], decision: Decide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[bytes] = []
-    drop = imitation.drop_modalities
+    given: list[DecisionQuery] = []
+    collate = imitation.collate
 
-    def watch(sample: Sample, probability: float, rng: np.random.Generator) -> Sample:
-        given.append(sample.query.features_PF.tobytes())
-        return drop(sample, probability, rng)
+    def watch(examples: list[tuple[object, DecisionQuery]]) -> object:
+        given.extend(query for _, query in examples)
+        return collate(examples)
 
-    monkeypatch.setattr(imitation, "drop_modalities", watch)
+    monkeypatch.setattr(imitation, "collate", watch)
     config = ImitationConfig(steps=4, batch=4)
     imitate(new_model(), [shard_of(decision, 0, 30), shard_of(decision, 30, 30)], config, tmp_path, lambda *_: None)
-    assert len(given) == 16 and len(set(given)) > 10
+    assert len(given) == 16 and len({np.sort(query.features_PF, axis=None).tobytes() for query in given}) > 10
+    assert len({query.anchors_KHX.tobytes() for query in given}) > 3  # the place is the same, its lanes' order is not
+    assert len({query.serves_PK.tobytes() for query in given}) > 3
 
 
 def test_the_decoders_own_weights_stay(new_model: Callable[[], IotlamModel], decision: Decide, tmp_path: Path) -> None:
@@ -132,23 +145,49 @@ def test_the_decoders_own_weights_stay(new_model: Callable[[], IotlamModel], dec
     assert moved and not any(name.startswith("decoder.") and "lora_" not in name for name in moved)
 
 
-def test_agreement_counts_only_allowed_choices(decision: Decide) -> None:
-    one = taught(decision(0))
-    best = int(one.targets[TEACHER].argmax())
-    allowed_P = np.arange(3) != best
-    sample = replace(one, query=replace(one.query, allowed_P=allowed_P))
-    second = int(np.where(allowed_P, one.targets[TEACHER], -np.inf).argmax())
+def test_shuffling_renames_places_and_candidates_with_their_targets(decision: Decide) -> None:
+    one = taught(decision(3))
+    one = replace(one, query=replace(one.query, allowed_P=np.array([True, False, True])))
+    names = {row.tobytes(): index for index, row in enumerate(one.query.features_PF)}
+    orders = set()
+    for seed in range(40):
+        mixed = shuffle(one, np.random.default_rng(seed))
+        query = mixed.query
+        candidates = [names[row.tobytes()] for row in query.features_PF]
+        places = np.rint(query.anchors_KHX[:, 0, 0] / 40.0).astype(int).tolist()
+        orders.add((tuple(candidates), tuple(places)))
+        np.testing.assert_array_equal(query.anchors_KHX, one.query.anchors_KHX[places])
+        # Candidate p served place p: it still does, whatever both are called now.
+        assert [places[row.argmax()] for row in query.serves_PK] == candidates
+        np.testing.assert_array_equal(query.allowed_P, one.query.allowed_P[candidates])
+        np.testing.assert_array_equal(mixed.targets[TEACHER], one.targets[TEACHER][candidates])
+        assert mixed.targets[RETURN] == -1.0 and mixed.tokens is one.tokens
+    assert len(orders) > 12  # of 36; were both in one order, of 6
 
-    class Fixed:
-        def __init__(self, choice: int) -> None:
-            self.choice = choice
 
-        def eval(self) -> None:
-            pass
+def test_agreement_counts_only_allowed_choices(new_model: Callable[[], IotlamModel], decision: Decide) -> None:
+    model, one = new_model(), Shard.pack([decision(0)])[0]
+    choice = int(model.answer(one.tokens, one.query).logits_BP[0].argmax())
+    other = (choice + 1) % 3
+    for allowed, teacher, expected in (
+        ((choice, other), {choice: 2.0, other: 1.0}, 1.0),
+        ((choice, other), {choice: 1.0, other: 2.0}, 0.0),
+        ((choice, other), {choice: 1.0, other: 1.0}, 1.0),  # one of the best is enough
+        ((choice,), {choice: 1.0, other: 2.0}, 1.0),  # what may not be chosen is not missed
+    ):
+        allowed_P, scores_P = np.zeros(3, dtype=bool), np.zeros(3, np.float32)
+        allowed_P[list(allowed)] = True
+        for phase, score in teacher.items():
+            scores_P[phase] = score
+        sample = Sample(one.tokens, replace(one.query, allowed_P=allowed_P), {TEACHER: scores_P})
+        assert agreement(model, [Shard.pack([sample])], ["lidar", "video"]) == expected
 
-        def __call__(self, _: object) -> SimpleNamespace:
-            return SimpleNamespace(logits_BP=torch.nn.functional.one_hot(torch.tensor([self.choice]), 3).float())
 
-    shard = Shard.pack([sample])
-    assert agreement(Fixed(second), [shard], ["lidar"]) == 1.0  # type: ignore[arg-type]
-    assert agreement(Fixed(best), [shard], ["lidar"]) == 0.0  # type: ignore[arg-type]
+def test_agreement_sees_only_the_modalities_asked_for(
+    new_model: Callable[[], IotlamModel], decision: Decide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = new_model().train(), []
+    answer = model.answer
+    monkeypatch.setattr(model, "answer", lambda tokens, query: seen.append(sorted(tokens)) or answer(tokens, query))
+    agreement(model, [shard_of(decision, 0, 9)], ["video"], limit=3)
+    assert seen == [["video"]] * 3 and model.training

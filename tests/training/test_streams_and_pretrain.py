@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,14 +14,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from iotlam.contracts import BadInput, TokenBatch
-from iotlam.training import pretrain
+from iotlam.training import loop, pretrain
 from iotlam.training.pretrain import (
+    INSTANTS,
     PretrainConfig,
-    held_out_nats,
+    measure,
     pretrain_decoder,
     pretrain_preset,
-    schedule,
-    unigram_nats,
+    stream_sentences,
 )
 from iotlam.training.shards import Sample, Shard
 from iotlam.training.streams import BEGIN, NEXT, SPECIALS, fit_quantizers, sentences
@@ -28,11 +29,23 @@ from iotlam.training.streams import BEGIN, NEXT, SPECIALS, fit_quantizers, sente
 Decide = Callable[..., Sample]
 
 
-def repeating(count: int, seed: int, length: int = 24) -> Tensor:
-    """Sentences that repeat three random words over and over."""
-    draw = torch.Generator().manual_seed(seed)
-    words = torch.randint(2, 16, (count, 3), generator=draw)
-    return torch.cat([torch.zeros(count, 1, dtype=torch.long), words.repeat(1, length // 3)], dim=1)
+def repeating(count: int, seed: int) -> Tensor:
+    """Sentences that say the same three random words instant after instant."""
+    words_SW = torch.randint(SPECIALS, 16, (count, 3), generator=torch.Generator().manual_seed(seed))
+    instant_SW = torch.cat([torch.full((count, 1), NEXT), words_SW], dim=1)
+    return torch.cat([torch.full((count, 1), BEGIN), instant_SW.repeat(1, INSTANTS)], dim=1)
+
+
+class Parrot(torch.nn.Module):
+    """Expects what stood one instant before, with a confidence of 100 nats; NEXT before that."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+
+    def forward(self, input_ids: Tensor) -> SimpleNamespace:
+        later_SL = torch.nn.functional.pad(input_ids, (self.period - 1, 0), value=NEXT)[:, : input_ids.shape[1]]
+        return SimpleNamespace(logits=100.0 * torch.nn.functional.one_hot(later_SL, 16).float())
 
 
 @pytest.fixture
@@ -87,41 +100,49 @@ def test_a_modality_without_places_is_refused(decision: Decide) -> None:
 # --- pretraining
 
 
-def test_the_schedule_warms_up_and_falls_to_a_tenth() -> None:
-    assert [schedule(step, 100, 10) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
-    assert schedule(10, 100, 10) == pytest.approx(1.0)
-    assert schedule(55, 100, 10) == pytest.approx(0.55)
-    assert schedule(100, 100, 10) == pytest.approx(0.1)
-
-
-def test_unigram_and_held_out_nats(tiny_decoder: Callable[..., torch.nn.Module]) -> None:
-    train_SL = torch.tensor([[0, 1, 1, 2]])
-    share = {1: 3 / 6, 2: 2 / 6}  # one added to each of three counts
-    expected = -(math.log(share[1]) + 2 * math.log(share[2])) / 3
-    assert unigram_nats(train_SL, torch.tensor([[0, 1, 2, 2]])) == pytest.approx(expected)
-    lines_SL = repeating(5, 0)
+def test_measured_by_hand(tiny_decoder: Callable[..., torch.nn.Module]) -> None:
+    train_SL = torch.tensor([[BEGIN, NEXT, 2, 2, NEXT, 2, 2, NEXT, 3, 4]]).repeat(300, 1)  # marks are no words
+    share = {2: 4 / 6, 3: 1 / 6, 4: 1 / 6}
+    held_out_SL = repeating(5, 0)
+    held_out_SL[:, 2:] = torch.where(held_out_SL[:, 2:] >= SPECIALS, held_out_SL[:, 2:] % 3 + 2, held_out_SL[:, 2:])
+    words = held_out_SL[held_out_SL >= SPECIALS].tolist()
     decoder = tiny_decoder()
     with torch.no_grad():
-        log_SLV = decoder(input_ids=lines_SL).logits.log_softmax(-1)
-    by_hand = -log_SLV[:, :-1].gather(2, lines_SL[:, 1:, None]).mean()
-    assert held_out_nats(decoder, lines_SL, batch=2) == pytest.approx(float(by_hand), rel=1e-5)  # uneven batches
+        log_SLV = decoder(input_ids=held_out_SL).logits.log_softmax(-1)[:, :-1]
+    is_word_SL = held_out_SL[:, 1:] >= SPECIALS
+    told = measure(decoder, train_SL, held_out_SL, batch=2)  # uneven batches
+    by_hand = -log_SLV.gather(2, held_out_SL[:, 1:, None])[..., 0][is_word_SL].mean()
+    assert told["held_out_nats"] == pytest.approx(float(by_hand), rel=1e-5)
+    right = (log_SLV.argmax(-1) == held_out_SL[:, 1:])[is_word_SL]
+    assert told["held_out_hits"] == pytest.approx(float(right.float().mean()), rel=1e-5)
+    unigram = -sum(math.log(share[word]) for word in words) / len(words)
+    assert set(words) == {2, 3, 4} and told["unigram_nats"] == pytest.approx(unigram, rel=0.005)
+    assert told["repeat_hits"] == 1.0
+
+
+def test_a_parrot_scores_what_repeating_scores() -> None:
+    lines_SL = repeating(40, 0)
+    period, words = 4, 3
+    draw = torch.Generator().manual_seed(1)
+    changed_SL = (torch.rand(lines_SL.shape, generator=draw) < 0.3) & (lines_SL >= SPECIALS)
+    lines_SL[changed_SL] = torch.randint(SPECIALS, 16, (int(changed_SL.sum()),), generator=draw)
+    told = measure(Parrot(period), lines_SL, lines_SL, batch=8)
+    # The parrot has nothing to repeat in the first instant and misses its words.
+    assert told["held_out_hits"] == pytest.approx(told["repeat_hits"] * (INSTANTS - 1) / INSTANTS)
+    assert 0.4 < told["repeat_hits"] < 0.75 and words * INSTANTS + INSTANTS + 1 == lines_SL.shape[1]
 
 
 def test_it_learns_what_repeats(tiny_decoder: Callable[..., torch.nn.Module], tmp_path: Path) -> None:
     torch.set_num_threads(1)
     losses: list[float] = []
-    figures = pretrain_decoder(
-        tiny_decoder(layers=2),
-        repeating(400, 0),
-        repeating(40, 1),
-        PretrainConfig(steps=250, batch=16, learning_rate=1e-2),
-        tmp_path,
-        lambda _, loss: losses.append(loss),
-    )
-    assert len(losses) == 250
-    assert figures["unigram_nats"] == pytest.approx(math.log(14), abs=0.05)
-    assert figures["held_out_nats"] < 0.6 * figures["unigram_nats"]
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    train_SL, decoder = repeating(400, 0), tiny_decoder(layers=2)
+    config = PretrainConfig(steps=250, batch=16, learning_rate=1e-2)
+    pretrain_decoder(decoder, train_SL, config, tmp_path, lambda _, loss: losses.append(loss))
+    assert len(losses) == 250 and sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    told = measure(decoder, train_SL, repeating(40, 1), batch=16)
+    assert told["unigram_nats"] == pytest.approx(math.log(14), abs=0.05)
+    assert told["held_out_nats"] < 0.6 * told["unigram_nats"]
+    assert told["held_out_hits"] > 0.5 and told["repeat_hits"] == 1.0
 
 
 def test_a_run_that_was_stopped_ends_the_same(
@@ -130,7 +151,7 @@ def test_a_run_that_was_stopped_ends_the_same(
     monkeypatch: pytest.MonkeyPatch,
     same_state: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 4)
     config = PretrainConfig(steps=10, batch=4, warmup=2)
     whole, stopped, resumed = tiny_decoder(), tiny_decoder(), tiny_decoder()
     lines_SL, steps = repeating(30, 0), []
@@ -139,24 +160,69 @@ def test_a_run_that_was_stopped_ends_the_same(
         if step == 6:
             raise KeyboardInterrupt
 
-    figures = pretrain_decoder(whole, lines_SL, lines_SL[:4], config, tmp_path / "a", lambda *_: None)
+    pretrain_decoder(whole, lines_SL, config, tmp_path / "a", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        pretrain_decoder(stopped, lines_SL, lines_SL[:4], config, tmp_path / "b", stop)
-    follow = lambda step, _: steps.append(step)  # noqa: E731
-    again = pretrain_decoder(resumed, lines_SL, lines_SL[:4], config, tmp_path / "b", follow)
-    assert steps == [5, 6, 7, 8, 9, 10] and again == figures
+        pretrain_decoder(stopped, lines_SL, config, tmp_path / "b", stop)
+    pretrain_decoder(resumed, lines_SL, config, tmp_path / "b", lambda step, _: steps.append(step))
+    assert steps == [5, 6, 7, 8, 9, 10]
     same_state(whole, resumed)
+    with pytest.raises(BadInput, match="29 sentences"):
+        pretrain_decoder(tiny_decoder(), lines_SL[1:], config, tmp_path / "b", lambda *_: None)
 
 
-def test_a_preset_becomes_a_folder_that_transformers_reads(decision: Decide, tmp_path: Path) -> None:
+@pytest.fixture
+def recorded(decision: Decide, tmp_path: Path) -> Callable[[int], list[Path]]:
+    """`recorded(n)`: shards of n episodes of nine decisions, enough for one sentence a place."""
+
+    def make(count: int) -> list[Path]:
+        paths = [tmp_path / f"{index}.safetensors" for index in range(count)]
+        for index, path in enumerate(paths):
+            Shard.pack([decision(20 * index + step) for step in range(INSTANTS)]).save(path)
+        return paths
+
+    return make
+
+
+def test_one_episode_in_ten_is_neither_learnt_nor_fitted_on(
+    recorded: Callable[[int], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, fitted = recorded(12), []
+    fit = fit_quantizers
+    monkeypatch.setattr(pretrain, "fit_quantizers", lambda shards, *rest: fitted.extend(shards) or fit(shards, *rest))
+    train_SL, held_out_SL = stream_sentences(paths, 32, 0)
+    assert len(train_SL) == 10 * 3 and len(held_out_SL) == 2 * 3 and len(fitted) == 10
+    held_out = {Shard.load(paths[index]).target("count_P").tobytes() for index in (0, 10)}
+    assert not held_out & {shard.target("count_P").tobytes() for shard in fitted}
+    assert not {tuple(line) for line in held_out_SL.tolist()} & {tuple(line) for line in train_SL.tolist()}
+
+
+def test_held_out_sentences_are_spread_over_the_held_out_episodes(
+    recorded: Callable[[int], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = recorded(12)
+    _, all_SL = stream_sentences(paths, 32, 0)
+    monkeypatch.setattr(pretrain, "HELD_OUT_SENTENCES", 2)
+    _, few_SL = stream_sentences(paths, 32, 0)
+    assert torch.equal(few_SL, all_SL[[0, 3]])  # one of each episode
+
+
+def test_one_episode_is_too_few(recorded: Callable[[int], list[Path]]) -> None:
+    with pytest.raises(BadInput, match="two episodes or more, got 1"):
+        stream_sentences(recorded(1), 32, 0)
+
+
+def test_a_preset_becomes_a_folder_that_transformers_reads(
+    recorded: Callable[[int], list[Path]], tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
-    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
-    for index, path in enumerate(paths):
-        Shard.pack([decision(20 * index + step) for step in range(9)]).save(path)
     config = PretrainConfig(steps=2, batch=2)
-    facts = pretrain_preset("nano", paths, config, tmp_path / "work", tmp_path / "out")
+    facts = pretrain_preset("nano", recorded(3), config, tmp_path / "work", tmp_path / "out")
     told = json.loads((tmp_path / "out" / "pretraining.json").read_text())
-    assert told == facts and told["steps"] == 2 and told["sentences"] == 2 * 3 and told["preset"] == "nano"
+    length = 1 + INSTANTS * (1 + 2 * 4)  # two modalities at four anchors
+    assert told == facts and told["preset"] == "nano" and told["tokens_seen"] == 2 * 2 * length
+    assert (told["steps"], told["batch"], told["seed"]) == (2, 2, 0)
+    assert told["parameters"] == 4_877_568
+    assert {"held_out_nats", "unigram_nats", "held_out_hits", "repeat_hits"} <= told.keys()
     decoder = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto", use_safetensors=True)
     assert decoder.dtype == torch.float16
     log = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,71 @@
+"""`iotlam pretrain`: any application's streams, by entry point; wrong options are said before recording."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from iotlam.cli.main import app
+
+STREAMS = """
+import numpy as np
+import torch
+from iotlam.contracts import DecisionQuery, TokenBatch
+from iotlam.training.shards import Sample, Shard
+
+def streams(folder, seed):
+    (folder / "asked").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "asked").write_text(str(seed))
+    line_KHX = np.array([[[0.0, 0.0], [5.0, 0.0]]], np.float32)
+    query = DecisionQuery(line_KHX, np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32), np.ones(1, bool))
+    paths = [folder / f"{index}.safetensors" for index in range(2)]
+    for path in paths:
+        tokens = TokenBatch(
+            torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2), "bell", torch.zeros(1, 2, 2)
+        )
+        Shard.pack([Sample({"bell": tokens}, query, {})] * 9).save(path)
+    return paths
+"""
+RUNNER = CliRunner()
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def bells(install: Install) -> None:
+    install("acme_bells", STREAMS, {"iotlam.streams": {"bells": "acme_bells:streams"}})
+
+
+def test_a_decoder_learns_the_streams_that_are_named(bells: None, tmp_path: Path) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    command = ["pretrain", "--streams", "bells", "--out", str(out), "--work", str(work), "--steps", "2", "--seed", "4"]
+    result = RUNNER.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["steps"], facts["seed"], facts["preset"]) == (2, 4, "nano")
+    assert (work / "asked").read_text() == "4" and facts == json.loads((out / "pretraining.json").read_text())
+    assert AutoModelForCausalLM.from_pretrained(out, use_safetensors=True).num_parameters() == facts["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "parts"),
+    [
+        (["--streams", "bels"], ["Streams", "traffic", "perhaps 'bells'"]),
+        (["--preset", "giant"], ["giant", "nano"]),
+        (["--out", "taken"], ["--out", "a folder to write to"]),
+        (["--work", "taken/run"], ["--work", "a folder to write to"]),
+    ],
+)
+def test_a_wrong_option_is_said_before_recording(
+    bells: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], parts: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    result = RUNNER.invoke(app, ["pretrain", "--streams", "bells", "--out", "out", "--work", "work", *wrong])
+    assert result.exit_code == 2 and all(part in result.stderr for part in parts), result.output
+    assert sorted(tmp_path.rglob("*")) == before
