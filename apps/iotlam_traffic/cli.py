@@ -10,7 +10,7 @@ import typer
 
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json
-from iotlam_street.scenarios import RESCO_SINGLE, Scenario, find_scenario, scenario_from_files
+from iotlam_street.scenarios import RESCO_SINGLE, Scenario, between, find_scenario, scenario_from_files
 
 MAX_SEED = 2**31 - 1
 """SUMO's seeds are 32-bit integers."""
@@ -175,8 +175,7 @@ def _scenario(
         first_s = begin or 0.0
         return scenario_from_files(net, routes, first_s, first_s + 3600.0 if end is None else end)
     known = find_scenario(map_name or DEFAULT_MAP)
-    first_s = known.begin_s if begin is None else begin
-    return scenario_from_files(known.net, list(known.routes), first_s, known.end_s if end is None else end, known.name)
+    return between(known, known.begin_s if begin is None else begin, known.end_s if end is None else end)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from iotlam.contracts import Json
-from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_street.scenarios import Scenario, between, find_scenario
 from iotlam_traffic.evaluate import OURS, Trial
 from iotlam_traffic.rules import RULES
 from iotlam_traffic.show import show_run
@@ -21,7 +20,7 @@ QUICK_S = 600.0
 def demo_scenario(quick: bool) -> Scenario:
     """The demo's hour of traffic, or its first ten minutes."""
     scenario = find_scenario(DEMO_MAP)
-    return replace(scenario, end_s=scenario.begin_s + QUICK_S) if quick else scenario
+    return between(scenario, scenario.begin_s, scenario.begin_s + QUICK_S) if quick else scenario
 
 
 def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:

@@ -113,13 +113,23 @@ def scenario_from_files(
         raise BadInput(str(net), expected="a SUMO net (<net>)", got="another XML file", fix="give a .net.xml file")
     for path in routes:
         _check_routes(path)
+    scenario = Scenario(name or net.name.removesuffix(".net.xml"), net, tuple(routes), begin_s, end_s)
+    return between(scenario, begin_s, end_s)
+
+
+def between(scenario: Scenario, begin_s: float, end_s: float) -> Scenario:
+    """The scenario over another stretch of time.
+
+    Raises:
+        BadInput: if the stretch is empty, or its ends are no times.
+    """
     if not (math.isfinite(begin_s) and begin_s >= 0.0):
         raise BadInput("--begin", expected="a time of 0 s or later", got=f"{begin_s:g}", fix="give seconds")
     if not (math.isfinite(end_s) and end_s > begin_s):
         raise BadInput(
             "--end", expected=f"a time after --begin {begin_s:g} s", got=f"{end_s:g} s", fix="give a later end"
         )
-    return Scenario(name or net.name.removesuffix(".net.xml"), net, tuple(routes), begin_s, end_s)
+    return replace(scenario, begin_s=begin_s, end_s=end_s)
 
 
 def _check_routes(path: Path) -> None:

@@ -65,6 +65,25 @@ def test_ours_runs_from_sensors_on_a_users_own_net(tmp_path: Path) -> None:
     assert first.stdout == again.stdout != other.stdout
 
 
+def test_additional_files_of_a_configuration_count(tmp_path: Path) -> None:
+    (tmp_path / "types.add.xml").write_text('<additional><vType id="lorry" vClass="truck"/></additional>')
+    routes = '<trip id="a" type="lorry" depart="25205" from="28198821#3" to="32038051#0"/>'
+    (tmp_path / "one.rou.xml").write_text(f"<routes>{routes}</routes>")
+    files = {
+        "net-file": COLOGNE / "cologne1.net.xml",
+        "route-files": "one.rou.xml",
+        "additional-files": "types.add.xml",
+    }
+    inputs = "".join(f'<{key} value="{value}"/>' for key, value in files.items())
+    (tmp_path / "one.sumocfg").write_text(
+        f'<configuration><input>{inputs}</input><time><begin value="25200"/></time></configuration>'
+    )
+    command = ["traffic", "run", str(tmp_path / "one.sumocfg"), "--end", "25260", "--controller", "greedy", "--json"]
+    result = RUNNER.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["trips"][0]["vehicles"] == 1
+
+
 def test_one_sensor_is_enough_to_run() -> None:
     for modality in ("lidar", "video", "spectrum"):
         result = RUNNER.invoke(app, ["traffic", "run", *SHORT, "--modalities", modality, "--json"])
