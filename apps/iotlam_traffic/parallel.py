@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.context import BaseContext
@@ -49,15 +48,32 @@ def _context(module: str) -> BaseContext:
     return context
 
 
+class _Ended(BaseException):
+    """Raised by SIGTERM in a worker; no plugin can mistake it for its own."""
+
+
+_working = False
+
+
 def _end_tidily() -> None:
     """Ctrl-C is the parent's to handle; its SIGTERM unwinds, so that SUMO's temporary files go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _told_to_end)
+
+
+def _told_to_end(*_: object) -> None:
+    if _working:
+        raise _Ended
+    os._exit(128 + signal.SIGTERM)
 
 
 def _unless_ended(work: Callable[[Item], Result], item: Item) -> Result:
     """Work on an item; once told to end, end the process, or the pool would hand it the next one."""
+    global _working
+    _working = True
     try:
         return work(item)
-    except SystemExit:
+    except _Ended:
         os._exit(128 + signal.SIGTERM)
+    finally:
+        _working = False

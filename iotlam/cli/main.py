@@ -22,8 +22,19 @@ app.command()(pretrain.pretrain)
 
 def run() -> None:
     """Console entry. Exit status: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left behind
-    app(prog_name="iotlam")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(prog_name="iotlam")
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)
+
+
+class Terminated(BaseException):
+    """SIGTERM: unwinds, so that nothing is left behind; no `except Exception` may keep it."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _print_version(wanted: bool) -> None:
