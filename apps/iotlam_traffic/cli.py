@@ -25,7 +25,7 @@ Map = Annotated[
 Net = Annotated[Path | None, typer.Option(help="Your own SUMO net (.net.xml), instead of MAP.")]
 Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); may be given several times.")]
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
-End = Annotated[float | None, typer.Option(help="Last simulated second.")]
+End = Annotated[float | None, typer.Option(help="Last simulated second; default: the map's, or an hour after --begin.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder of a trained policy; default: the shipped one.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
 DEFAULT_MAP = "cologne1"
@@ -56,11 +56,13 @@ def run(
     routes: Routes = None,
     begin: Begin = None,
     end: End = None,
-    controller: Annotated[str, typer.Option(help="Who decides; 'iotlam' sees only through sensors.")] = "iotlam",
+    controller: Annotated[
+        str, typer.Option(help="iotlam (sees through sensors only), fixed, actuated, greedy, max-pressure or teacher.")
+    ] = "iotlam",
     weights: Weights = None,
     modalities: Modalities = "",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Folder for a page about the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a page that compares iotlam with the rules.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one controller for one episode.
@@ -79,9 +81,10 @@ def run(
         )
     trial = Trial(controller, _scenario(map_name, net, routes, begin, end), seed, weights, _names(modalities))
     if out is not None:
+        from iotlam_traffic.rules import RULES
         from iotlam_traffic.show import show_run
 
-        result = show_run(trial, (), out)
+        result = show_run(trial, tuple(RULES), out)
         typer.echo(f"page: {result['page']}", err=True)
     else:
         with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:

@@ -40,7 +40,7 @@ def _block(results: Path, suite: str, whole: str, opening: str) -> str:
 def table(result: Json) -> str:
     """A suite's figures as a Markdown table, with the command and the machine that made them."""
     lines = [
-        "| figure | measured | 95 % interval | to reach | reached | best rival | n |",
+        "| figure | measured | interval | to reach | reached | best rival | n |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, metric in result["metrics"].items():
