@@ -66,6 +66,9 @@ class PageData:
     quick: bool
 
 
+LEVEL = 0.01
+"""A difference below this share is no win: another seed turns it."""
+
 GENERATOR = '<meta name="generator" content="iotlam">'
 
 
@@ -111,7 +114,8 @@ def check_page(path: Path) -> None:
 def headline(trips: Mapping[str, TripMetrics]) -> str:
     """Who had the least mean delay, and how ours did against `fixed` and against its best rival, in one sentence.
 
-    Delays that the table shows alike are a tie, and percentages are those of the delays it shows.
+    Delays that the table shows alike are a tie, those within `LEVEL` are level; percentages are those of the delays it
+    shows.
     """
     delay_s = {name: round(one.delay_s, 2) for name, one in trips.items()}
     rivals = [name for name in RULES if name in trips]
@@ -124,6 +128,8 @@ def headline(trips: Mapping[str, TripMetrics]) -> str:
     said = f"{OURS}’s mean delay was {(', but ' if mixed else ' and ').join(parts)}"
     if delay_s[OURS] == delay_s[best]:
         return f"{OURS} and {best} tied on this seed: {said}."
+    if abs(delay_s[OURS] - delay_s[best]) < LEVEL * delay_s[best]:
+        return f"{OURS} and {best} were level on this seed: {said}."
     if delay_s[OURS] < delay_s[best]:
         return f"{OURS} won on this seed: {said}, its best rival."
     place = 1 + sum(delay_s[name] < delay_s[OURS] for name in rivals)

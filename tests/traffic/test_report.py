@@ -174,6 +174,11 @@ def page_of(tmp_path: Path) -> Callable[[PageData], Page]:
             "iotlam and greedy tied on this seed: "
             "iotlam’s mean delay was 50 % below fixed, but equal to that of greedy.",
         ),
+        (
+            {"iotlam": 18.15, "fixed": 42.97, "greedy": 18.17},
+            "iotlam and greedy were level on this seed: "
+            "iotlam’s mean delay was 58 % below fixed and 0.1 % below greedy.",
+        ),
         ({"iotlam": 20.0, "greedy": 0.0}, "greedy won on this seed and iotlam came second of 2: "
          "iotlam’s mean delay was 20.00 s above greedy."),
         ({"iotlam": 30.0, "teacher": 10.0}, "Mean delay per vehicle: iotlam 30.00 s, teacher 10.00 s."),
