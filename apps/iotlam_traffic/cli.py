@@ -133,7 +133,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
     revisit: Annotated[int, typer.Option(min=0, help="Episodes a map where the student acts (DAgger).")] = 3,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 12,
-    modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,spectrum,video",
+    modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,

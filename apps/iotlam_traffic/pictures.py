@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from iotlam.contracts import SensorFrame
-from iotlam_spectrum.fmcw import range_doppler
+from iotlam_radar.fmcw import range_doppler
 from iotlam_street.metrics import TripMetrics
 
 PAINT = {
@@ -35,7 +35,7 @@ PAINT = {
     "pressure": ("#cc79a7", "#d98fb8"),
     "other": ("#9a8c00", "#f0e442"),
     "lidar": ("#56b4e9", "#56b4e8"),
-    "spectrum": ("#d55e00", "#ef7f2c"),
+    "radar": ("#d55e00", "#ef7f2c"),
     "video": ("#009e73", "#1fb98c"),
     "go": ("#0b8a5f", "#2fc993"),
     "stop": ("#b5403a", "#d9635c"),
@@ -94,7 +94,7 @@ def controller_paint(name: str) -> str:
 
 def modality_paint(name: str) -> str:
     """Name of a modality's colour."""
-    return name if name in ("lidar", "spectrum", "video") else "other"
+    return name if name in ("lidar", "radar", "video") else "other"
 
 
 def clock(time_s: float, seconds: bool = False) -> str:

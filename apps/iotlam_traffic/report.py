@@ -28,7 +28,7 @@ from iotlam_traffic.junction_map import HEIGHTS_M, JunctionMap, in_force, phase_
 from iotlam_traffic.rules import RULES
 
 TEMPLATE = "page.html.j2"
-SENSOR_WORDS = {"lidar": "LiDAR", "spectrum": "Radar", "video": "Cameras"}
+SENSOR_WORDS = {"lidar": "LiDAR", "radar": "Radar", "video": "Cameras"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 COLUMNS = ("delay_s", "waiting_s", "trip_s", "vehicles", "unfinished", "never_departed")
 
@@ -243,7 +243,7 @@ def _moment(data: PageData, look: Look) -> dict[str, Any]:
         "returns": "lidar" in look.frames,
         "heights": [*heights, f"over {HEIGHTS_M[-1]}"],
         "cameras": [(frame.sensor, pictures.photograph(frame)) for frame in _newest(look.frames.get("video", ()))],
-        "radars": [(frame.sensor, pictures.radar_picture(frame)) for frame in _newest(look.frames.get("spectrum", ()))],
+        "radars": [(frame.sensor, pictures.radar_picture(frame)) for frame in _newest(look.frames.get("radar", ()))],
         "decibels": f"{pictures.RADAR_DB:.0f}",
         "gradient": pictures.gradient("magma"),
         "bits": _bits(look, chart),

@@ -56,7 +56,7 @@ class TrainConfig:
     maps: tuple[str, ...] = RESCO_SINGLE
     per_map: int = 16
     random_junctions: int = 80
-    modalities: tuple[str, ...] = ("lidar", "spectrum", "video")
+    modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     revisit: int = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Annotated
 
+import msgspec
 import typer
 
 from iotlam.cli.output import print_json, print_table
@@ -44,7 +44,7 @@ def list_sensors(
             fix="leave it out to list all",
         )
     if as_json:
-        print_json([asdict(info) for info in infos])
+        print_json([msgspec.to_builtins(info) for info in infos])
     else:
         print_table(HEADER, [_row(info) for info in infos])
 
@@ -58,4 +58,4 @@ def _row(info: ModalityInfo) -> tuple[str, ...]:
 def _described(manifest: ModalityManifest) -> tuple[str, ...]:
     dims = " x ".join(f"{dim}={size}" if size else dim for dim, size in zip(manifest.dims, manifest.shape, strict=True))
     low, high = manifest.rate_hz
-    return manifest.units, dims, f"{low:g}-{high:g} Hz", str(manifest.token_budget), manifest.licence
+    return " ".join(manifest.units), dims, f"{low:g}-{high:g} Hz", str(manifest.token_budget), manifest.licence

@@ -1,26 +1,41 @@
 """The words all parts of iotlam share. Importing this loads numpy, never torch."""
 
+from iotlam.contracts.checking import check_window
+from iotlam.contracts.diagnosis import Diagnosis
+from iotlam.contracts.edge import ChannelState, Device, Link
 from iotlam.contracts.errors import BadInput, IotlamError, MissingExtra, PluginError
 from iotlam.contracts.frames import SensorFrame
-from iotlam.contracts.modality import API_VERSION, MANIFEST_NAME, FramesByModality, Json, Modality, ModalityManifest
+from iotlam.contracts.manifest import API_VERSION, MANIFEST_NAME, ModalityManifest
+from iotlam.contracts.modality import FramesByModality, Json, Modality, SelfSupervised
 from iotlam.contracts.paths import check_writable
 from iotlam.contracts.query import DecisionQuery
+from iotlam.contracts.records import Record
 from iotlam.contracts.tokens import TokenBatch, TokenSpec
+from iotlam.contracts.units import UNITS, unit_factor
 
 __all__ = [
     "API_VERSION",
     "MANIFEST_NAME",
+    "UNITS",
     "BadInput",
+    "ChannelState",
     "DecisionQuery",
+    "Device",
+    "Diagnosis",
     "FramesByModality",
     "IotlamError",
     "Json",
+    "Link",
     "MissingExtra",
     "Modality",
     "ModalityManifest",
     "PluginError",
+    "Record",
+    "SelfSupervised",
     "SensorFrame",
     "TokenBatch",
     "TokenSpec",
+    "check_window",
     "check_writable",
+    "unit_factor",
 ]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iotlam.contracts.errors import BadInput
+from iotlam.contracts.records import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSpec:
+class TokenSpec(Record, frozen=True):
     """What a plugin promises of its tokens, without running it on data.
 
     Attributes:
@@ -35,7 +35,8 @@ class TokenBatch:
     Attributes:
         tokens_BTD: float32, B windows of T tokens of width D.
         mask_BT: bool, False marks padding and missing data.
-        time_BT: float32, seconds after the newest frame of this modality (0 the newest, -1 a second older).
+        time_BT: float32, seconds after now (0 now, -1 a second older). A plugin knows its own frames only: its now is
+            its newest frame; the processor moves it to the newest frame of the site.
         modality: name of the modality.
         position_BTX: float32 (B, T, 2), place of each token on the ground in site coordinates,
             metres; None for a modality that measures no place.

@@ -9,15 +9,14 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from iotlam.contracts import BadInput, TokenBatch, TokenSpec
+from iotlam.contracts import BadInput, Record, TokenBatch, TokenSpec
 from iotlam.fusion.attention import Looked, PlaceAttention, PlaceLatents
 from iotlam.fusion.bottleneck import BottleneckGate
 from iotlam.fusion.likelihood import CrossModalLikelihood
 from iotlam.fusion.whitening import Whitening
 
 
-@dataclass(frozen=True, slots=True)
-class FusionConfig:
+class FusionConfig(Record, frozen=True):
     """Sizes of the fusion.
 
     Attributes:

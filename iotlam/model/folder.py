@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
@@ -71,7 +70,7 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
     adapter = get_peft_model_state_dict(model.decoder, save_embedding_layers=False)
     save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, {"format": "pt"})
     save_file({name: tensor.contiguous() for name, tensor in _own_state(model).items()}, folder / WEIGHTS)
-    config = replace(model.config, decoder_sha256=model.base_sha256)
+    config = model.config.changed(decoder_sha256=model.base_sha256)
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
     (folder / CARD).write_text(model_card(config, model.trainable_share(), training), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, IotlamError, TokenBatch
 from iotlam.model.config import ROI_M
 from iotlam.plugins import registry
 
@@ -59,13 +59,32 @@ class IotlamProcessor:
         self.roi_m = roi_m
         self.plugins = registry.load_many(modalities)
 
-    def tokenize(self, frames: FramesByModality, query: DecisionQuery) -> dict[str, TokenBatch]:
-        """Encode one window; modalities without frames are left out, and so are masked and far tokens."""
-        return {
-            name: self._near(plugin.tokenize(frames[name]), query)
-            for name, plugin in self.plugins.items()
-            if frames.get(name)
-        }
+    def tokenize(
+        self,
+        frames: FramesByModality,
+        query: DecisionQuery,
+        on_problem: Callable[[str, IotlamError], None] | None = None,
+    ) -> dict[str, TokenBatch]:
+        """Encode one window; modalities without frames are left out, and so are masked and far tokens.
+
+        Args:
+            frames: by modality; a modality that this processor does not know is left out.
+            query: what is asked.
+            on_problem: told of a modality whose frames or plugin failed; the others go on without it.
+
+        Raises:
+            BadInput, PluginError: if a modality failed and there is no `on_problem`.
+        """
+        seen = {name: frames[name] for name in self.plugins if frames.get(name)}
+        tokens = {}
+        for name, window in seen.items():
+            try:
+                tokens[name] = self._near(self.plugins[name].tokenize(window), query)
+            except IotlamError as error:
+                if on_problem is None:
+                    raise
+                on_problem(name, error)
+        return _on_common_clock(tokens, seen)
 
     def _near(self, batch: TokenBatch, query: DecisionQuery) -> TokenBatch:
         keep_T = batch.mask_BT[0].clone()
@@ -80,6 +99,18 @@ class IotlamProcessor:
             modality=batch.modality,
             position_BTX=None if batch.position_BTX is None else batch.position_BTX[:, keep_T],
         )
+
+
+def _on_common_clock(tokens: dict[str, TokenBatch], frames: FramesByModality) -> dict[str, TokenBatch]:
+    """Times relative to the newest frame of all modalities instead of each modality's own: a late sensor shows."""
+    newest_ns = {name: max(frame.t_ns for frame in frames[name]) for name in tokens}
+    now_ns = max(newest_ns.values(), default=0)
+    return {
+        name: batch
+        if newest_ns[name] == now_ns
+        else replace(batch, time_BT=batch.time_BT - (now_ns - newest_ns[name]) / 1e9)
+        for name, batch in tokens.items()
+    }
 
 
 def near_a_place(position_NX: Floats, anchors_KHX: Floats, roi_m: float) -> NDArray[np.bool_]:

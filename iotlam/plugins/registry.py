@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TypeVar, get_args, get_origin, get_type_hints
+from typing import TypeVar
 
 from iotlam.contracts import (
     MANIFEST_NAME,
@@ -22,6 +22,7 @@ from iotlam.contracts import (
     SensorFrame,
     TokenBatch,
     TokenSpec,
+    check_window,
 )
 from iotlam.plugins.discovery import find, unknown_name
 
@@ -62,20 +63,37 @@ class LoadedModality:
             PluginError: if the plugin fails or returns tokens other than it promised.
         """
         name = self.manifest.name
-        if not frames:
-            raise BadInput(
-                f"Window of modality '{name}'",
-                expected="at least one frame",
-                got="none",
-                fix="leave the modality out of this window",
-            )
-        for frame in frames:
-            self.manifest.check(frame)
+        check_window(self.manifest, frames)
         tokens = _guarded(name, "tokenize", lambda: self._plugin.tokenize(frames))
         problem = _guarded(name, "tokenize", lambda: _token_problem(tokens, self.spec))
         if problem:
             raise PluginError(name, "tokenize", problem)
         return tokens
+
+    def read(self, path: Path) -> Sequence[SensorFrame]:
+        """The frames of a file, through the reader that the manifest names.
+
+        Raises:
+            BadInput: if the modality reads no files or not this one.
+            PluginError: if the reader fails.
+        """
+        name, manifest = self.manifest.name, self.manifest
+        if not any(path.name.lower().endswith(suffix) for suffix in manifest.files):
+            wanted = (
+                f"a file that ends in {', '.join(manifest.files)}" if manifest.files else "no file: it has no reader"
+            )
+            raise BadInput(f"Modality '{name}', file", expected=wanted, got=str(path), fix="convert the recording")
+        if not path.is_file():
+            raise BadInput(f"Modality '{name}', file", expected="a file", got=f"{path}, none", fix="check the path")
+        module, _, function = manifest.reader.partition(":")
+        reader = _guarded(name, "import of its reader", lambda: getattr(importlib.import_module(module), function))
+        frames: Sequence[SensorFrame] = _guarded(name, "read", lambda: list(reader(path)))
+        return frames
+
+    @property
+    def encoder(self) -> object | None:
+        """The plugin's learnt part (`torch.nn.Module`), None where it learns nothing."""
+        return getattr(self._plugin, "encoder", None)
 
     def sample(self, seed: int) -> Sequence[SensorFrame]:
         """One window of plausible data to try the modality on.
@@ -150,46 +168,20 @@ def _guarded(name: str, step: str, call: Callable[[], T]) -> T:
 
 
 def _read_manifest(point: EntryPoint) -> tuple[ModalityManifest | None, str | None]:
-    """The manifest beside the plugin's top-level package, or why there is none."""
+    """The manifest in the folder of the package that the entry point names, or why there is none."""
     try:
-        package = point.module.partition(".")[0]
+        package, *inner = point.module.split(".")
         # For a top-level name this locates the package without running it.
         spec = importlib.util.find_spec(package)
         folders = spec.submodule_search_locations if spec else None
         if not folders:
             return None, f"package '{package}' is not importable"
-        manifest = ModalityManifest.read(Path(folders[0]) / MANIFEST_NAME)
+        manifest = ModalityManifest.from_toml(Path(folders[0], *inner) / MANIFEST_NAME)
     except Exception as error:  # a broken plugin must not hide the others
         return None, str(error)
     if manifest.name != point.name:
         return None, f"the manifest says name '{manifest.name}', the entry point '{point.name}'"
-    wrong = _ill_typed(manifest)
-    return (None, f"the manifest's {wrong}") if wrong else (manifest, None)
-
-
-def _ill_typed(manifest: ModalityManifest) -> str | None:
-    """The first field to which TOML gave another type than the contract's, None if all fit."""
-    for name, hint in get_type_hints(ModalityManifest).items():
-        if not _fits(getattr(manifest, name), hint):
-            return f"{name} is {getattr(manifest, name)!r}, expected {ModalityManifest.__annotations__[name]}"
-    if manifest.token_budget < 1:
-        return f"token_budget is {manifest.token_budget}, expected 1 or more"
-    if not all(map(math.isfinite, (*manifest.rate_hz, *manifest.value_range))):
-        return "rate_hz or value_range is not finite"
-    if len(manifest.dims) != len(manifest.shape):
-        return f"dims {manifest.dims} and shape {manifest.shape} differ in number"
-    return None
-
-
-def _fits(value: object, hint: type) -> bool:
-    if get_origin(hint) is not tuple:
-        return isinstance(value, int | float if hint is float else hint)
-    kinds = get_args(hint)
-    if not isinstance(value, tuple):
-        return False
-    if kinds[-1] is Ellipsis:
-        return all(_fits(item, kinds[0]) for item in value)
-    return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    return manifest, None
 
 
 def _spec_problem(spec: TokenSpec, manifest: ModalityManifest) -> str | None:

@@ -16,7 +16,7 @@ from iotlam_street.scene import Approach, Floats, Snapshot
 SENSORS = {
     "lidar": "one LiDAR over the junction's centre, a sweep of now",
     "video": "one camera per approach, pictures of now and of the snapshot before",
-    "spectrum": "one 77 GHz radar per approach, a frame of now",
+    "radar": "one 77 GHz radar per approach, a frame of now",
 }
 """Modalities that a rig measures, and with what."""
 
@@ -91,7 +91,7 @@ class SensorRig:
                            got=", ".join(unknown), fix="leave the others out")  # fmt: skip
         if not snapshots:
             raise BadInput("Snapshots", expected="at least one", got="none", fix="step the street before sensing")
-        measure = {"lidar": self._sweep, "video": self._film, "spectrum": self._listen}
+        measure = {"lidar": self._sweep, "video": self._film, "radar": self._listen}
         return {modality: measure[modality](snapshots, rng) for modality in modalities}
 
     def _sweep(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:

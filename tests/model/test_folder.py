@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_pickles_are_refused_by_name(run: Path, pickle: str) -> None:
 
 def test_weights_of_another_architecture_are_refused(model: IotlamModel, run: Path, tmp_path: Path) -> None:
     config = model.config
-    wider = IotlamModel(replace(config, fusion=replace(config.fusion, d_fusion=32), lora_rank=2))
+    wider = IotlamModel(config.changed(fusion=config.fusion.changed(d_fusion=32), lora_rank=2))
     save_pretrained(wider, tmp_path / "other")
     mixed = tmp_path / "mixed"
     for name, reason in ((WEIGHTS, "tensors differ"), (ADAPTER, "tensors differ"), (ADAPTER_CONFIG, "rank 4")):

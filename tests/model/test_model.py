@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, PluginError, SensorFrame, TokenBatch
 from iotlam.decoder import adapted_modules, choose, decoder_sha256
 from iotlam.model import IotlamConfig, IotlamModel, IotlamProcessor, ModelInput, collate
 from iotlam.plugins import load
@@ -16,12 +16,13 @@ MANIFEST = """
 name = "{name}"
 api_version = 1
 summary = "five tokens"
-units = "pascal"
+units = ["Pa"]
 dtype = "float32"
 dims = ["sample"]
 shape = [0]
 rate_hz = [1.0, 10.0]
 clock = "site"
+stamp = "start"
 frame = "sensor"
 value_range = [-1.0, 1.0]
 missing = "mask"
@@ -155,7 +156,7 @@ def _counting_batch(seeds: range) -> tuple[ModelInput, torch.Tensor]:
 
 
 def test_it_learns_to_choose_the_fuller_lane_at_junctions_never_seen(config: IotlamConfig) -> None:
-    model = IotlamModel(replace(config, beta=0.0, gamma=0.0), seed=1)
+    model = IotlamModel(config.changed(beta=0.0, gamma=0.0), seed=1)
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     inputs, labels = _counting_batch(range(64))
     torch.manual_seed(0)
@@ -173,7 +174,7 @@ def test_it_learns_to_choose_the_fuller_lane_at_junctions_never_seen(config: Iot
 def sensing(config: IotlamConfig) -> IotlamModel:
     """An untrained model of the built-in LiDAR and camera modalities."""
     specs = tuple(load(name).spec for name in SENSORS)
-    return IotlamModel(replace(config, modalities=specs), seed=1)
+    return IotlamModel(config.changed(modalities=specs), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +242,23 @@ def test_processor_drops_masked_and_far_tokens_and_keeps_those_without_place(ins
     tokens = IotlamProcessor(["near", "sound"], roi_m=6.0).tokenize({"near": [frame], "sound": [frame]}, query)
     assert tokens["near"].tokens_BTD.flatten().tolist() == [0.0, 1.0]
     assert tokens["sound"].tokens_BTD.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_late_sensor_shows_in_its_times_and_a_broken_one_stops_no_other(install: Callable[..., Path]) -> None:
+    for name in ("early", "late", "broken"):
+        code = FIVE.format(name=name, position="None").replace(
+            "mask = ", "1 / 0\n        mask = " if name == "broken" else "mask = "
+        )
+        points = {"iotlam.modalities": {name: f"acme_{name}:Five"}}
+        install(f"acme_{name}", code, points, {"modality.toml": MANIFEST.format(name=name)})
+    query = DecisionQuery(
+        np.zeros((1, 1, 2), np.float32), np.ones((1, 1), np.float32), np.zeros((1, 3), np.float32), np.ones(1, np.bool_)
+    )
+    now, before = (SensorFrame(t_ns, np.zeros(1, np.float32)) for t_ns in (10**9, 8 * 10**8))
+    frames = {"early": [now], "late": [before], "broken": [now]}
+    processor, problems = IotlamProcessor(list(frames)), {}
+    tokens = processor.tokenize(frames, query, problems.__setitem__)
+    assert tokens.keys() == {"early", "late"} and "ZeroDivisionError" in str(problems["broken"])
+    assert tokens["early"].time_BT.eq(0.0).all() and torch.allclose(tokens["late"].time_BT, torch.tensor(-0.2))
+    with pytest.raises(PluginError, match="'broken'"):
+        processor.tokenize(frames, query)

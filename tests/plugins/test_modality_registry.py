@@ -14,12 +14,13 @@ MANIFEST = """
 name = "sonar"
 api_version = 1
 summary = "echoes"
-units = "pascal"
+units = ["Pa"]
 dtype = "float32"
 dims = ["sample"]
 shape = [0]
 rate_hz = [1, 10.0]
 clock = "site"
+stamp = "start"
 frame = "sensor"
 value_range = [-1.0, 1.0]
 missing = "mask"
@@ -44,7 +45,7 @@ class Sonar:
         return [SensorFrame(0, np.full(5, seed, np.float32))]
 """
 IMPORTED = ("import SensorFrame", "import BadInput, MissingExtra, SensorFrame")
-FRAME = SensorFrame(0, np.zeros(5, np.float32))
+FRAME, LATER = (SensorFrame(t_ns, np.zeros(5, np.float32)) for t_ns in (0, 500_000_000))
 Install = Callable[..., Path]
 
 
@@ -61,18 +62,18 @@ def test_an_installed_plugin_is_listed_without_being_imported(install: Install) 
     _put(install, code="raise RuntimeError('imported')")
     info = next(info for info in list_modalities() if info.name == "sonar")
     assert info.problem is None and info.distribution == "acme_sonar" and info.manifest is not None
-    assert info.manifest.units == "pascal" and "acme_sonar" not in sys.modules
+    assert info.manifest.units == ("Pa",) and "acme_sonar" not in sys.modules
 
 
 def test_the_built_in_modalities_are_listed() -> None:
-    assert {"lidar", "spectrum", "video"} <= {info.name for info in list_modalities() if info.manifest}
+    assert {"lidar", "radar", "video"} <= {info.name for info in list_modalities() if info.manifest}
 
 
 def test_a_good_plugin_tokenizes(install: Install) -> None:
     _put(install)
     sonar = load("sonar")
     assert sonar.spec.dim == 4 and sonar.manifest.token_budget == 8
-    assert sonar.tokenize([FRAME, FRAME]).tokens_BTD.shape == (1, 2, 4)
+    assert sonar.tokenize([FRAME, LATER]).tokens_BTD.shape == (1, 2, 4)
     assert sonar.sample(7)[0].data[0] == 7
 
 
@@ -80,12 +81,12 @@ def test_a_good_plugin_tokenizes(install: Install) -> None:
     ("old", "new", "word"),
     [
         ('name = "sonar"', 'name = "radar"', "radar"),
-        ("token_budget = 8", 'token_budget = "many"', "token_budget is 'many'"),
+        ("token_budget = 8", 'token_budget = "many"', "token_budget: expected int"),
         ("rate_hz = [1, 10.0]", "rate_hz = [1.0]", "rate_hz"),
-        ("shape = [0]", "shape = [0, 3]", "differ"),
-        ("units", "unit", "units"),
-        ("token_budget = 8", "token_budget = 0", "token_budget is 0, expected 1 or more"),
-        ("[-1.0, 1.0]", "[-inf, 1.0]", "not finite"),
+        ("shape = [0]", "shape = [0, 3]", "shape of 2 lengths for 1 dims"),
+        ("units", "unit", "only known keys, got unit"),
+        ("token_budget = 8", "token_budget = 0", "token_budget: expected int >= 1, got 0"),
+        ("[-1.0, 1.0]", "[-inf, 1.0]", "value_range from -inf"),
     ],
 )
 def test_a_broken_manifest_is_listed_with_its_problem(install: Install, old: str, new: str, word: str) -> None:

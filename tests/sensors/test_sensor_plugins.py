@@ -8,20 +8,20 @@ import pytest
 import torch
 
 import iotlam_lidar
-import iotlam_spectrum
+import iotlam_radar
 import iotlam_video
-from iotlam.contracts import MANIFEST_NAME, BadInput, Modality, ModalityManifest, SensorFrame, TokenBatch
+from iotlam.contracts import MANIFEST_NAME, BadInput, Modality, ModalityManifest, SensorFrame, TokenBatch, check_window
 
 PLUGINS = {
     "lidar": (iotlam_lidar, iotlam_lidar.LidarModality()),
-    "spectrum": (iotlam_spectrum, iotlam_spectrum.SpectrumModality()),
+    "radar": (iotlam_radar, iotlam_radar.RadarModality()),
     "video": (iotlam_video, iotlam_video.VideoModality()),
 }
 every_plugin = pytest.mark.parametrize("name", PLUGINS)
 
 
 def manifest_of(name: str) -> ModalityManifest:
-    return ModalityManifest.read(Path(str(PLUGINS[name][0].__file__)).parent / MANIFEST_NAME)
+    return ModalityManifest.from_toml(Path(str(PLUGINS[name][0].__file__)).parent / MANIFEST_NAME)
 
 
 def same(one: TokenBatch, other: TokenBatch) -> bool:
@@ -35,8 +35,7 @@ def test_manifest_code_and_sample_agree(name: str) -> None:
     spec = modality.token_spec()
     assert isinstance(modality, Modality)
     assert (manifest.name, manifest.token_budget) == (name, spec.max_tokens) and spec.modality == name
-    for frame in modality.sample(0):
-        manifest.check(frame)
+    check_window(manifest, modality.sample(0))
 
 
 @every_plugin

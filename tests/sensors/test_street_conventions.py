@@ -7,8 +7,8 @@ import torch
 from iotlam.contracts import SensorFrame
 from iotlam_lidar import LidarModality
 from iotlam_lidar.pillars import FEATURES as LIDAR_FEATURES
-from iotlam_spectrum import SpectrumModality
-from iotlam_spectrum.features import FEATURES as SPECTRUM_FEATURES
+from iotlam_radar import RadarModality
+from iotlam_radar.features import FEATURES as RADAR_FEATURES
 from iotlam_street.camera import Camera, CameraConfig, camera_pose
 from iotlam_street.caster import GROUND, cast
 from iotlam_street.rig import SensorRig
@@ -73,10 +73,10 @@ def test_a_pixel_sees_the_ground_where_the_calibration_says(yaw: float, config: 
 
 
 def test_radar_agrees_on_range_approach_and_side(frames: dict[str, list[SensorFrame]]) -> None:
-    batch = SpectrumModality().tokenize(frames["spectrum"])
-    feature = dict(zip(SPECTRUM_FEATURES, batch.tokens_BTD[0].T, strict=True))
+    batch = RadarModality().tokenize(frames["radar"])
+    feature = dict(zip(RADAR_FEATURES, batch.tokens_BTD[0].T, strict=True))
     token = int(torch.maximum(feature["near_approaching"], feature["far_approaching"]).argmax())
-    pose = frames["spectrum"][0].pose_site
+    pose = frames["radar"][0].pose_site
     offset_3 = np.array([28.0, 4.0, 0.7]) - pose[:3, 3]
     assert token == pytest.approx(np.linalg.norm(offset_3) / 2.0, abs=1.5)
     assert 10.0 * feature["moving_rate"][token] == pytest.approx(SPEED_M_S, abs=1.0)

@@ -26,7 +26,7 @@ def test_each_modality_measures_at_its_instants(approaches: list[Approach], shot
     assert [(frame.sensor, frame.t_ns) for frame in frames["video"]] == [
         (f"camera/{name}", t_ns) for t_ns in (10**9, 2 * 10**9) for name in names
     ]
-    assert [(frame.sensor, frame.t_ns) for frame in frames["spectrum"]] == [(f"radar/{n}", 2 * 10**9) for n in names]
+    assert [(frame.sensor, frame.t_ns) for frame in frames["radar"]] == [(f"radar/{n}", 2 * 10**9) for n in names]
 
 
 def test_same_seed_same_frames(approaches: list[Approach], shots: list[Snapshot]) -> None:
@@ -39,7 +39,7 @@ def test_same_seed_same_frames(approaches: list[Approach], shots: list[Snapshot]
 
 def test_cameras_and_radars_look_up_their_approach(approaches: list[Approach], shots: list[Snapshot]) -> None:
     frames = SensorRig(approaches).sense(shots, np.random.default_rng(0))
-    for approach, camera, radar in zip(approaches, frames["video"], frames["spectrum"], strict=False):
+    for approach, camera, radar in zip(approaches, frames["video"], frames["radar"], strict=False):
         travel_2 = np.array([np.cos(approach.heading), np.sin(approach.heading)])
         for upstream_m in (0.0, 80.0):
             target_4 = np.append(approach.stop_2 - upstream_m * travel_2, [0.0, 1.0])
@@ -56,7 +56,7 @@ def test_only_what_is_asked_for(approaches: list[Approach], shots: list[Snapshot
 
 def test_bad_requests_say_what_is_known(approaches: list[Approach], shots: list[Snapshot]) -> None:
     rig = SensorRig(approaches)
-    with pytest.raises(BadInput, match="lidar, video, spectrum, got sonar"):
+    with pytest.raises(BadInput, match="lidar, video, radar, got sonar"):
         rig.sense(shots, np.random.default_rng(0), ("lidar", "sonar"))
     with pytest.raises(BadInput, match="at least one"):
         rig.sense([], np.random.default_rng(0))

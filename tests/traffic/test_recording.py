@@ -17,7 +17,7 @@ from iotlam_traffic.curriculum import Task
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
 from iotlam_traffic.record import Recording, record, record_all
 
-SENSORS = ("lidar", "spectrum", "video")
+SENSORS = ("lidar", "radar", "video")
 GAMMA = 0.92
 
 
@@ -87,12 +87,12 @@ def test_the_teachers_targets(recording: Recording) -> None:
 
 
 def test_returns_follow_the_discount_that_is_asked_for(recording: Recording) -> None:
-    shard = Shard.load(record(replace(recording, gamma=0.0, modalities=("spectrum",))))
+    shard = Shard.load(record(replace(recording, gamma=0.0, modalities=("radar",))))
     np.testing.assert_array_equal(shard.target(RETURN), shard.target(REWARD))
 
 
 def test_exploring_departs_from_the_teacher_within_what_is_allowed(recording: Recording) -> None:
-    shard = Shard.load(record(replace(recording, explore=1.0, modalities=("spectrum",))))
+    shard = Shard.load(record(replace(recording, explore=1.0, modalities=("radar",))))
     action_N, teacher_NP = shard.target(ACTION).astype(int), shard.target(TEACHER)
     assert (teacher_NP.argmax(axis=1) != action_N).sum() >= 3
     assert all(shard[index].query.allowed_P[action] for index, action in enumerate(action_N))
@@ -135,7 +135,7 @@ def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
 
 @pytest.mark.slow
 def test_episodes_are_recorded_in_processes_of_their_own(recording: Recording, short_config: Path) -> None:
-    wanted = [replace(recording, task=Task(str(short_config), seed), modalities=("spectrum",)) for seed in (1000, 1001)]
+    wanted = [replace(recording, task=Task(str(short_config), seed), modalities=("radar",)) for seed in (1000, 1001)]
     done: list[Path] = []
     paths = record_all(wanted, 2, done.append)
     assert paths == [item.path for item in wanted] and sorted(done) == sorted(paths)

@@ -28,7 +28,7 @@ from iotlam_traffic.report import PageData, check_page, headline, phase_name, wr
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CHOSEN, IN_FORCE, FORBIDDEN = 3, 2, 1
-BITS = {"lidar": 2.0, "spectrum": 1.0, "video": 0.5}
+BITS = {"lidar": 2.0, "radar": 1.0, "video": 0.5}
 """Bits of every token of each modality."""
 
 
@@ -339,7 +339,7 @@ def test_returns_are_those_above_ground() -> None:
 
 
 def test_radar_picture_shows_an_approaching_car_left_of_zero(monkeypatch: pytest.MonkeyPatch, look: Look) -> None:
-    frame = look.frames["spectrum"][0]
+    frame = look.frames["radar"][0]
     _, chirps, samples = frame.data.shape
     bin_m = 299_792_458.0 / (2.0 * float(frame.meta["bandwidth_hz"]))
     tone = np.exp(2j * np.pi * (40.0 / bin_m * np.arange(samples) / samples - 0.25 * np.arange(chirps)[:, None]))

@@ -85,7 +85,7 @@ def test_additional_files_of_a_configuration_count(tmp_path: Path) -> None:
 
 
 def test_one_sensor_is_enough_to_run() -> None:
-    for modality in ("lidar", "video", "spectrum"):
+    for modality in ("lidar", "video", "radar"):
         result = RUNNER.invoke(app, ["traffic", "run", *SHORT, "--modalities", modality, "--json"])
         assert result.exit_code == 0, result.output
 
@@ -96,7 +96,7 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("run cologne2", ["cologne2", "did you mean 'cologne1'"]),
         ("run --controller gredy", ["gredy", "greedy"]),
         ("run --controller greedy --modalities lidar", ["--weights and --modalities", "'greedy'"]),
-        ("run --modalities lidar,smell", ["smell", "lidar, spectrum, video"]),
+        ("run --modalities lidar,smell", ["smell", "lidar, radar, video"]),
         (f"run --net absent.net.xml --routes {ROUTES}", ["absent.net.xml", "no such file"]),
         (f"run --net {NET} --routes absent.rou.xml", ["absent.rou.xml", "no such file"]),
         (f"run --net {NET}", ["--net and --routes", "only one of them"]),

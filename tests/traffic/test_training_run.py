@@ -35,7 +35,7 @@ def config(
         maps=(str(config_in(tmp_path_factory.mktemp("map"))),),
         per_map=2,
         random_junctions=0,
-        modalities=("lidar", "spectrum"),
+        modalities=("lidar", "radar"),
         decoder=str(tiny_decoder),
         imitation=ImitationConfig(steps=4, batch=4, warmup=1),
         revisit=1,
@@ -111,21 +111,21 @@ def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -
     assert [entry["step"] for entry in told if entry["stage"] == "imitation" and "step" in entry] == [1, 2, 3, 4]
     assert [entry["step"] for entry in told if entry["stage"] == "imitation-again" and "step" in entry] == [1, 2]
     agreements = [entry for entry in told if "agreement" in entry]
-    assert len(agreements) == 2 and all({"lidar", "spectrum"} <= entry.keys() for entry in agreements)
+    assert len(agreements) == 2 and all({"lidar", "radar"} <= entry.keys() for entry in agreements)
     model, tokens = from_pretrained(finished), load_file(finished / "ppo" / CHECKPOINT)
-    assert [spec.modality for spec in model.config.modalities] == ["lidar", "spectrum"]
+    assert [spec.modality for spec in model.config.modalities] == ["lidar", "radar"]
     assert all(bool(whitening.frozen) for whitening in model.fusion.whitening.values())
     for name, value in model.state_dict().items():
         assert f"weight/{name}" not in tokens or torch.equal(value, tokens[f"weight/{name}"]), name
     assert "last stage: reinforcement" in (finished / "README.md").read_text()
-    episodes = finished / "episodes" / "lidar+spectrum"
+    episodes = finished / "episodes" / "lidar+radar"
     count = {stage.name: len(list(stage.glob("*.safetensors"))) for stage in episodes.iterdir()}
     assert count == {"teacher": 2, "revisit": 1}  # a round's episodes go with the round
     assert "workers" not in json.loads((finished / "run.json").read_text())
 
 
 def test_the_student_revisits_what_it_was_after_imitation(finished: Path) -> None:
-    (path,) = (finished / "episodes" / "lidar+spectrum" / "revisit").glob("*.safetensors")
+    (path,) = (finished / "episodes" / "lidar+radar" / "revisit").glob("*.safetensors")
     assert surprise(policy_at(finished, "imitation"), path) < 1e-4
     assert surprise(from_pretrained(finished), path) > 0.01
 
@@ -151,7 +151,7 @@ def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
         stop_in_round(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             Run(imitated, config).go()
-    episodes = imitated / "episodes" / "lidar+spectrum" / "ppo-2"
+    episodes = imitated / "episodes" / "lidar+radar" / "ppo-2"
     if not recorded:
         shutil.rmtree(episodes)
     reinforced, student = policy_at(imitated, "ppo"), policy_at(imitated, "imitation-again")
@@ -221,15 +221,15 @@ def test_streams_are_the_episodes_that_training_starts_with(
     monkeypatch.setattr(train, "record_all", note)
     streams = train.streams(tmp_path, seed=3)
     assert streams == train.record_teacher(tmp_path, TrainConfig(seed=3, rounds=0)) == asked[0]
-    assert len(streams) == 2 * 16 + 80 and all("lidar+spectrum+video/teacher" in str(path) for path in streams)
+    assert len(streams) == 2 * 16 + 80 and all("lidar+radar+video/teacher" in str(path) for path in streams)
     assert train.streams(tmp_path, seed=4)[0] != streams[0]
 
 
 @pytest.mark.slow
 def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: TrainConfig) -> None:
-    wanted = replace(config, per_map=1, random_junctions=1, modalities=("spectrum",), rounds=1, round_random=4)
+    wanted = replace(config, per_map=1, random_junctions=1, modalities=("radar",), rounds=1, round_random=4)
     Run(tmp_path, wanted).go()
-    episodes = tmp_path / "episodes" / "spectrum"
+    episodes = tmp_path / "episodes" / "radar"
     names = {
         stage.name: [path.stem for path in sorted(stage.glob("*.safetensors"), reverse=True)]
         for stage in episodes.iterdir()

@@ -107,7 +107,7 @@ def test_what_a_gate_lets_through_costs_nothing(new_model: Callable[[], IotlamMo
     losses = []
     for weight in (0.0, 5.0):
         model = new_model()
-        model.config = replace(model.config, beta=weight, gamma=weight)
+        model.config = model.config.changed(beta=weight, gamma=weight)
         shard = play(model, decision, 0, np.random.default_rng(0))
         config = PpoConfig(epochs=1, batch=96)
         improve(model, policy_optimizer(model, config), [shard], config, (0, 0), losses.append)

@@ -6,11 +6,11 @@ import torch
 
 from iotlam.blocks.geometry import mounted_pose
 from iotlam.contracts import BadInput, SensorFrame
-from iotlam_spectrum import SpectrumModality
-from iotlam_spectrum.features import FEATURES
-from iotlam_spectrum.synthetic import BANDWIDTH_HZ, Target, cube_of, radar_meta
+from iotlam_radar import RadarModality
+from iotlam_radar.features import FEATURES
+from iotlam_radar.synthetic import BANDWIDTH_HZ, Target, cube_of, radar_meta
 
-SPECTRUM = SpectrumModality()
+SPECTRUM = RadarModality()
 BIN_M = 299_792_458.0 / (2 * BANDWIDTH_HZ)
 
 

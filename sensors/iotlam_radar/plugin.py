@@ -1,4 +1,4 @@
-"""The spectrum modality."""
+"""The radar modality."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from iotlam.blocks.window import age_s, latest_by_sensor, one_batch
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
-from iotlam_spectrum.features import FEATURES, encode_ranges, token_places
-from iotlam_spectrum.fmcw import range_doppler
-from iotlam_spectrum.synthetic import sample_cube
+from iotlam_radar.features import FEATURES, encode_ranges, token_places
+from iotlam_radar.fmcw import range_doppler
+from iotlam_radar.synthetic import sample_cube
 
 MAX_TOKENS = 4096
 
 
-class SpectrumModality:
+class RadarModality:
     """Range tokens of the latest cube of every radar of a site."""
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
@@ -32,13 +32,13 @@ class SpectrumModality:
             BadInput: if there are no frames, a cube is too small, a calibration is missing or not
                 positive, or there are more than 4096 tokens.
         """
-        parts = [self._encode(cube, age_s(cube, frames)) for (cube,) in latest_by_sensor(frames, 1, "spectrum")]
+        parts = [self._encode(cube, age_s(cube, frames)) for (cube,) in latest_by_sensor(frames, 1, "radar")]
         features, valid, ages, positions = map(np.concatenate, zip(*parts, strict=True))
         return one_batch(self.token_spec(), features, valid, ages, positions)
 
     def token_spec(self) -> TokenSpec:
         """Tokens of width 14 (`features.FEATURES`), with positions; 4096 serve over seventy radars of 1 m bins."""
-        return TokenSpec("spectrum", dim=len(FEATURES), max_tokens=MAX_TOKENS, positioned=True)
+        return TokenSpec("radar", dim=len(FEATURES), max_tokens=MAX_TOKENS, positioned=True)
 
     def sample(self, seed: int) -> Sequence[SensorFrame]:
         """One cube of a street with a few moving targets and clutter."""

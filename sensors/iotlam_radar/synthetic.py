@@ -8,7 +8,7 @@ import numpy as np
 
 from iotlam.blocks.geometry import mounted_pose
 from iotlam.contracts import SensorFrame
-from iotlam_spectrum.fmcw import LIGHT_M_S
+from iotlam_radar.fmcw import LIGHT_M_S
 
 RECEIVERS, CHIRPS, SAMPLES = 4, 32, 128
 CARRIER_HZ, BANDWIDTH_HZ, CHIRP_PERIOD_S = 77e9, 150e6, 60e-6

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from iotlam.blocks.geometry import site_pose
 from iotlam.contracts import SensorFrame
-from iotlam_spectrum.fmcw import RangeDoppler
+from iotlam_radar.fmcw import RangeDoppler
 
 Doubles = NDArray[np.float64]
 STATIC_M_S = 0.5

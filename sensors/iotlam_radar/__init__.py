@@ -1,0 +1,5 @@
+"""Radar modality: FMCW radar cubes to range tokens."""
+
+from iotlam_radar.plugin import RadarModality
+
+__all__ = ["RadarModality"]

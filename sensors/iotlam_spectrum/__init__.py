@@ -1,5 +1,0 @@
-"""Spectrum modality: FMCW radar cubes to range tokens."""
-
-from iotlam_spectrum.plugin import SpectrumModality
-
-__all__ = ["SpectrumModality"]
