@@ -41,9 +41,9 @@ def one_batch(
     tokens_TD: NDArray[np.floating[Any]],
     mask_T: NDArray[np.bool_],
     time_T: NDArray[np.floating[Any]],
-    position_TX: NDArray[np.floating[Any]],
+    position_TX: NDArray[np.floating[Any]] | None = None,
 ) -> TokenBatch:
-    """A TokenBatch of B = 1 from arrays of T tokens; time in seconds, positions (T, 2) in site metres.
+    """A TokenBatch of B = 1 from arrays of T tokens; time in seconds, positions (T, 2) in site metres, if it has any.
 
     Raises:
         BadInput: if there are more tokens than `spec.max_tokens`.
@@ -60,5 +60,5 @@ def one_batch(
         mask_BT=torch.from_numpy(mask_T.astype(np.bool_))[None],
         time_BT=torch.from_numpy(time_T.astype(np.float32))[None],
         modality=spec.modality,
-        position_BTX=torch.from_numpy(position_TX.astype(np.float32))[None],
+        position_BTX=None if position_TX is None else torch.from_numpy(position_TX.astype(np.float32))[None],
     )

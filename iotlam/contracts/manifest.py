@@ -66,7 +66,7 @@ class ModalityManifest(Record, frozen=True):
     causal: bool = False
     latency_budget_ms: Positive = 50.0
     memory_budget_mb: Positive = 100.0
-    files: tuple[Annotated[str, Meta(pattern=r"^\.[a-z0-9.]+$")], ...] = ()
+    files: tuple[Annotated[str, Meta(pattern=r"^\.[a-z0-9.-]+$")], ...] = ()
     reader: Annotated[str, Meta(pattern=r"^([\w.]+:\w+)?$")] = ""
 
     def __post_init__(self) -> None:
