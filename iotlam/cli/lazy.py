@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NoReturn
 
 import click
 import typer
@@ -43,22 +44,37 @@ class RootGroup(TyperGroup):
         """Accept --debug anywhere, since it is asked for after a command has failed."""
         if "--debug" in args:
             args = ["--debug", *(arg for arg in args if arg != "--debug")]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _misused(error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; every error but a wrong usage ends here, in one sentence."""
+        """Run the command; every error ends here, in one sentence."""
         if ctx.params.get("debug"):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+        except (click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except KeyboardInterrupt:
             _end("stopped; run the same command again to go on or start over", 130)
+        except click.UsageError as error:
+            _misused(error)
         except IotlamError as error:
             _end(str(error), 2)
         except Exception as error:
             _end(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1)
+
+
+def _misused(error: click.UsageError) -> NoReturn:
+    """A wrong option, argument or command, and where to read what is right."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        raise error
+    command = error.ctx.command_path if error.ctx else "iotlam"
+    sentences = re.split(r"(?<=[.?)]) ", error.format_message().strip())
+    message = " ".join(dict.fromkeys(sentences)).rstrip(".")  # click and typer both suggest
+    _end(f"{message[:1].lower() + message[1:]}; see '{command} --help'.", 2)
 
 
 def _load(name: str) -> click.Command:
@@ -67,6 +83,6 @@ def _load(name: str) -> click.Command:
     return command
 
 
-def _end(sentence: str, status: int) -> None:
+def _end(sentence: str, status: int) -> NoReturn:
     click.echo(f"iotlam: {sentence}", err=True)
     raise click.exceptions.Exit(status)

@@ -163,3 +163,19 @@ def test_doctor_fails_when_a_core_dependency_is_missing(tmp_path: Path, monkeypa
     result = RUNNER.invoke(app, ["doctor"])
     assert result.exit_code == 1 and "pip install no-such-core" in result.stdout
     assert "pip install 'iotlam[radio]'" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--hue"], "iotlam: no such option '--hue'; see 'iotlam --help'.\n"),
+        (["paint"], "iotlam: no such command 'paint'; see 'iotlam --help'.\n"),
+        (["bench"], "iotlam: missing argument 'SUITE'; see 'iotlam bench --help'.\n"),
+        (["demo", "--seed", "x"], "see 'iotlam demo --help'.\n"),
+        (["sensors", "lst"], "'lst'. Did you mean 'list'?; see 'iotlam sensors --help'.\n"),
+    ],
+)
+def test_a_wrong_usage_ends_in_one_sentence(arguments: list[str], sentence: str) -> None:
+    result = RUNNER.invoke(app, arguments, prog_name="iotlam")
+    assert result.exit_code == 2 and result.stdout == "" and result.stderr.count("\n") == 1
+    assert result.stderr.endswith(sentence)
