@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iotlam.contracts import SensorFrame
+from iotlam.pages.drawing import drawn, light
 from iotlam_street.plan import SignalPlan
 from iotlam_street.scenarios import Scenario, parse_xml
 from iotlam_street.scene import Approach, Boxes
 from iotlam_traffic.controller import Look
-from iotlam_traffic.pictures import drawn, light, modality_paint
+from iotlam_traffic.pictures import modality_paint
 
 Floats = NDArray[np.floating[Any]]
 REACH_M = 86.0
@@ -92,14 +93,14 @@ class JunctionMap:
             axes.set(xlim=(-REACH_M, REACH_M), ylim=(-REACH_M, REACH_M), aspect="equal")
             axes.set_axis_off()
             width = LANE_M * _points_per_m(axes)
-            _lines(axes, roads, "road", width, zorder=0.0, capstyle="round")
+            _lines(axes, roads, "wash", width, zorder=0.0, capstyle="round")
             draw(axes)
 
         return drawn(edge_in, edge_in, label, fill)
 
     def _centrelines(self, axes: Axes) -> None:
         lines = [lane.centreline_N2 for lane in self.plan.lanes]
-        _lines(axes, lines, "fixed", 0.5, zorder=1.0, linestyles=[(0, (6, 4))])
+        _lines(axes, lines, "grey", 0.5, zorder=1.0, linestyles=[(0, (6, 4))])
 
     def _stop_lines(self, axes: Axes) -> None:
         served_K = self.look.query.serves_PK[in_force(self.look)] > 0.0

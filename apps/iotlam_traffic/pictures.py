@@ -1,100 +1,39 @@
-"""Charts and pictures of the page: matplotlib's SVG whose colours are CSS variables, and PNG in data URIs."""
+"""Charts and pictures of the page."""
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO, StringIO
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
-from numpy.typing import NDArray
 
 from iotlam.contracts import SensorFrame
+from iotlam.pages.drawing import NARROW_IN, data_uri, drawn, light, responsive
 from iotlam_radar.fmcw import range_doppler
 from iotlam_street.metrics import TripMetrics
 
-PAINT = {
-    "page": ("#fdfdfc", "#14171b"),
-    "ink": ("#1a1e24", "#e8eaed"),
-    "muted": ("#5b6570", "#a3adb8"),
-    "rule": ("#dfe3e8", "#333a43"),
-    "road": ("#e9ecef", "#272d34"),
-    "soft": ("#eef5fa", "#1a2834"),
-    "ours": ("#0072b2", "#4aa8e0"),
-    "fixed": ("#8b929b", "#8d96a1"),
-    "actuated": ("#3b424b", "#d5dae0"),
-    "greedy": ("#e69f00", "#f0b02e"),
-    "pressure": ("#cc79a7", "#d98fb8"),
-    "other": ("#9a8c00", "#f0e442"),
-    "lidar": ("#56b4e9", "#56b4e8"),
-    "radar": ("#d55e00", "#ef7f2c"),
-    "video": ("#009e73", "#1fb98c"),
-    "go": ("#0b8a5f", "#2fc993"),
-    "stop": ("#b5403a", "#d9635c"),
-    "height0": ("#46327e", "#7b62c4"),
-    "height1": ("#365c8d", "#5a8fd0"),
-    "height2": ("#277f8e", "#3fb0bf"),
-    "height3": ("#1fa187", "#4fd0a8"),
-    "height4": ("#8fc93a", "#c3e55a"),
-}
-"""Colours by name, on light and on dark: Okabe and Ito's for what is compared, viridis for heights."""
-
-DASHES = {"ours": "", "fixed": "", "actuated": "2 2", "greedy": "7 2", "pressure": "7 2 2 2", "other": "4 3"}
+CONTROLLERS = {"iotlam": "blue", "fixed": "grey", "actuated": "charcoal", "greedy": "orange", "max-pressure": "purple"}
+"""Colours of the controllers."""
+DASHES = {"blue": "", "grey": "", "charcoal": "2 2", "orange": "7 2", "purple": "7 2 2 2", "olive": "4 3"}
 """Strokes and gaps of each controller's line, in line widths, so that it is told apart without colour."""
-
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "iotlam",
-    "font.size": 9.0,
-    "text.color": PAINT["ink"][0],
-    "axes.edgecolor": PAINT["rule"][0],
-    "axes.labelcolor": PAINT["muted"][0],
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": PAINT["rule"][0],
-    "grid.linewidth": 0.6,
-    "xtick.color": PAINT["muted"][0],
-    "ytick.color": PAINT["muted"][0],
-    "xtick.major.size": 3.0,
-    "ytick.major.size": 0.0,
-    "lines.solid_capstyle": "round",
-}
-_VARIABLE = {light: f"var(--{name})" for name, (light, _) in PAINT.items()}
-_NOISE = re.compile(r'<metadata>.*?</metadata>|<!--.*?-->|(?<=<g) id="[^"]*"', re.DOTALL)
-"""Dates, comments, and names of groups, which would not be unique on the page."""
-
-WIDE_IN, NARROW_IN = 9.2, 4.3
+MODALITIES = {"lidar": "sky", "radar": "vermilion", "video": "green"}
+"""Colours of the sensors."""
 BIN_S = 300.0
 RADAR_DB = 45.0
 """What the darkest and brightest colour of a radar picture differ by."""
 
 
-def light(name: str) -> str:
-    """The colour that becomes the CSS variable of that name."""
-    return PAINT[name][0]
-
-
 def controller_paint(name: str) -> str:
     """Name of a controller's colour."""
-    known = {"iotlam": "ours", "max-pressure": "pressure"}.get(name, name)
-    return known if known in DASHES else "other"
+    return CONTROLLERS.get(name, "olive")
 
 
 def modality_paint(name: str) -> str:
     """Name of a modality's colour."""
-    return name if name in ("lidar", "radar", "video") else "other"
+    return MODALITIES.get(name, "olive")
 
 
 def clock(time_s: float, seconds: bool = False) -> str:
@@ -102,36 +41,6 @@ def clock(time_s: float, seconds: bool = False) -> str:
     whole = round(time_s)
     text = f"{whole // 3600:02d}:{whole // 60 % 60:02d}"
     return f"{text}:{whole % 60:02d}" if seconds else text
-
-
-def drawn(width_in: float, height_in: float, label: str, draw: Callable[[Figure], None]) -> Markup:
-    """An inline SVG that scales with its container and takes the page's font and colours.
-
-    Args:
-        width_in: width at which text has its nominal size, inches.
-        height_in: height, inches.
-        label: what it shows, for readers who do not see it.
-        draw: fills the figure.
-    """
-    with matplotlib.rc_context(_STYLE):
-        figure, text = Figure((width_in, height_in)), StringIO()
-        draw(figure)
-        figure.savefig(text, format="svg", transparent=True)
-    svg = _NOISE.sub("", text.getvalue()[text.getvalue().index("<svg") :])
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', _opening(label), svg, count=1)
-    return Markup(re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLE.get(match[0], match[0]), svg))
-
-
-def _opening(label: str) -> str:
-    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return rf'<svg {names} \1 role="img" aria-label="{escape(label)}">'
-
-
-def responsive(height_in: float, label: str, draw: Callable[[Figure], None]) -> Markup:
-    """A chart drawn twice: for a page, and for a phone."""
-    return Markup('<div class="wide">{}</div><div class="narrow" aria-hidden="true">{}</div>').format(
-        drawn(WIDE_IN, height_in, label, draw), drawn(NARROW_IN, height_in, label, draw)
-    )
 
 
 def delay_chart(trips: Mapping[str, TripMetrics], begin_s: float, duration_s: float) -> Markup:
@@ -191,7 +100,7 @@ def episode_chart(
         upper.set_ylabel(f"{word} per decision")
         upper.tick_params(axis="x", length=0.0)
         for phase, start_s, length_s in _stretches(phases):
-            lower.broken_barh([(start_s, length_s)], (phase - 0.38, 0.76), color=light("ours"), linewidth=0.0)
+            lower.broken_barh([(start_s, length_s)], (phase - 0.38, 0.76), color=light("blue"), linewidth=0.0)
         lower.set_yticks(range(len(names)), names)
         lower.set_ylim(len(names) - 0.5, -0.5)
         lower.set_ylabel("phase")
@@ -257,16 +166,3 @@ def radar_picture(frame: SensorFrame) -> Markup:
 def photograph(frame: SensorFrame, scale: int = 5) -> str:
     """A camera's picture, each pixel drawn as a square, as a data URI."""
     return data_uri(np.repeat(np.repeat(frame.data, scale, axis=0), scale, axis=1))
-
-
-def data_uri(image_HWC: NDArray[np.uint8]) -> str:
-    """PNG in a data URI."""
-    png = BytesIO()
-    imsave(png, image_HWC, format="png")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-
-
-def gradient(name: str) -> str:
-    """CSS of one of matplotlib's colour maps, left to right."""
-    colours: Any = (matplotlib.colormaps[name](np.linspace(0.0, 1.0, 9))[:, :3] * 255.0).round().astype(int)
-    return f"linear-gradient(90deg, {', '.join('rgb({} {} {})'.format(*colour) for colour in colours)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,10 +11,11 @@ from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import iotlam
 from iotlam.contracts import BadInput, SensorFrame
+from iotlam.pages.drawing import gradient
+from iotlam.pages.page import write_html
 from iotlam_street.junction import SCENE_RADIUS_M, SignalRules
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.plan import SignalPlan
@@ -27,7 +27,7 @@ from iotlam_traffic.evaluate import OURS
 from iotlam_traffic.junction_map import HEIGHTS_M, JunctionMap, in_force, phase_icon, winds
 from iotlam_traffic.rules import RULES
 
-TEMPLATE = "page.html.j2"
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 SENSOR_WORDS = {"lidar": "LiDAR", "radar": "Radar", "video": "Cameras"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 COLUMNS = ("delay_s", "waiting_s", "trip_s", "vehicles", "unfinished", "never_departed")
@@ -69,8 +69,6 @@ class PageData:
 LEVEL = 0.01
 """A difference below this share is no win: another seed turns it."""
 
-GENERATOR = '<meta name="generator" content="iotlam">'
-
 
 def write_page(data: PageData, path: Path) -> Path:
     """Write the page; the file appears whole or not at all, and refers to nothing outside itself.
@@ -80,35 +78,7 @@ def write_page(data: PageData, path: Path) -> Path:
     """
     if not data.trips:
         raise BadInput("Page", expected="at least one episode", got="none", fix="run a controller first")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template(TEMPLATE).render(_contents(data))
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        fix = "name another place"
-        raise BadInput(str(path), expected="a file that can be written", got=reason, fix=fix) from error
-    return path
-
-
-def check_page(path: Path) -> None:
-    """Refuse to replace a page that iotlam did not write.
-
-    Raises:
-        BadInput: if there is one.
-    """
-    if path.exists() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace"):
-        raise BadInput(str(path), expected="no page, or one of iotlam's", got="another", fix="name another folder")
+    return write_html(TEMPLATE, _contents(data), path)
 
 
 def headline(trips: Mapping[str, TripMetrics]) -> str:
@@ -166,7 +136,6 @@ def _contents(data: PageData) -> dict[str, Any]:
             data.bits_over_time, data.phases_over_time, names, scenario.begin_s, scenario.end_s, moment_s
         )
     return {
-        "paint": pictures.PAINT,
         "ours": OURS,
         "scenario": scenario,
         "hours": f"{pictures.clock(scenario.begin_s)} to {pictures.clock(scenario.end_s)}",
@@ -245,7 +214,7 @@ def _moment(data: PageData, look: Look) -> dict[str, Any]:
         "cameras": [(frame.sensor, pictures.photograph(frame)) for frame in _newest(look.frames.get("video", ()))],
         "radars": [(frame.sensor, pictures.radar_picture(frame)) for frame in _newest(look.frames.get("radar", ()))],
         "decibels": f"{pictures.RADAR_DB:.0f}",
-        "gradient": pictures.gradient("magma"),
+        "gradient": gradient("magma"),
         "bits": _bits(look, chart),
         "candidates": _candidates(data.plan, look),
     }

@@ -11,6 +11,7 @@ import torch
 
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam.model import IotlamModel
+from iotlam.pages.page import check_page
 from iotlam.training.progress import progress
 from iotlam_street.junction import Junction
 from iotlam_street.plan import read_plan
@@ -18,7 +19,7 @@ from iotlam_street.scene import Boxes
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trials
-from iotlam_traffic.report import PageData, check_page, write_page
+from iotlam_traffic.report import PageData, write_page
 
 PAGE = "index.html"
 WARM_UP_DECISIONS = 20

@@ -22,9 +22,9 @@ from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.scene import Boxes, Snapshot
 from iotlam_traffic.controller import Look
 from iotlam_traffic.junction_map import footprints, phase_icon, returns_above_ground, winds
-from iotlam_traffic.pictures import PAINT, clock, drawn, radar_picture
+from iotlam_traffic.pictures import clock, radar_picture
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
-from iotlam_traffic.report import PageData, check_page, headline, phase_name, write_page
+from iotlam_traffic.report import PageData, headline, phase_name, write_page
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CHOSEN, IN_FORCE, FORBIDDEN = 3, 2, 1
@@ -294,14 +294,6 @@ def test_failed_writing_leaves_nothing(data: PageData, tmp_path: Path) -> None:
         write_page(replace(data, trips={}), tmp_path / "other.html")
 
 
-def test_colours_follow_the_theme() -> None:
-    svg = drawn(2.0, 1.0, 'a "chart"', lambda figure: figure.text(0.5, 0.5, "word"))
-    assert "fill: var(--ink)" in svg and PAINT["ink"][0] not in svg
-    assert 'aria-label="a &#34;chart&#34;"' in svg and "<metadata" not in svg
-    light = [one for one, _ in PAINT.values()]
-    assert len(set(light)) == len(light)  # a colour stands for one variable
-
-
 def test_clock_and_names() -> None:
     assert clock(25_200.0 + 61.0) == "07:01" and clock(25_261.0, seconds=True) == "07:01:01"
     assert [phase_name(phase) for phase in (0, 25, 26)] == ["A", "Z", "27"]
@@ -356,15 +348,3 @@ def test_radar_picture_shows_an_approaching_car_left_of_zero(monkeypatch: pytest
     range_m = low + (row + 0.5) / shown["image"].shape[0] * (high - low)
     rate_m_s = left + (column + 0.5) / shown["image"].shape[1] * (right - left)
     assert abs(range_m - 40.0) < 1.0 and -11.5 < rate_m_s < -8.5
-
-
-def test_only_our_own_page_is_replaced(data: PageData, tmp_path: Path) -> None:
-    path = tmp_path / "index.html"
-    check_page(path)  # none
-    check_page(write_page(data, path))
-    path.write_text("<html>my home page</html>")
-    with pytest.raises(BadInput, match="index.html: expected no page, or one of iotlam's, got another; name another"):
-        check_page(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(BadInput, match="got another"):
-        check_page(path)

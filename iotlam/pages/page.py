@@ -1,0 +1,58 @@
+"""Rendering a page, and writing it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from iotlam.contracts import BadInput
+from iotlam.pages.drawing import PAINT
+
+GENERATOR = '<meta name="generator" content="iotlam">'
+"""What tells a page of ours from another."""
+
+
+def write_html(template: Path, contents: Mapping[str, Any], path: Path) -> Path:
+    """Render a page and write it; the file appears whole or not at all.
+
+    Args:
+        template: a Jinja file that extends `base.html.j2`.
+        contents: what the template names.
+        path: the file to write.
+
+    Raises:
+        BadInput: if the file cannot be written.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template.name).render({"paint": PAINT, **contents})
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        fix = "name another place"
+        raise BadInput(str(path), expected="a file that can be written", got=reason, fix=fix) from error
+    return path
+
+
+def check_page(path: Path) -> None:
+    """Refuse to replace a page that iotlam did not write.
+
+    Raises:
+        BadInput: if there is one.
+    """
+    if path.exists() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace"):
+        raise BadInput(str(path), expected="no page, or one of iotlam's", got="another", fix="name another folder")
