@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from iotlam.blocks.geometry import mounted_pose
 from iotlam.contracts import SensorFrame
+from iotlam_video.calibration import CAMERA_IN_MOUNT
 from iotlam_video.projection import ground_points
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 50.0
-# Columns are the camera's right, down and forward in axes of forward, left, up.
-CAMERA_IN_MOUNT = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
