@@ -168,8 +168,8 @@ def test_doctor_fails_when_a_core_dependency_is_missing(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--hue"], "iotlam: no such option '--hue'; see 'iotlam --help'.\n"),
-        (["paint"], "iotlam: no such command 'paint'; see 'iotlam --help'.\n"),
+        (["--zzzz"], "iotlam: no such option '--zzzz'; see 'iotlam --help'.\n"),
+        (["qqqq"], "iotlam: no such command 'qqqq'; see 'iotlam --help'.\n"),
         (["bench"], "iotlam: missing argument 'SUITE'; see 'iotlam bench --help'.\n"),
         (["demo", "--seed", "x"], "see 'iotlam demo --help'.\n"),
         (["sensors", "lst"], "'lst'. Did you mean 'list'?; see 'iotlam sensors --help'.\n"),
