@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -64,31 +64,38 @@ class LoadedModality:
         """
         name = self.manifest.name
         check_window(self.manifest, frames)
-        tokens = _guarded(name, "tokenize", lambda: self._plugin.tokenize(frames))
-        problem = _guarded(name, "tokenize", lambda: _token_problem(tokens, self.spec))
-        if problem:
-            raise PluginError(name, "tokenize", problem)
+        tokens = guarded(name, "tokenize", lambda: self._plugin.tokenize(frames))
+        problems = guarded(name, "tokenize", lambda: token_problems(tokens, self.spec))
+        if problems:
+            raise PluginError(name, "tokenize", next(iter(problems.values())))
         return tokens
 
-    def read(self, path: Path) -> Sequence[SensorFrame]:
-        """The frames of a file, through the reader that the manifest names.
+    def read(self, path: Path) -> Iterator[SensorFrame]:
+        """The frames of a file one by one, through the reader that the manifest names.
 
         Raises:
-            BadInput: if the modality reads no files or not this one.
-            PluginError: if the reader fails.
+            BadInput: at once, if the modality reads no files or not this one; on the way, what the reader refuses.
+            PluginError: on the way, if the reader fails.
         """
-        name, manifest = self.manifest.name, self.manifest
-        if not any(path.name.lower().endswith(suffix) for suffix in manifest.files):
-            wanted = (
-                f"a file that ends in {', '.join(manifest.files)}" if manifest.files else "no file: it has no reader"
-            )
-            raise BadInput(f"Modality '{name}', file", expected=wanted, got=str(path), fix="convert the recording")
+        subject, manifest = f"Modality '{self.manifest.name}', file", self.manifest
+        if not manifest.files:
+            raise BadInput(subject, expected="none: the modality has no reader", got=str(path), fix="leave it out")
+        if not path.name.lower().endswith(manifest.files):
+            expected = f"one that ends in {', '.join(manifest.files)}"
+            raise BadInput(subject, expected=expected, got=str(path), fix="convert the recording")
         if not path.is_file():
-            raise BadInput(f"Modality '{name}', file", expected="a file", got=f"{path}, none", fix="check the path")
-        module, _, function = manifest.reader.partition(":")
-        reader = _guarded(name, "import of its reader", lambda: getattr(importlib.import_module(module), function))
-        frames: Sequence[SensorFrame] = _guarded(name, "read", lambda: list(reader(path)))
-        return frames
+            raise BadInput(subject, expected="a file", got=f"{path}, none", fix="check the path")
+        return self._frames(path)
+
+    def _frames(self, path: Path) -> Iterator[SensorFrame]:
+        name = self.manifest.name
+        module, _, function = self.manifest.reader.partition(":")
+        reader = guarded(name, "import of its reader", lambda: getattr(importlib.import_module(module), function))
+        frames = guarded(name, "read", lambda: iter(reader(path)))
+        while (frame := guarded(name, "read", lambda: next(frames, None))) is not None:
+            if not isinstance(frame, SensorFrame):
+                raise PluginError(name, "read", f"a {type(frame).__name__} instead of a SensorFrame")
+            yield frame
 
     @property
     def encoder(self) -> object | None:
@@ -101,7 +108,7 @@ class LoadedModality:
         Raises:
             PluginError: if the plugin fails.
         """
-        return _guarded(self.manifest.name, "sample", lambda: self._plugin.sample(seed))
+        return guarded(self.manifest.name, "sample", lambda: self._plugin.sample(seed))
 
 
 def list_modalities() -> list[ModalityInfo]:
@@ -146,23 +153,36 @@ def _load(name: str, infos: dict[str, ModalityInfo]) -> LoadedModality:
     manifest = infos[name].manifest
     if manifest is None:
         raise PluginError(name, "read its manifest", infos[name].problem)
-    factory = _guarded(name, "import", find(GROUP, name, "Modality").load)
-    plugin = _guarded(name, "construct", factory)
+    factory = guarded(name, "import", find(GROUP, name, "Modality").load)
+    return hold(manifest, guarded(name, "construct", factory))
+
+
+def hold(manifest: ModalityManifest, plugin: object) -> LoadedModality:
+    """A plugin that has been constructed, held to its manifest.
+
+    Raises:
+        PluginError: if it lacks a method, or its `token_spec` fails or does not fit the manifest.
+    """
+    name = manifest.name
     if not isinstance(plugin, Modality):
         raise PluginError(name, "construct", f"a {type(plugin).__name__} without tokenize, token_spec and sample")
-    spec = _guarded(name, "token_spec", plugin.token_spec)
-    if problem := _guarded(name, "token_spec", lambda: _spec_problem(spec, manifest)):
-        raise PluginError(name, "token_spec", problem)
+    spec = guarded(name, "token_spec", plugin.token_spec)
+    if problems := guarded(name, "token_spec", lambda: spec_problems(spec, manifest)):
+        raise PluginError(name, "token_spec", next(iter(problems.values())))
     return LoadedModality(manifest, spec, plugin)
 
 
-def _guarded(name: str, step: str, call: Callable[[], T]) -> T:
-    """Run foreign code; SystemExit too, since an import may try to end the program."""
+def guarded(name: str, step: str, call: Callable[[], T]) -> T:
+    """Run foreign code; SystemExit too, since an import may try to end the program.
+
+    Raises:
+        PluginError: for whatever it raises, but for our own errors, which are the user's to mend.
+    """
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil what commands print
             return call()
     except IotlamError:
-        raise  # the user's to mend, and said so
+        raise
     except (Exception, SystemExit) as error:
         raise PluginError(name, step, error) from error
 
@@ -173,10 +193,11 @@ def _read_manifest(point: EntryPoint) -> tuple[ModalityManifest | None, str | No
         package, *inner = point.module.split(".")
         # For a top-level name this locates the package without running it.
         spec = importlib.util.find_spec(package)
-        folders = spec.submodule_search_locations if spec else None
-        if not folders:
+        roots = list(spec.submodule_search_locations or ()) if spec else []
+        if not roots:
             return None, f"package '{package}' is not importable"
-        manifest = ModalityManifest.from_toml(Path(folders[0], *inner) / MANIFEST_NAME)
+        paths = [Path(root, *inner) / MANIFEST_NAME for root in roots]
+        manifest = ModalityManifest.from_toml(next((path for path in paths if path.exists()), paths[0]))
     except Exception as error:  # a broken plugin must not hide the others
         return None, str(error)
     if manifest.name != point.name:
@@ -184,30 +205,37 @@ def _read_manifest(point: EntryPoint) -> tuple[ModalityManifest | None, str | No
     return manifest, None
 
 
-def _spec_problem(spec: TokenSpec, manifest: ModalityManifest) -> str | None:
+def spec_problems(spec: object, manifest: ModalityManifest) -> dict[str, str]:
+    """Where a `token_spec` breaks its contract, by field; empty if it keeps it."""
     if not isinstance(spec, TokenSpec):
-        return f"a {type(spec).__name__} instead of a TokenSpec"
-    if spec.modality != manifest.name:
-        return f"modality '{spec.modality}'"
-    if not 0 < spec.max_tokens <= manifest.token_budget:
-        return f"max_tokens {spec.max_tokens} against a token budget of {manifest.token_budget}"
-    return None
+        return {"type": f"a {type(spec).__name__} instead of a TokenSpec"}
+    budget = manifest.token_budget
+    kept = {
+        ("modality", f"modality '{spec.modality}'"): spec.modality == manifest.name,
+        ("dim", f"dim {spec.dim}"): spec.dim > 0,
+        ("max_tokens", f"max_tokens {spec.max_tokens} against a token budget of {budget}"): 0
+        < spec.max_tokens
+        <= budget,
+    }
+    return {field: problem for (field, problem), ok in kept.items() if not ok}
 
 
-def _token_problem(tokens: TokenBatch, spec: TokenSpec) -> str | None:
-    """The first way in which tokens break the plugin's promise, None if they keep it."""
+def token_problems(tokens: object, spec: TokenSpec) -> dict[str, str]:
+    """Where tokens break the plugin's promise, by field; empty if they keep it."""
     if not isinstance(tokens, TokenBatch):
-        return f"a {type(tokens).__name__} instead of a TokenBatch"
+        return {"type": f"a {type(tokens).__name__} instead of a TokenBatch"}
     batch, count, _ = tokens.tokens_BTD.shape
     values = [tokens.tokens_BTD, tokens.time_BT, *([] if tokens.position_BTX is None else [tokens.position_BTX])]
-    checks = {
-        f"modality '{tokens.modality}' instead of '{spec.modality}'": tokens.modality == spec.modality,
-        f"a batch of {batch} instead of 1": batch == 1,
-        f"tokens of {tokens.tokens_BTD.dtype}": str(tokens.tokens_BTD.dtype) == "torch.float32",
-        f"a mask of {tokens.mask_BT.dtype}": str(tokens.mask_BT.dtype) == "torch.bool",
-        f"dim {tokens.dim} instead of the promised {spec.dim}": tokens.dim == spec.dim,
-        f"{count} tokens, more than the promised {spec.max_tokens}": count <= spec.max_tokens,
-        "tokens without the promised positions": not spec.positioned or tokens.position_BTX is not None,
-        "values that are not finite": all(bool(value.isfinite().all()) for value in values),
+    promised = "with" if spec.positioned else "without"
+    kept = {
+        ("modality", f"modality '{tokens.modality}' instead of '{spec.modality}'"): tokens.modality == spec.modality,
+        ("batch", f"a batch of {batch} instead of 1"): batch == 1,
+        ("tokens_BTD", f"tokens of {tokens.tokens_BTD.dtype}"): str(tokens.tokens_BTD.dtype) == "torch.float32",
+        ("mask_BT", f"a mask of {tokens.mask_BT.dtype}"): str(tokens.mask_BT.dtype) == "torch.bool",
+        ("dim", f"dim {tokens.dim} instead of the promised {spec.dim}"): tokens.dim == spec.dim,
+        ("count", f"{count} tokens, more than the promised {spec.max_tokens}"): count <= spec.max_tokens,
+        ("position_BTX", f"tokens not {promised} positions, as promised"): spec.positioned
+        == (tokens.position_BTX is not None),
+        ("values", "values that are not finite"): all(bool(value.isfinite().all()) for value in values),
     }
-    return next((problem for problem, kept in checks.items() if not kept), None)
+    return {field: problem for (field, problem), ok in kept.items() if not ok}
