@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from iotlam.contracts import ModalityManifest, TokenSpec
 from iotlam.model.config import IotlamConfig
 from iotlam.model.model import Share
+from iotlam.plugins import list_modalities
 
 CARD = """\
 ---
@@ -20,8 +22,8 @@ a causal decoder adapted by LoRA, and a head whose choice is projected onto the 
 
 ## Inputs
 
-| modality | token width | most tokens | positions |
-|---|---|---|---|
+| modality | units | rate | token width | most tokens | positions |
+|---|---|---|---|---|---|
 {rows}
 
 Each place is given by {n_anchors} points in metres, each candidate by {n_features} features. Any number of places and
@@ -53,14 +55,11 @@ Apache-2.0 for these weights; the base decoder keeps its own licence.
 
 def model_card(config: IotlamConfig, share: Share, training: Mapping[str, object]) -> str:
     """The card as Markdown, from the configuration, the counted share and the facts of the training."""
-    rows = (
-        f"| {spec.modality} | {spec.dim} | {spec.max_tokens} | {'yes' if spec.positioned else 'no'} |"
-        for spec in config.modalities
-    )
+    manifests = {info.name: info.manifest for info in list_modalities()}
     facts = "\n".join(f"- {name}: {value}" for name, value in training.items())
     return CARD.format(
         names=", ".join(spec.modality for spec in config.modalities),
-        rows="\n".join(rows),
+        rows="\n".join(_row(spec, manifests.get(spec.modality)) for spec in config.modalities),
         n_anchors=config.fusion.n_anchors,
         n_features=config.n_features,
         decoder=config.decoder,
@@ -71,3 +70,12 @@ def model_card(config: IotlamConfig, share: Share, training: Mapping[str, object
         percent=100.0 * share.ratio,
         training=facts or "Not trained: the weights are those of the start.",
     )
+
+
+def _row(spec: TokenSpec, manifest: ModalityManifest | None) -> str:
+    """A line of the table; units and rate stand in the manifest, where the modality is installed."""
+    units, rate = "not installed", "not installed"
+    if manifest is not None:
+        units, rate = " ".join(manifest.units), "{:g} to {:g} Hz".format(*manifest.rate_hz)
+    positions = "yes" if spec.positioned else "no"
+    return f"| {spec.modality} | {units} | {rate} | {spec.dim} | {spec.max_tokens} | {positions} |"

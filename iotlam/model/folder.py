@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -54,6 +55,7 @@ def from_pretrained(folder: Path) -> IotlamModel:
     config = IotlamConfig.from_json(_text(folder / CONFIG), str(folder / CONFIG))
     _check_adapter(folder / ADAPTER_CONFIG, config)
     model = IotlamModel(config)
+    _check_one_saving(folder)
     adapter = _tensors(folder / ADAPTER)
     _check_same(folder / ADAPTER, adapter, get_peft_model_state_dict(model.decoder, save_embedding_layers=False))
     set_peft_model_state_dict(model.decoder, adapter)
@@ -68,8 +70,11 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
     peft_config.base_model_name_or_path = model.config.decoder
     peft_config.save_pretrained(str(folder))
     adapter = get_peft_model_state_dict(model.decoder, save_embedding_layers=False)
-    save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, {"format": "pt"})
-    save_file({name: tensor.contiguous() for name, tensor in _own_state(model).items()}, folder / WEIGHTS)
+    own = _own_state(model)
+    # Both files say which weights they belong to: a save that dies between the two leaves no mixture that would load.
+    metadata = {"saving": _digest(adapter | own)}  # one key: safetensors writes several in any order
+    save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, metadata)
+    save_file({name: tensor.contiguous() for name, tensor in own.items()}, folder / WEIGHTS, metadata)
     config = model.config.changed(decoder_sha256=model.base_sha256)
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
     (folder / CARD).write_text(model_card(config, model.trainable_share(), training), encoding="utf-8")
@@ -77,6 +82,13 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
 
 def _own_state(model: IotlamModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -100,6 +112,25 @@ def _text(path: Path) -> str:
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_one_saving(folder: Path) -> None:
+    adapter, weights = (_saving(folder / name) for name in (ADAPTER, WEIGHTS))
+    if adapter != weights:
+        raise BadInput(
+            f"Model {folder}",
+            expected="adapter and weights of one saving",
+            got="files of two, as an interrupted save leaves them",
+            fix="save the model again, or resume its training",
+        )
+
+
+def _saving(path: Path) -> str:
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get("saving", ""))
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 

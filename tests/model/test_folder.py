@@ -41,6 +41,7 @@ def test_the_folder_holds_json_safetensors_and_a_card(model: IotlamModel, run: P
     assert model.base_sha256 in card
     assert f"{model.trainable_share().trainable:,} of" in card
     assert "- steps: 12" in card
+    assert "| lidar | m m m / | 0.2 to 20 Hz | 3 | 100 | yes |" in card
     assert json.loads((run / ADAPTER_CONFIG).read_text())["base_model_name_or_path"] == model.config.decoder
 
 
@@ -110,6 +111,21 @@ def test_the_configuration_is_moved_last(model: IotlamModel, run: Path, monkeypa
     assert moved[-1] == CONFIG and len(moved) == 5
 
 
+def test_a_save_that_died_between_two_files_is_no_model(model: IotlamModel, run: Path, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.head.net[1].weight.add_(1.0)
+    save_pretrained(model, tmp_path / "newer")
+    (run / WEIGHTS).write_bytes((tmp_path / "newer" / WEIGHTS).read_bytes())
+    with pytest.raises(BadInput, match="adapter and weights of one saving"):
+        from_pretrained(run)
+
+
+def test_the_same_weights_are_saved_as_the_same_bytes(model: IotlamModel, run: Path, tmp_path: Path) -> None:
+    save_pretrained(model, tmp_path / "again")
+    for name in (ADAPTER, WEIGHTS, CONFIG):
+        assert (run / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
 @pytest.mark.parametrize("name", [CONFIG, ADAPTER, ADAPTER_CONFIG, WEIGHTS])
 def test_a_missing_or_broken_file_is_named(run: Path, name: str) -> None:
     content = (run / name).read_bytes()
@@ -133,12 +149,19 @@ def test_weights_of_another_architecture_are_refused(model: IotlamModel, run: Pa
     wider = IotlamModel(config.changed(fusion=config.fusion.changed(d_fusion=32), lora_rank=2))
     save_pretrained(wider, tmp_path / "other")
     mixed = tmp_path / "mixed"
-    for name, reason in ((WEIGHTS, "tensors differ"), (ADAPTER, "tensors differ"), (ADAPTER_CONFIG, "rank 4")):
+    for name, reason in ((WEIGHTS, "of one saving"), (ADAPTER, "of one saving"), (ADAPTER_CONFIG, "rank 4")):
         shutil.copytree(run, mixed)
         shutil.copy(tmp_path / "other" / name, mixed / name)
         with pytest.raises(BadInput, match=reason):
             from_pretrained(mixed)
         shutil.rmtree(mixed)
+
+
+def test_a_configuration_of_another_architecture_is_refused(model: IotlamModel, run: Path) -> None:
+    config = model.config.changed(fusion=model.config.fusion.changed(d_fusion=32), decoder_sha256=model.base_sha256)
+    (run / CONFIG).write_text(config.to_json())
+    with pytest.raises(BadInput, match="tensors differ"):
+        from_pretrained(run)
 
 
 def test_another_base_decoder_is_refused(model: IotlamModel, run: Path) -> None:

@@ -40,7 +40,7 @@ class Five:
         return TokenBatch(torch.arange(5.0).reshape(1, 5, 1), mask, torch.zeros(1, 5), "{name}", {position})
 
     def token_spec(self):
-        return TokenSpec("{name}", dim=1, max_tokens=5)
+        return TokenSpec("{name}", dim=1, max_tokens=5, positioned="{position}" != "None")
 
     def sample(self, seed):
         return []
