@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from iotlam.contracts import BadInput, DecisionQuery, SensorFrame, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, IotlamError, SensorFrame, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, IotlamProcessor
 from iotlam_street.junction import Junction
@@ -48,6 +49,9 @@ class SensorController:
         modalities: which sensors to use; default all that the model knows.
         seed: seed of the sensors' noise.
 
+    Attributes:
+        problems: the last failure of each modality that failed; the others went on without it.
+
     Raises:
         BadInput: if the model does not know a modality or the street has no sensor for it.
     """
@@ -70,6 +74,7 @@ class SensorController:
         self._rng = np.random.default_rng(seed)
         self._rig: SensorRig | None = None
         self.seconds: list[float] = []
+        self.problems: dict[str, IotlamError] = {}
 
     def choose(self, junction: Junction) -> int:
         """Index of the green phase to show."""
@@ -82,9 +87,15 @@ class SensorController:
         frames = self._rig.sense(junction.snapshots, self._rng, self.modalities)
         query = junction_query(junction)
         start = time.perf_counter()
-        tokens = self.processor.tokenize(frames, query)
+        tokens = self.processor.tokenize(frames, query, self._without)
         decision = self.model.answer(tokens, query)
         phase = int(choose(decision.logits_BP))
         seconds = time.perf_counter() - start
         self.seconds.append(seconds)
         return Look(junction.time_s, frames, tokens, query, decision, phase, seconds)
+
+    def _without(self, modality: str, problem: IotlamError) -> None:
+        """Lights must not stop because a sensor failed: say so once and go on with the others."""
+        if modality not in self.problems:
+            logging.getLogger(__name__).warning("going on without %s: %s", modality, problem)
+        self.problems[modality] = problem

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from iotlam.contracts import BadInput, PluginError
+from iotlam_street.junction import Junction
+from iotlam_street.scenarios import Scenario
+from iotlam_traffic.controller import SensorController
+from iotlam_traffic.policy import load_policy
+
+
+def test_lights_go_on_without_a_sensor_that_fails(short: Scenario, caplog: pytest.LogCaptureFixture) -> None:
+    controller = SensorController(load_policy(None))
+    names, working = list(controller.processor.plugins), controller.processor.plugins["video"]
+
+    def fail(_: object) -> None:
+        raise PluginError("video", "tokenize", ZeroDivisionError("lens"))
+
+    with Junction(short, 1) as junction:
+        junction.advance(controller.choose(junction))
+        controller.processor.plugins["video"] = SimpleNamespace(tokenize=fail)  # type: ignore[assignment]
+        for _ in range(2):
+            look = controller.look(junction)
+            assert list(look.tokens) == [name for name in names if name != "video"]
+            junction.advance(look.phase)
+        controller.processor.plugins["video"] = working
+        assert list(controller.look(junction).tokens) == names
+    assert "ZeroDivisionError: lens" in str(controller.problems["video"])
+    assert [record.message.startswith("going on without video") for record in caplog.records] == [True]
+
+
+def test_a_sensor_that_the_policy_never_saw_is_refused() -> None:
+    with pytest.raises(BadInput, match="one of lidar, radar, video, got 'sonar'"):
+        SensorController(load_policy(None), ["sonar"])
