@@ -58,8 +58,8 @@ def _still(path: Path) -> Iterator[SensorFrame]:
             height, width = image.size[::-1]
             view = view_of(path, height, width)
             _check_still(path, image, view)
-            box = image_module.Resampling.BOX
-            picture = image.convert("RGB").resize((view.width, view.height), box, reducing_gap=2.0)
+            smooth = image_module.Resampling.HAMMING
+            picture = image.convert("RGB").resize((view.width, view.height), smooth, reducing_gap=2.0)
             data = np.array(picture, dtype=np.uint8)
     except BadInput:
         raise
@@ -76,7 +76,7 @@ def _check_still(path: Path, image: Image, view: View) -> None:
     if width * height > MAX_STILL_PIXELS:
         got = f"{height} x {width}"
         raise BadInput(f"File {path}", expected="at most 64 million pixels", got=got, fix="reduce the picture")
-    image.draft("RGB", (view.width, view.height))
+    image.draft("RGB", (2 * view.width, 2 * view.height))
     kept = PROGRESSIVE_BYTES_PER_PIXEL * width * height if image.info.get("progressive") else 0
     decoded = STILL_BYTES_PER_PIXEL * image.size[0] * image.size[1]
     check_cost(path, decoded + kept, f"a picture of {height} x {width}")
