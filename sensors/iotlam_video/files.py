@@ -26,7 +26,8 @@ DEMUXERS = {".mp4": "mov", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 """One demuxer per suffix: probing would let a playlist in a film's clothes open other files."""
 FILM_BYTES_PER_PIXEL = 12
 """Eight pictures of 1.5 bytes a pixel: what a decoder keeps to predict from."""
-STILL_BYTES_PER_PIXEL = 8
+RGB_BYTES_PER_PIXEL, OTHER_BYTES_PER_PIXEL = 5, 8
+"""Four bytes in Pillow's memory, one more while it is reduced, or four for its copy in RGB."""
 PROGRESSIVE_BYTES_PER_PIXEL = 6
 """A progressive JPEG's coefficients, two bytes for each of three channels, are all held until its end."""
 MAX_STILL_PIXELS = 64_000_000
@@ -59,7 +60,8 @@ def _still(path: Path) -> Iterator[SensorFrame]:
             view = view_of(path, height, width)
             _check_still(path, image, view)
             smooth = image_module.Resampling.HAMMING
-            picture = image.convert("RGB").resize((view.width, view.height), smooth, reducing_gap=2.0)
+            colour = image if image.mode == "RGB" else image.convert("RGB")
+            picture = colour.resize((view.width, view.height), smooth, reducing_gap=2.0)
             data = np.array(picture, dtype=np.uint8)
     except BadInput:
         raise
@@ -78,7 +80,8 @@ def _check_still(path: Path, image: Image, view: View) -> None:
         raise BadInput(f"File {path}", expected="at most 64 million pixels", got=got, fix="reduce the picture")
     image.draft("RGB", (2 * view.width, 2 * view.height))
     kept = PROGRESSIVE_BYTES_PER_PIXEL * width * height if image.info.get("progressive") else 0
-    decoded = STILL_BYTES_PER_PIXEL * image.size[0] * image.size[1]
+    each = RGB_BYTES_PER_PIXEL if image.mode == "RGB" else OTHER_BYTES_PER_PIXEL
+    decoded = each * image.size[0] * image.size[1]
     check_cost(path, decoded + kept, f"a picture of {height} x {width}")
 
 
