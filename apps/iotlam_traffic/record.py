@@ -15,13 +15,19 @@ from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
 from iotlam.training.ppo import discounted
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.env import LOST_S_PER_REWARD
-from iotlam_street.junction import Junction
+from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.rig import SensorRig
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
 from iotlam_traffic.rules import best_phase
 from iotlam_traffic.teacher import Teacher
+
+SEEN_M = 75.0
+"""How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
+
+VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
+"""Targets that say what is true of the K lanes, for words about them (words.py) and for measuring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +80,26 @@ def record(recording: Recording) -> Path:
             tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
             scores_P = Teacher().score(junction)
             facts = _act(model, tokens, query, recording, best_phase(scores_P, junction), rng)
+            seen = lane_facts(junction)
             facts[REWARD] = -junction.advance(int(facts[ACTION])) / LOST_S_PER_REWARD
-            targets = {name: np.asarray(value, np.float32) for name, value in {TEACHER: scores_P, **facts}.items()}
+            named = {TEACHER: scores_P, **seen, **facts}
+            targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
             samples.append(Sample(tokens, query, targets))
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
     steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
     returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
     Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
     return recording.path
+
+
+def lane_facts(junction: Junction) -> dict[str, list[float]]:
+    """What is true of each of the K lanes now: vehicles, standing ones, and the longest wait in seconds."""
+    near = [(traffic, traffic.distance_N <= SEEN_M) for traffic in junction.traffic()]
+    return {
+        VEHICLES: [float(near_N.sum()) for _, near_N in near],
+        STANDING: [float((near_N & (traffic.speed_N < HALTING_MPS)).sum()) for traffic, near_N in near],
+        WAIT_S: [float(traffic.waiting_N[near_N].max(initial=0.0)) for traffic, near_N in near],
+    }
 
 
 def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:

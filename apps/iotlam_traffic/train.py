@@ -20,11 +20,13 @@ from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
+from iotlam.training.streams import Streams
 from iotlam_street.plan import read_plan
 from iotlam_street.scenarios import RESCO_SINGLE, find_scenario
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, Task, tasks
 from iotlam_traffic.query import PHASE_FEATURES
 from iotlam_traffic.record import Recording, record_all
+from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10
 """One episode in so many is kept from imitation, to measure agreement with the teacher."""
@@ -200,10 +202,10 @@ class Run:
             file.write(json.dumps({"stage": stage, **facts}) + "\n")
 
 
-def record_teacher(folder: Path, config: TrainConfig) -> list[Path]:
-    """Record the episodes in which the teacher acts, one phase in ten at random; returns their shards."""
+def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:
+    """Record the first `episodes` in which the teacher acts, one phase in ten at random; returns their shards."""
     where, gamma = _episodes(folder, config, "teacher"), config.ppo.gamma
-    todo = config.tasks(config.per_map, config.random_junctions, 0)
+    todo = config.tasks(config.per_map, config.random_junctions, 0)[:episodes]
     wanted = [Recording(task, where, config.modalities, gamma, explore=0.1) for task in todo]
     return _record("teacher", wanted, config.workers)
 
@@ -218,11 +220,12 @@ def _record(stage: str, recordings: Sequence[Recording], workers: int) -> list[P
         return record_all(recordings, workers, lambda _: step(1))
 
 
-def streams(folder: Path, seed: int) -> list[Path]:
-    """Shards of sensor streams to pretrain a decoder on: the episodes that `iotlam traffic train` starts with.
+def streams(folder: Path, seed: int, episodes: int | None = None) -> Streams:
+    """Sensor streams to pretrain a decoder on, with words: the episodes that `iotlam traffic train` starts with.
 
     Args:
         folder: a run's folder; training there later finds the episodes recorded.
         seed: the run's seed.
+        episodes: how many, the first ones; all where None.
     """
-    return record_teacher(folder, TrainConfig(seed=seed))
+    return Streams(record_teacher(folder, TrainConfig(seed=seed), episodes), describe)

@@ -14,12 +14,12 @@ def pretrain(
     preset: Annotated[str, typer.Option(help="Which decoder to train.")] = "nano",
     streams: Annotated[str, typer.Option(help="Which application's sensor streams to learn.")] = "traffic",
     work: Annotated[Path, typer.Option(help="Folder for recorded streams and checkpoints.")] = Path("runs/traffic"),
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, streams and order.")] = 0,
 ) -> None:
-    """Train a decoder from random weights to predict the next token of sensor streams; resumes from --work.
+    """Train a decoder from random weights to predict sensor streams and words about them; resumes from --work.
 
-    Example: iotlam pretrain --out my-decoder --steps 300
+    Example: iotlam pretrain --out my-decoder --preset nano-moe
     """
     from iotlam.contracts import check_writable
     from iotlam.decoder import new_decoder
@@ -29,6 +29,7 @@ def pretrain(
     new_decoder(preset, seed)  # a wrong name is said before an hour of recording
     check_writable("--out", out)
     check_writable("--work", work)
-    paths = load_entry("iotlam.streams", streams, "Streams")(work, seed)
-    facts = pretrain_preset(preset, paths, PretrainConfig(steps=steps, seed=seed), work / "pretraining", out)
+    material = load_entry("iotlam.streams", streams, "Streams")(work, seed)
+    config = PretrainConfig(steps=steps, seed=seed)
+    facts = pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)
     typer.echo(json.dumps(facts))

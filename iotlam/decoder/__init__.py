@@ -3,17 +3,25 @@
 from iotlam.decoder.heads import CandidateHead, ValueHead
 from iotlam.decoder.lora import adapted_modules, add_lora
 from iotlam.decoder.presets import PRESETS, build_decoder, decoder_sha256, new_decoder
-from iotlam.decoder.projection import choose, project
+from iotlam.decoder.projection import choose, classify, project
+from iotlam.decoder.vocabulary import load_tokenizer
+from iotlam.decoder.writing import Allowed, one_of, only, write
 
 __all__ = [
     "PRESETS",
+    "Allowed",
     "CandidateHead",
     "ValueHead",
     "adapted_modules",
     "add_lora",
     "build_decoder",
     "choose",
+    "classify",
     "decoder_sha256",
+    "load_tokenizer",
     "new_decoder",
+    "one_of",
+    "only",
     "project",
+    "write",
 ]

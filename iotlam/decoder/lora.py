@@ -16,9 +16,12 @@ from iotlam.contracts import BadInput
 
 
 def add_lora(decoder: PreTrainedModel, rank: int, alpha: float, seed: int) -> PeftModel:
-    """Adapt every linear layer of every block (attention and MLP); all base weights are frozen.
+    """Adapt every linear layer of every block (attention, MLP, each expert); all base weights are frozen.
 
-    LoRA: Hu et al., 2021; all layers rather than attention alone: "LoRA Without Regret", 2025.
+    Experts that transformers keeps as one three-dimensional parameter are adapted expert by expert, each at `rank`; the
+    router that chooses among them is not. LoRA: Hu et al., 2021; all layers rather than attention alone: "LoRA Without
+    Regret", 2025.
+
     The new matrices are drawn from `seed`; at the start the model computes what it did before.
 
     Raises:
@@ -28,6 +31,7 @@ def add_lora(decoder: PreTrainedModel, rank: int, alpha: float, seed: int) -> Pe
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT divides by the rank: a float is as good
         target_modules=_block_linears(decoder),
+        target_parameters=_fused_experts(decoder),
         task_type="CAUSAL_LM",
         bias="none",
     )
@@ -40,8 +44,12 @@ def add_lora(decoder: PreTrainedModel, rank: int, alpha: float, seed: int) -> Pe
 
 
 def adapted_modules(model: nn.Module) -> list[str]:
-    """Full names of the modules that carry a LoRA, in order."""
-    return [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    """Full names of what carries a LoRA, in order: modules, and parameters of fused experts."""
+    return [
+        ".".join(filter(None, [name.replace(".base_layer", ""), getattr(module, "parameter_name", "")]))
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer)
+    ]
 
 
 def _block_linears(decoder: PreTrainedModel) -> str:
@@ -61,3 +69,14 @@ def _block_linears(decoder: PreTrainedModel) -> str:
             "Decoder", expected="blocks with linear layers", got=type(decoder).__name__, fix="use a causal transformer"
         )
     return "|".join(patterns)
+
+
+def _fused_experts(decoder: PreTrainedModel) -> list[str]:
+    """Full names of the three-dimensional parameters (experts, out, in) of blocks."""
+    return [
+        name
+        for name, parameter in decoder.named_parameters()
+        if parameter.dim() == 3
+        and re.search(r"\.\d+\.", name)
+        and not type(decoder.get_submodule(name.rpartition(".")[0])).__module__.startswith("torch.nn")  # convolutions
+    ]

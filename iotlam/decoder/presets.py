@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from iotlam.contracts import BadInput
+from iotlam.decoder.vocabulary import BEGIN, END
 
-PRESETS = ("nano",)
+Config = TypeVar("Config", bound=PreTrainedConfig)
 ATTENTION = "eager"  # at 10 to 30 tokens on a CPU, eager takes 0.6 to 1.0 of SDPA's time
 
 
 def new_decoder(name: str, seed: int) -> PreTrainedModel:
-    """A preset with random weights, float32, to be pretrained; `nano` has 4.9 M parameters.
+    """A preset with random weights, float32, to be pretrained.
 
     Raises:
         BadInput: if there is no preset of that name.
@@ -26,7 +37,7 @@ def new_decoder(name: str, seed: int) -> PreTrainedModel:
         raise BadInput("Decoder preset", expected=f"one of {', '.join(PRESETS)}", got=f"'{name}'", fix="name a preset")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(_nano_config())
+        return PRESETS[name]()
 
 
 def build_decoder(name_or_path: str) -> PreTrainedModel:
@@ -48,7 +59,7 @@ def build_decoder(name_or_path: str) -> PreTrainedModel:
 def decoder_sha256(decoder: PreTrainedModel) -> str:
     """Hash of the base weights (names, shapes, bytes); the same with and without LoRA on top."""
     digest = hashlib.sha256()
-    state = {name.replace(".base_layer.", "."): t for name, t in decoder.state_dict().items() if "lora_" not in name}
+    state = {name.replace(".base_layer", ""): t for name, t in decoder.state_dict().items() if "lora_" not in name}
     for name in sorted(state):
         digest.update(f"{name}{tuple(state[name].shape)}".encode())
         digest.update(state[name].detach().contiguous().cpu().view(torch.uint8).numpy().data)
@@ -83,15 +94,33 @@ def _load(source: str, name: str, fix: str) -> PreTrainedModel:
     return decoder
 
 
-def _nano_config() -> LlamaConfig:
-    config = LlamaConfig(
-        hidden_size=256,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=688,
-        vocab_size=512,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
+def _nano() -> PreTrainedModel:
+    """Dense, 5.0 M parameters."""
+    return LlamaForCausalLM(_eager(LlamaConfig(intermediate_size=688, **_SIZES)))
+
+
+def _nano_moe() -> PreTrainedModel:
+    """Two of eight experts for each entry, 10.1 M parameters of which 3.9 M work at a time."""
+    experts: dict[str, Any] = {"num_local_experts": 8, "num_experts_per_tok": 2, "router_aux_loss_coef": 0.01}
+    return MixtralForCausalLM(_eager(MixtralConfig(intermediate_size=224, num_key_value_heads=4, **experts, **_SIZES)))
+
+
+_SIZES: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "vocab_size": 1024,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "bos_token_id": BEGIN,
+    "eos_token_id": END,
+    "pad_token_id": None,
+}
+
+PRESETS: dict[str, Callable[[], PreTrainedModel]] = {"nano": _nano, "nano-moe": _nano_moe}
+"""Decoders of iotlam's own, by name."""
+
+
+def _eager(config: Config) -> Config:
     config._attn_implementation = ATTENTION  # the constructor takes it too, but hides it from type checkers
     return config

@@ -23,3 +23,8 @@ def project(scores_BP: Tensor, allowed_BP: Tensor) -> Tensor:
 def choose(logits_BP: Tensor) -> Tensor:
     """Index (B,) of the best candidate, the lowest of equals."""
     return logits_BP.argmax(-1)  # torch promises the first of equals
+
+
+def classify(logits_BP: Tensor, threshold: float = 0.5) -> Tensor:
+    """Which candidates hold, bool (B, P): those whose own probability reaches `threshold`; any number of them."""
+    return logits_BP.sigmoid() >= threshold

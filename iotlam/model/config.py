@@ -19,6 +19,8 @@ class IotlamConfig(Record, frozen=True):
     Attributes:
         modalities: what the fusion takes.
         n_features: width F of a candidate's features.
+        head: how the model answers: `choose` one of the candidates, `classify` (each candidate holds or does not, any
+            number of them), or `write` text.
         decoder: preset, folder or hub name of the causal decoder.
         decoder_sha256: hash of its base weights, written when the model is saved; '' before.
         roi_m: how far from the nearest place a token may lie, metres.
@@ -36,6 +38,7 @@ class IotlamConfig(Record, frozen=True):
 
     modalities: tuple[TokenSpec, ...]
     n_features: int
+    head: Literal["choose", "classify", "write"] = "choose"
     decoder: str = "nano"
     decoder_sha256: str = ""
     roi_m: float = ROI_M

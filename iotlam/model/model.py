@@ -1,11 +1,13 @@
-"""The model: fused places and candidates as tokens of a causal decoder, one score per candidate.
+"""The model: fused places and candidates as tokens of a causal decoder, which scores the candidates or writes text.
 
-Shapes: B queries, K places, P candidates, S = K + P positions, D width (of a latent or of the decoder).
+Shapes: B queries, K places, P candidates, S = K + P positions, D width (of a latent or of the decoder), L entries of
+text, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,18 +16,27 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from iotlam.contracts import BadInput, DecisionQuery, FramesByModality, TokenBatch
-from iotlam.decoder import CandidateHead, ValueHead, add_lora, build_decoder, decoder_sha256, project
-from iotlam.fusion import BottleneckFusion
+from iotlam.decoder import (
+    Allowed,
+    CandidateHead,
+    ValueHead,
+    add_lora,
+    build_decoder,
+    decoder_sha256,
+    project,
+    write,
+)
+from iotlam.fusion import BottleneckFusion, FusionOutput
 from iotlam.model.config import IotlamConfig
 from iotlam.model.processor import IotlamProcessor, ModelInput, collate
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the model says of B queries.
+    """What the model says of the candidates of B queries.
 
     Attributes:
-        logits_BP: scores, -inf for candidates that are not allowed.
+        logits_BP: scores, -inf for candidates that are not allowed; `choose` takes one of them, `classify` any number.
         value_B: value of the state.
         bits: by modality (B, T), bits carried by each token: the attribution.
         latents_BKD: latents of the places.
@@ -37,6 +48,23 @@ class Decision:
     value_B: Tensor
     bits: dict[str, Tensor]
     latents_BKD: Tensor
+    rate_bits: Tensor
+    cross_nats: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How likely the model holds texts about B queries.
+
+    Attributes:
+        logits_BLV: scores of the entry that follows each entry of the text.
+        bits: by modality (B, T), bits carried by each token: the attribution.
+        rate_bits: scalar, mean bits per token.
+        cross_nats: scalar, mean cross-modal negative log-likelihood per place.
+    """
+
+    logits_BLV: Tensor
+    bits: dict[str, Tensor]
     rate_bits: Tensor
     cross_nats: Tensor
 
@@ -110,8 +138,9 @@ class IotlamModel(nn.Module):
             torch.manual_seed(seed)
             self.fusion = BottleneckFusion(config.modalities, config.fusion)
             self.projector = Projector(config.fusion.d_fusion, config.n_features, hidden, rms)
-            self.head = CandidateHead(hidden, config.head_width)
-            self.value = ValueHead(hidden, config.head_width)
+            if config.head != "write":  # the decoder's own head writes
+                self.head = CandidateHead(hidden, config.head_width)
+                self.value = ValueHead(hidden, config.head_width)
 
     def forward(self, inputs: ModelInput) -> Decision:
         """Score the candidates of B queries.
@@ -119,19 +148,33 @@ class IotlamModel(nn.Module):
         Raises:
             BadInput: if the inputs do not fit the configuration.
         """
-        self._check(inputs)
-        fused = self.fusion(inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK)
-        latents_BKD = fused.latents_BKD
-        embeds_BSD = torch.cat(
-            [self.projector.places(latents_BKD), self.projector.candidates(latents_BKD, inputs)], dim=1
-        )
-        mask_BS = torch.cat([inputs.place_mask_BK, inputs.candidate_mask_BP], dim=1)
+        self._check(inputs, writes=False)
+        fused, embeds_BSD, mask_BS = self._read(inputs)
         hidden_BPD = self._decode(embeds_BSD, mask_BS)[:, inputs.place_mask_BK.shape[1] :]
         logits_BP = project(self.head(hidden_BPD), inputs.allowed_BP)
         value_B = self.value(hidden_BPD, inputs.candidate_mask_BP)
-        return Decision(logits_BP, value_B, fused.bits, latents_BKD, fused.rate_bits, fused.cross_nats)
+        return Decision(logits_BP, value_B, fused.bits, fused.latents_BKD, fused.rate_bits, fused.cross_nats)
 
-    def information_loss(self, decision: Decision) -> Tensor:
+    def spell(self, inputs: ModelInput, text_BL: Tensor) -> Wording:
+        """Score texts about B queries, entry after entry, for a model with `head="write"` (teacher forcing).
+
+        Args:
+            inputs: the queries.
+            text_BL: entries of the decoder's vocabulary, padded on the right with anything.
+
+        Raises:
+            BadInput: if the inputs do not fit the configuration.
+        """
+        self._check(inputs, writes=True)
+        fused, embeds_BSD, mask_BS = self._read(inputs)
+        embeds_BSD = torch.cat([embeds_BSD, self._embed(text_BL)], dim=1)
+        mask_BS = torch.cat([mask_BS, torch.ones_like(text_BL, dtype=torch.bool)], dim=1)
+        output = self.decoder(
+            inputs_embeds=embeds_BSD, attention_mask=mask_BS.long(), position_ids=_positions(mask_BS), use_cache=False
+        )
+        return Wording(output.logits[:, -text_BL.shape[1] :], fused.bits, fused.rate_bits, fused.cross_nats)
+
+    def information_loss(self, decision: Decision | Wording) -> Tensor:
         """What to add to the loss of the task: beta x rate + gamma x cross-modal negative log-likelihood."""
         return self.config.beta * decision.rate_bits + self.config.gamma * decision.cross_nats
 
@@ -142,35 +185,98 @@ class IotlamModel(nn.Module):
     @torch.inference_mode()
     def answer(self, tokens: Mapping[str, TokenBatch], query: DecisionQuery) -> Decision:
         """Answer one query (B = 1), without noise and without learning moments, whatever the mode."""
-        inputs = collate([(dict(tokens), query)])
-        training = self.training
-        if training:
-            self.eval()
-        try:
-            decision: Decision = self(inputs)
-        finally:
-            if training:
-                self.train()
+        with self._steady():
+            decision: Decision = self(collate([(dict(tokens), query)]))
         return decision
+
+    @torch.inference_mode()
+    def write(
+        self,
+        tokens: Mapping[str, TokenBatch],
+        query: DecisionQuery,
+        prompt: Sequence[int],
+        allowed: Allowed | None = None,
+        beams: int = 1,
+        longest: int = 64,
+    ) -> list[int]:
+        """Write text about one query, for a model with `head="write"`; without noise, whatever the mode.
+
+        Args:
+            tokens: by modality, B = 1.
+            query: what is asked.
+            prompt: entries that the text begins with, one or more; `[SAY]` for the presets.
+            allowed: projection onto allowed texts (`one_of`, `only`); None allows all.
+            beams: width of the search, 1 for greedy.
+            longest: entries, at most.
+
+        Returns:
+            Entries of the decoder's vocabulary, without prompt and end.
+
+        Raises:
+            BadInput: if the inputs do not fit the configuration.
+        """
+        inputs = collate([(dict(tokens), query)])
+        self._check(inputs, writes=True)
+        with self._steady():
+            _, embeds_BSD, mask_BS = self._read(inputs)
+            prompt_BL = torch.tensor([list(prompt)])
+            embeds_BSD = torch.cat([embeds_BSD, self._embed(prompt_BL)], dim=1)
+            mask_BS = torch.cat([mask_BS, torch.ones_like(prompt_BL, dtype=torch.bool)], dim=1)
+            end = self.decoder.config.eos_token_id
+            return write(self.decoder, embeds_BSD, mask_BS, end, allowed, beams, longest)[0]
 
     def trainable_share(self) -> Share:
         """LoRA, fusion, projector and heads against the whole model."""
         sizes = [(p.numel(), p.requires_grad) for p in self.parameters()]
         return Share(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes))
 
+    def _read(self, inputs: ModelInput) -> tuple[FusionOutput, Tensor, Tensor]:
+        """The fused tokens, and the context of the decoder: embeddings (B, S, D) and mask (B, S)."""
+        fused = self.fusion(inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK)
+        places_BKD = self.projector.places(fused.latents_BKD)
+        candidates_BPD = self.projector.candidates(fused.latents_BKD, inputs)
+        mask_BS = torch.cat([inputs.place_mask_BK, inputs.candidate_mask_BP], dim=1)
+        return fused, torch.cat([places_BKD, candidates_BPD], dim=1), mask_BS
+
+    def _embed(self, text_BL: Tensor) -> Tensor:
+        """The decoder's own embeddings (B, L, D)."""
+        embed_BLD: Tensor = self.decoder.get_input_embeddings()(text_BL)
+        return embed_BLD
+
     def _decode(self, embeds_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         """Last hidden states (B, S, D) of the backbone; the language-model head is not run."""
         causal = self.decoder.get_base_model()
         assert isinstance(causal, PreTrainedModel)
-        position_BS = (mask_BS.long().cumsum(1) - 1).clamp_min(0)
         output = causal.base_model(
-            inputs_embeds=embeds_BSD, attention_mask=mask_BS.long(), position_ids=position_BS, use_cache=False
+            inputs_embeds=embeds_BSD, attention_mask=mask_BS.long(), position_ids=_positions(mask_BS), use_cache=False
         )
         hidden_BSD: Tensor = output.last_hidden_state
         return hidden_BSD
 
-    def _check(self, inputs: ModelInput) -> None:
+    @contextmanager
+    def _steady(self) -> Iterator[None]:
+        """Evaluation mode within."""
+        training = self.training
+        if training:
+            self.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.train()
+
+    def _check(self, inputs: ModelInput, writes: bool) -> None:
+        if writes != (self.config.head == "write"):
+            use = "spell() and write()" if self.config.head == "write" else "forward(), answer() and decide()"
+            raise BadInput(
+                f"A model whose head is to {self.config.head}", expected=use, got="the others", fix="call those"
+            )
         if (got := inputs.features_BPF.shape[2]) != self.config.n_features:
             raise BadInput(
                 "Features per candidate", expected=str(self.config.n_features), got=str(got), fix="build the query anew"
             )
+
+
+def _positions(mask_BS: Tensor) -> Tensor:
+    """Each position's place among those that are not padding."""
+    return (mask_BS.long().cumsum(1) - 1).clamp_min(0)

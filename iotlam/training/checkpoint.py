@@ -73,7 +73,8 @@ def _restore(module: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]
         prefix = f"optimizer/{index}/"
         entries = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if entries:
-            optimizer.state[parameter].update(entries)
+            moved = {key: value if key == "step" else value.to(parameter.device) for key, value in entries.items()}
+            optimizer.state[parameter].update(moved)
     torch.set_rng_state(tensors["rng/torch"])
 
 

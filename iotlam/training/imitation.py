@@ -113,7 +113,8 @@ def shuffle(sample: Sample, rng: np.random.Generator) -> Sample:
         query.features_PF[candidates],
         query.allowed_P[candidates],
     )
-    targets = {name: value[candidates] if name.endswith("_P") else value for name, value in sample.targets.items()}
+    order = {"_P": candidates, "_K": places}
+    targets = {name: value[order.get(name[-2:], slice(None))] for name, value in sample.targets.items()}
     return Sample(sample.tokens, mixed, targets)
 
 

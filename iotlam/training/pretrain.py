@@ -1,8 +1,9 @@
-"""Pretraining of a decoder: predict the next token of sensor streams."""
+"""Pretraining of a decoder: predict the next entry of sensor streams and of words about them."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from iotlam.contracts import BadInput
 from iotlam.decoder import new_decoder
+from iotlam.decoder.vocabulary import TOKENIZER, train_tokenizer
+from iotlam.training.device import accelerator, half_precision
+from iotlam.training.lines import MOST, Corpus, Line, pad
 from iotlam.training.loop import optimise
+from iotlam.training.measure import stream_figures, word_figures
 from iotlam.training.progress import progress
 from iotlam.training.shards import Shard
-from iotlam.training.streams import SPECIALS, fit_quantizers, sentences
+from iotlam.training.streams import Describe, Quantizer, Streams, fit_quantizers, save_quantizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,105 +32,171 @@ class PretrainConfig:
 
     Attributes:
         steps: optimiser steps.
-        batch: sentences a step.
+        batch: lines a step.
         learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
         warmup: steps of linear warm-up.
-        seed: order of the sentences.
+        seed: weights, codebooks and the lines drawn.
     """
 
-    steps: int = 300
+    steps: int = 2000
     batch: int = 16
     learning_rate: float = 1e-3
-    warmup: int = 20
+    warmup: int = 50
     seed: int = 0
 
 
-INSTANTS = 9
-"""Decisions in one sentence."""
-
 HELD_OUT_EVERY = 10
-"""One episode in so many measures the decoder and is never learnt, nor are the codes fitted on it."""
+"""One episode in so many measures the decoder and is never learnt; neither codes nor vocabulary are fitted on it."""
 
-HELD_OUT_SENTENCES = 400
+HELD_OUT_LINES = 400
 FITTED_EPISODES = 20
+FITTED_TEXTS = 4000
+"""Episodes that the codebooks are fitted on, and descriptions that the vocabulary is."""
+
+Facts = dict[str, float | str]
 
 
-def pretrain_preset(
-    preset: str, paths: Sequence[Path], config: PretrainConfig, work: Path, out: Path
-) -> dict[str, float | str]:
-    """Train a preset from random weights on recorded streams and save it in half precision.
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a decoder learns from and is measured on.
+
+    Attributes:
+        tokenizer: the vocabulary.
+        quantizers: codebooks by modality.
+        learnt: episodes to learn.
+        held_out: episodes to measure on.
+    """
+
+    tokenizer: Tokenizer
+    quantizers: dict[str, Quantizer]
+    learnt: Corpus
+    held_out: Corpus
+
+
+def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work: Path, out: Path) -> Facts:
+    """Train a preset from random weights on an application's streams and words, and save it in half precision.
+
+    Uses a GPU where there is one.
 
     Args:
         preset: name of the decoder preset.
-        paths: shards of the recorded streams, two episodes or more.
+        streams: recorded streams, two episodes or more, and words about them.
         config: how long and how fast.
         work: where checkpoints and the loss curve go.
-        out: folder of the finished decoder (`config.json`, `model.safetensors`, `pretraining.json`).
+        out: folder of the finished decoder: `config.json`, `model.safetensors`, its vocabulary (`tokenizer.json`), the
+            codebooks of its streams (`quantizers.safetensors`) and `pretraining.json`.
 
     Returns:
-        The held-out figures of `measure`, and what they were made with.
+        The held-out figures, and what they were made with.
     """
     torch.set_num_threads(1)
-    decoder = new_decoder(preset, config.seed)
-    train_SL, held_out_SL = stream_sentences(paths, int(decoder.config.vocab_size), config.seed)
-    work.mkdir(parents=True, exist_ok=True)
-    with progress("Pretraining", total=config.steps) as show, (work / "metrics.jsonl").open("a") as log:
-
-        def on_step(step: int, loss: float) -> None:
-            show(1, loss=loss)
-            log.write(json.dumps({"step": step, "loss": loss}) + "\n")
-            log.flush()
-
-        pretrain_decoder(decoder, train_SL, config, work, on_step)
-    facts: dict[str, float | str] = {
-        **measure(decoder, train_SL, held_out_SL, config.batch),
+    decoder: Any = new_decoder(preset, config.seed)
+    with progress("Reading streams"):
+        material = prepare(streams, int(decoder.config.vocab_size), config.seed)
+    decoder.to(accelerator())
+    cost = pretrain_decoder(decoder, material.learnt, config, work)
+    decoder.cpu().eval()
+    rng = np.random.default_rng((config.seed, 0))
+    facts: Facts = {
         "preset": preset,
         "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
-        "tokens_seen": config.steps * config.batch * train_SL.shape[1],
+        **figures(decoder, material, rng),
+        **cost,
         **asdict(config),
     }
-    decoder.half().save_pretrained(out, safe_serialization=True)  # type: ignore[no-untyped-call]
+    decoder.half().save_pretrained(out, safe_serialization=True)
+    material.tokenizer.save(str(out / TOKENIZER))
+    save_quantizers(material.quantizers, out)
     (out / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
 
-def stream_sentences(paths: Sequence[Path], vocab: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Sentences (S, L) to learn, and held-out ones spread over all held-out episodes.
+def prepare(streams: Streams, vocab: int, seed: int) -> Material:
+    """Read the episodes, fit vocabulary and codebooks on those to learn, and turn all into codes.
 
     Raises:
         BadInput: if there are fewer than two episodes.
     """
-    if len(paths) < 2:
-        raise BadInput("Streams", expected="two episodes or more", got=str(len(paths)), fix="record more of them")
-    shards = [Shard.load(path) for path in paths]
+    if len(streams.paths) < 2:
+        raise BadInput(
+            "Streams", expected="two episodes or more", got=str(len(streams.paths)), fix="record more of them"
+        )
+    shards = [Shard.load(path) for path in streams.paths]
     learnt = [shard for index, shard in enumerate(shards) if index % HELD_OUT_EVERY]
     fitted = learnt[:: max(len(learnt) // FITTED_EPISODES, 1)]
-    quantizers = fit_quantizers(fitted, shards[0].modalities, vocab, seed)
-    train_SL = torch.cat([sentences(shard, quantizers, INSTANTS) for shard in learnt])
-    held_out_SL = torch.cat([sentences(shard, quantizers, INSTANTS) for shard in shards[::HELD_OUT_EVERY]])
-    return train_SL, held_out_SL[:: max(len(held_out_SL) // HELD_OUT_SENTENCES, 1)]
+    names = shards[0].modalities
+    tokenizer = train_tokenizer(_texts(learnt, streams.describe, np.random.default_rng(seed)), names, vocab)
+    quantizers = fit_quantizers(fitted, names, tokenizer, seed)
+    parts = (learnt, shards[::HELD_OUT_EVERY])
+    corpora = (Corpus(part, quantizers, tokenizer, streams.describe) for part in parts)
+    return Material(tokenizer, quantizers, *corpora)
 
 
-def pretrain_decoder(
-    decoder: Any, train_SL: Tensor, config: PretrainConfig, folder: Path, on_step: Callable[[int, float], None]
-) -> None:
-    """Train all weights of a causal decoder on sentences of vocabulary entries; resumes from `folder`.
+def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folder: Path) -> Facts:
+    """Train all weights of a causal decoder; resumes from `folder`, where `metrics.jsonl` gets the loss curve.
 
-    Args:
-        decoder: a causal language model of transformers.
-        train_SL: sentences to learn, int64 (S, L).
-        config: how long and how fast.
-        folder: where the checkpoint goes.
-        on_step: told the step and its loss in nats.
+    Returns:
+        Entries seen, and what the steps taken now cost.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    experts = {"output_router_logits": True} if hasattr(decoder.config, "router_aux_loss_coef") else {}
 
     def loss_at(step: int) -> Tensor:
-        rng = np.random.default_rng((config.seed, step))
-        batch_BL = train_SL[torch.from_numpy(rng.integers(len(train_SL), size=config.batch))]
-        loss: Tensor = decoder(input_ids=batch_BL, labels=batch_BL).loss
+        entries_BL, labels_BL = _batch(corpus, config, step)
+        with half_precision(decoder.device):
+            loss: Tensor = decoder(
+                input_ids=entries_BL.to(decoder.device), labels=labels_BL.to(decoder.device), **experts
+            ).loss
         return loss
 
-    optimise(
+    start_s, start_cpu_s = time.monotonic(), time.process_time()
+    with progress("Pretraining", total=config.steps) as show, (folder / "metrics.jsonl").open("a") as log:
+
+        def on_step(step: int, loss: float) -> None:
+            show(1, loss=loss)
+            spent = {"seconds": time.monotonic() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
+            log.write(json.dumps({"step": step, "loss": loss, **spent}) + "\n")
+            log.flush()
+
+        steps = _optimise(decoder, loss_at, config, folder, f"{config}, {len(corpus)} looks", on_step)
+    return {
+        "entries_seen": sum(int((_batch(corpus, config, step)[1] >= 0).sum()) for step in range(config.steps)),
+        "steps_now": steps,
+        "seconds": round(time.monotonic() - start_s, 1),
+        "cpu_seconds": round(time.process_time() - start_cpu_s, 1),
+        "device": str(decoder.device),
+    }
+
+
+def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[str, float]:
+    """Held-out figures of streams and words; see `stream_figures` and `word_figures`."""
+    past = [material.held_out.line(rng, MOST, scene=False) for _ in range(HELD_OUT_LINES)]
+    scenes = [material.held_out.line(rng, MOST, scene=True) for _ in range(HELD_OUT_LINES // 2)]
+    return {
+        **stream_figures(decoder, _looks(past), material.learnt.codes, MOST),
+        **word_figures(decoder, past, material.tokenizer),
+        **{f"scene_{name}": value for name, value in word_figures(decoder, scenes, material.tokenizer).items()},
+    }
+
+
+def _batch(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng((config.seed, 1, step))
+    return pad([line.entries for line in corpus.batch(rng, config.batch)])
+
+
+def _looks(lines: Sequence[Line]) -> Tensor:
+    return torch.tensor([line.looks for line in lines])
+
+
+def _optimise(
+    decoder: Any,
+    loss_at: Callable[[int], Tensor],
+    config: PretrainConfig,
+    folder: Path,
+    recipe: str,
+    on_step: Callable[[int, float], None],
+) -> int:
+    return optimise(
         decoder,
         loss_at,
         steps=config.steps,
@@ -132,34 +204,17 @@ def pretrain_decoder(
         warmup=config.warmup,
         weight_decay=0.05,
         folder=folder,
-        recipe=f"{config}, {len(train_SL)} sentences",
+        recipe=recipe,
         on_step=on_step,
     )
 
 
-@torch.no_grad()
-def measure(decoder: Any, train_SL: Tensor, held_out_SL: Tensor, batch: int) -> dict[str, float]:
-    """How well held-out codes are predicted, by the decoder and by the two simplest rivals; marks do not count.
-
-    Returns:
-        `held_out_nats` per code against `unigram_nats` (the best guess without context), and the share of codes hit
-        by the decoder's best guess, `held_out_hits`, against `repeat_hits` (what was there an instant before).
-    """
-    decoder.eval()
-    nats, hits = [], []
-    for part_BL in torch.split(held_out_SL, batch):
-        log_BLV = decoder(input_ids=part_BL).logits[:, :-1].log_softmax(-1)
-        code_BL = part_BL[:, 1:] >= SPECIALS
-        nats.append(-log_BLV.gather(2, part_BL[:, 1:, None])[..., 0][code_BL])
-        hits.append((log_BLV.argmax(-1) == part_BL[:, 1:])[code_BL])
-    period = (held_out_SL.shape[1] - 1) // INSTANTS
-    later_SL, before_SL = held_out_SL[:, 1 + period :], held_out_SL[:, 1:-period]
-    size = int(max(train_SL.max(), held_out_SL.max())) + 1
-    counts = torch.bincount(train_SL[train_SL >= SPECIALS], minlength=size).double() + 1.0
-    unigram = -(counts / counts.sum()).log()[held_out_SL[held_out_SL >= SPECIALS]]
-    return {
-        "held_out_nats": float(torch.cat(nats).mean()),
-        "unigram_nats": float(unigram.mean()),
-        "held_out_hits": float(torch.cat(hits).float().mean()),
-        "repeat_hits": float((later_SL == before_SL)[later_SL >= SPECIALS].float().mean()),
-    }
+def _texts(shards: Sequence[Shard], describe: Describe, rng: np.random.Generator) -> list[str]:
+    """Descriptions of one place and of several, as lines have them."""
+    texts = []
+    for turn in range(FITTED_TEXTS):
+        shard = shards[int(rng.integers(len(shards)))]
+        sample = shard[int(rng.integers(len(shard)))]
+        places = rng.permutation(sample.query.serves_PK.shape[1])[: 1 + turn % MOST].tolist()
+        texts.append(describe(sample, places))
+    return texts

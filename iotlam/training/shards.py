@@ -32,7 +32,7 @@ class Sample:
     Attributes:
         tokens: by modality, B = 1.
         query: what was asked.
-        targets: by name; those whose name ends in `_P` have one entry a candidate.
+        targets: by name; those whose name ends in `_P` have one entry a candidate, in `_K` one a place.
     """
 
     tokens: Tokens
