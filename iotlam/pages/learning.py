@@ -1,0 +1,142 @@
+"""Learning the small task, and measuring what each sensor contributed to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from iotlam.fusion import RateSchedule, parameter_groups
+from iotlam.pages.situations import CONTROL, Examples, SituationModel
+from iotlam.pages.streams import Stream
+from iotlam.training.loop import schedule
+from iotlam.training.seeds import seed_everything
+
+BATCH = 32
+LEARNING_RATE, WARMUP = 5e-3, 10
+BETA = 0.03
+"""Price of a bit per token, in nats of the task's loss, once it has risen."""
+ANCHORS = 8
+TRIALS = 512
+"""Examples for every accuracy."""
+HISTORY = 60
+"""Points of the learning curve, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was true at one step of learning: bits per token by modality, and the share of right answers since."""
+
+    step: int
+    bits_per_token: dict[str, float]
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learnt.
+
+    Attributes:
+        bits: by modality, for each situation the bits of every token of its window, 0 for masked ones.
+        accuracy: share of right answers, all sensors present.
+        alone: the same by modality, with nothing but this one.
+        without: the same by modality, with all but this one.
+        history: how it came to that.
+        steps: steps of learning.
+        seconds: wall time of learning.
+    """
+
+    bits: dict[str, list[Tensor]]
+    accuracy: float
+    alone: dict[str, float]
+    without: dict[str, float]
+    history: list[Moment]
+    steps: int
+    seconds: float
+
+    def per_window(self, name: str) -> float:
+        """Bits of a whole window of a modality, averaged over the situations."""
+        return sum(float(bits_T.sum()) for bits_T in self.bits[name]) / len(self.bits[name])
+
+
+def learn(streams: Sequence[Stream], seed: int, steps: int, on_step: Callable[..., object]) -> Learned:
+    """Train a fusion to tell the situations apart, and measure it on fresh examples of them."""
+    start = time.monotonic()
+    seed_everything(seed)
+    examples = Examples(streams, seed)
+    anchors_HX, sigma_m = places(streams)
+    model = SituationModel(examples.specs, anchors_HX, sigma_m, examples.situations)
+    history = _train(model, examples, steps, on_step)
+    seconds = time.monotonic() - start
+    model.eval()
+    with torch.inference_mode():
+        names = list(examples.sensed)
+        return Learned(
+            bits=_bits(model, examples),
+            accuracy=_accuracy(model, examples, [*names, CONTROL]),
+            alone={name: _accuracy(model, examples, [name]) for name in [*names, CONTROL]},
+            without={name: _accuracy(model, examples, {*names, CONTROL} - {name}) for name in [*names, CONTROL]},
+            history=history,
+            steps=steps,
+            seconds=seconds,
+        )
+
+
+def places(streams: Sequence[Stream]) -> tuple[Tensor, float]:
+    """Anchors (H, 2) spread over where the tokens are, and how far a head looks around one, metres."""
+    some = []
+    for stream in streams:
+        for batch in stream.tokens:
+            if stream.spec.positioned and batch.position_BTX is not None:
+                valid_NX = batch.position_BTX[0][batch.mask_BT[0]]
+                some.append(valid_NX[torch.linspace(0, len(valid_NX) - 1, 64).long()])
+    if not some:
+        return torch.zeros(ANCHORS, 2), 3.0
+    place_NX = torch.cat(some)
+    x_4 = place_NX[:, 0].quantile(torch.tensor([0.125, 0.375, 0.625, 0.875]))
+    y_2 = place_NX[:, 1].quantile(torch.tensor([0.25, 0.75]))
+    return torch.cartesian_prod(x_4, y_2), max(float(place_NX.std(0).mean()) / 2.0, 1.0)
+
+
+def _train(model: SituationModel, examples: Examples, steps: int, on_step: Callable[..., object]) -> list[Moment]:
+    optimizer = torch.optim.Adam(parameter_groups(model, LEARNING_RATE))
+    pace = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, WARMUP))
+    price = RateSchedule(BETA, steps)
+    history, right = [], 0.0
+    model.train()
+    every = max(steps // HISTORY, 1)
+    for step in range(steps):
+        batches, label_B = examples.draw(BATCH)
+        logits_BS, rate_bits, bits = model(batches)
+        loss = nn.functional.cross_entropy(logits_BS, label_B) + price(step) * rate_bits
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        pace.step()
+        right += float((logits_BS.argmax(-1) == label_B).float().mean()) / every
+        if (step + 1) % every == 0:
+            per_token = {
+                name: float(bits_BT.detach().sum() / batches[name].mask_BT.sum().clamp_min(1))
+                for name, bits_BT in bits.items()
+            }
+            history.append(Moment(step + 1, per_token, right))
+            right = 0.0
+        on_step(1, loss=float(loss.detach()))
+    model.fusion.freeze_whitening()
+    return history
+
+
+def _bits(model: SituationModel, examples: Examples) -> dict[str, list[Tensor]]:
+    batches = {name: sensed.batch for name, sensed in examples.sensed.items()}
+    _, _, bits = model({**batches, CONTROL: examples.control(examples.situations)})
+    return {name: list(bits_BT) for name, bits_BT in bits.items()}
+
+
+def _accuracy(model: SituationModel, examples: Examples, only: Sequence[str] | set[str]) -> float:
+    batches, label_B = examples.draw(TRIALS, only)
+    logits_BS, _, _ = model(batches)
+    return float((logits_BS.argmax(-1) == label_B).float().mean())

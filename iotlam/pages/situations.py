@@ -1,0 +1,145 @@
+"""A small task that gives bits a meaning: telling a few situations apart from what all sensors say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from iotlam.contracts import TokenBatch, TokenSpec
+from iotlam.fusion import BottleneckFusion, FusionConfig
+from iotlam.pages.streams import Stream
+
+CONTROL = "pure noise"
+"""A stream that has nothing to say; no modality can be called so."""
+CONTROL_TOKENS, CONTROL_DIM = 16, 8
+
+LOOKED_AT = 128
+"""Tokens of a window that are looked at: where there are more, those farthest from the modality's mean token."""
+GLANCE = 0.4
+"""Share of them in one example; drawn anew each time."""
+TOKEN_NOISE = 1.0
+"""Noise of each token, in standard deviations of the modality's features."""
+DRIFT = 1.5
+"""Noise that all tokens of a modality share in one example, in the same unit."""
+MISSING = 0.25
+"""Share of examples in which a modality is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """Windows of one modality, padded: S situations, T tokens.
+
+    Attributes:
+        batch: tokens of all situations, B = S; the mask is True for those that are looked at.
+        scale_D: standard deviation of each feature over all of them.
+    """
+
+    batch: TokenBatch
+    scale_D: Tensor
+
+
+class SituationModel(nn.Module):
+    """Fusion at one place, the whole site, and a linear head that names the situation."""
+
+    def __init__(self, specs: Sequence[TokenSpec], anchors_HX: Tensor, sigma_m: float, situations: int) -> None:
+        super().__init__()
+        config = FusionConfig(d_fusion=48, n_anchors=len(anchors_HX), sigma_m=sigma_m)
+        self.fusion = BottleneckFusion(specs, config)
+        self.head = nn.Linear(config.d_fusion, situations)
+        self.register_buffer("anchors_HX", anchors_HX)
+
+    def forward(self, batches: dict[str, TokenBatch]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Logits (B, S), scalar rate in bits per token, and by modality the bits of each token (B, T)."""
+        size = len(next(iter(batches.values())).tokens_BTD)
+        anchors_HX = self.anchors_HX
+        assert isinstance(anchors_HX, Tensor)
+        anchors_BKHX = anchors_HX.expand(size, 1, *anchors_HX.shape)
+        fused = self.fusion(batches, anchors_BKHX, torch.ones(size, 1, dtype=torch.bool))
+        return self.head(fused.latents_BKD[:, 0]), fused.rate_bits, fused.bits
+
+
+class Examples:
+    """Draws noisy examples of the situations."""
+
+    def __init__(self, streams: Sequence[Stream], seed: int) -> None:
+        self.sensed = {stream.name: _sensed(stream) for stream in streams}
+        self.situations = len(streams[0].windows)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.specs = [*(stream.spec for stream in streams), TokenSpec(CONTROL, CONTROL_DIM, CONTROL_TOKENS)]
+
+    def draw(self, size: int, only: Collection[str] | None = None) -> tuple[dict[str, TokenBatch], Tensor]:
+        """Examples and the numbers of their situations (B,).
+
+        Args:
+            size: how many, B.
+            only: the modalities in them, all tokens of which are there; None drops some in every example.
+        """
+        label_B = torch.randint(self.situations, (size,), generator=self.generator)
+        missing_MB = self._random(len(self.sensed), size) < MISSING
+        missing_MB &= ~missing_MB.all(0)  # at least one sensor says something
+        batches = {}
+        for (name, sensed), missing_B in zip(self.sensed.items(), missing_MB, strict=True):
+            keep_B = ~missing_B if only is None else torch.full((size,), name in only)
+            batches[name] = self._glance(sensed, label_B, keep_B)
+        batches[CONTROL] = self.control(size, only is None or CONTROL in only)
+        return batches, label_B
+
+    def control(self, size: int, present: bool = True) -> TokenBatch:
+        """White noise, drawn anew."""
+        noise_BTD = torch.randn(size, CONTROL_TOKENS, CONTROL_DIM, generator=self.generator)
+        mask_BT = torch.full((size, CONTROL_TOKENS), present)
+        return TokenBatch(noise_BTD, mask_BT, torch.zeros(size, CONTROL_TOKENS), CONTROL)
+
+    def _glance(self, sensed: Sensed, label_B: Tensor, keep_B: Tensor) -> TokenBatch:
+        """A few tokens of each example's situation, with noise of their own and a drift that they share."""
+        whole = sensed.batch
+        valid_BT = whole.mask_BT[label_B]
+        count = max(round(GLANCE * valid_BT.shape[1]), 1)
+        order_BT = self._random(*valid_BT.shape).masked_fill(~valid_BT, -1.0)
+        index_BN = order_BT.topk(count, dim=1).indices
+        row_B1 = label_B[:, None]
+        tokens_BND = whole.tokens_BTD[row_B1, index_BN]
+        noise_BND = TOKEN_NOISE * torch.randn(tokens_BND.shape, generator=self.generator)
+        drift_B1D = DRIFT * torch.randn(len(label_B), 1, whole.dim, generator=self.generator)
+        return TokenBatch(
+            tokens_BTD=tokens_BND + (noise_BND + drift_B1D) * sensed.scale_D,
+            mask_BT=valid_BT.gather(1, index_BN) & keep_B[:, None],
+            time_BT=whole.time_BT[row_B1, index_BN],
+            modality=whole.modality,
+            position_BTX=None if whole.position_BTX is None else whole.position_BTX[row_B1, index_BN],
+        )
+
+    def _random(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator)
+
+
+def _sensed(stream: Stream) -> Sensed:
+    batches = stream.tokens
+    valid_ND = torch.cat([batch.tokens_BTD[batch.mask_BT] for batch in batches])
+    std_D, mean_D = torch.std_mean(valid_ND, 0, correction=0)
+    looked = [_looked_at(batch, mean_D, std_D) for batch in batches]
+
+    def pad(rows: Iterable[Tensor]) -> Tensor:
+        return pad_sequence([row[index_T] for row, index_T in zip(rows, looked, strict=True)], batch_first=True)
+
+    whole = TokenBatch(
+        tokens_BTD=pad(batch.tokens_BTD[0] for batch in batches),
+        mask_BT=pad(batch.mask_BT[0] for batch in batches),
+        time_BT=pad(batch.time_BT[0] for batch in batches),
+        modality=stream.name,
+        position_BTX=pad(batch.position_BTX[0] for batch in batches) if stream.spec.positioned else None,
+    )
+    return Sensed(whole, whole.tokens_BTD[whole.mask_BT].std(0, correction=0))
+
+
+def _looked_at(batch: TokenBatch, mean_D: Tensor, std_D: Tensor) -> Tensor:
+    """Indices (T',) of the valid tokens of a window that are looked at, in order."""
+    valid_T = batch.mask_BT[0].nonzero()[:, 0]
+    if len(valid_T) <= LOOKED_AT:
+        return valid_T
+    far_T = ((batch.tokens_BTD[0, valid_T] - mean_D) / std_D.clamp_min(1e-6)).square().sum(-1)
+    return valid_T[far_T.topk(LOOKED_AT).indices.sort().values]

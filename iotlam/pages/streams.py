@@ -1,0 +1,216 @@
+"""Windows of every installed modality, from real recordings where there are any, and their tokens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, IotlamError, ModalityManifest, PluginError, SensorFrame, TokenBatch, TokenSpec
+from iotlam.plugins import LoadedModality, list_modalities, load
+
+DATA_SETS = {"current": ("itsc_current",), "spectrum": ("rf",), "vibration": ("adi_cbm", "cwru")}
+"""Public data sets by modality, as folders of the data folder. A folder called like a modality is its own as well."""
+MAX_FILE_BYTES = 64_000_000
+MAX_FRAMES, MAX_HELD_BYTES = 1200, 128_000_000
+SEEDS_APART = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one modality delivered in one situation, and where it comes from, in words."""
+
+    frames: Sequence[SensorFrame]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One modality in all situations.
+
+    Attributes:
+        manifest: its manifest.
+        spec: what its tokens are like.
+        windows: one for each situation.
+        tokens: those of each window, B = 1.
+        tokenize_ms: median time of tokenizing one of them, milliseconds.
+        note: why no recording was used although there are some, '' otherwise.
+    """
+
+    manifest: ModalityManifest
+    spec: TokenSpec
+    windows: tuple[Window, ...]
+    tokens: tuple[TokenBatch, ...]
+    tokenize_ms: float
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the modality."""
+        return self.manifest.name
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A modality that cannot be shown, and why, in one sentence."""
+
+    name: str
+    reason: str
+
+
+def gather(
+    count: int, seed: int, data: Path | None, on_done: Callable[[], object]
+) -> tuple[list[Stream], list[Failure]]:
+    """Windows and tokens of every installed modality; one that fails is named, the others go on.
+
+    Args:
+        count: number of situations.
+        seed: of the samples.
+        data: folder with recordings, None for samples only.
+        on_done: called after each modality.
+    """
+    streams, failures = [], []
+    for info in list_modalities():
+        try:
+            if info.problem is not None:
+                raise PluginError(info.name, "read its manifest", info.problem)
+            streams.append(_stream(load(info.name), count, seed, data))
+        except IotlamError as error:
+            failures.append(Failure(info.name, str(error)))
+        on_done()
+    return streams, failures
+
+
+def _stream(modality: LoadedModality, count: int, seed: int, data: Path | None) -> Stream:
+    samples = [
+        Window(modality.sample(number), f"sample, seed {number}")
+        for number in range(SEEDS_APART * seed, SEEDS_APART * seed + count)
+    ]
+    files = recordings(modality.manifest, data)
+    note = ""
+    if files:
+        try:
+            return _tokenized(modality, _recorded(modality, files, samples, data or Path()))
+        except IotlamError as error:
+            note = str(error)
+    return replace(_tokenized(modality, samples), note=note)
+
+
+def _tokenized(modality: LoadedModality, windows: Sequence[Window]) -> Stream:
+    """Tokens of the windows, timed after one that does not count."""
+    modality.tokenize(windows[0].frames)
+    tokens, times_ms = [], []
+    for window in windows:
+        start = time.perf_counter()
+        tokens.append(modality.tokenize(window.frames))
+        times_ms.append(1e3 * (time.perf_counter() - start))
+    if not all(bool(batch.mask_BT.any()) for batch in tokens):
+        raise PluginError(modality.manifest.name, "tokenize", "a window without a valid token")
+    return Stream(modality.manifest, modality.spec, tuple(windows), tuple(tokens), median(times_ms))
+
+
+def recordings(manifest: ModalityManifest, data: Path | None) -> list[Path]:
+    """Files that a modality can read, from its own folders only: some suffixes mean different things to others."""
+    if data is None:
+        return []
+    folders = [data / name for name in (manifest.name, *DATA_SETS.get(manifest.name, ()))]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    ends = tuple(manifest.files)
+    return [path for path in files if path.name.lower().endswith(ends) and path.stat().st_size <= MAX_FILE_BYTES]
+
+
+def _recorded(modality: LoadedModality, files: list[Path], samples: Sequence[Window], data: Path) -> list[Window]:
+    """One window for each sample, as long as that; from as many different files as there are.
+
+    Raises:
+        BadInput: if no file can be read.
+    """
+    evenly = np.linspace(0, len(files) - 1, min(len(samples), len(files))).round().astype(int)
+    spares = [path for index, path in enumerate(files) if index not in evenly]
+    read: list[tuple[Path, list[SensorFrame]]] = []
+    reasons = ["they are empty"]
+    for path in [*(files[index] for index in evenly), *spares[: len(samples)]]:
+        try:
+            if len(read) < len(samples) and (frames := _beginning(modality, path)):
+                read.append((path, frames))
+        except IotlamError as error:
+            reasons.append(str(error))
+    if not read:
+        raise BadInput("Recordings", expected="one that can be read", got=reasons[-1], fix="mend or remove them")
+    parts = math.ceil(len(samples) / len(read))
+    windows = []
+    for index, sample in enumerate(samples):
+        path, frames = read[index % len(read)]
+        part = cut(modality.manifest, frames, sample.frames, (index // len(read)) / parts)
+        windows.append(Window(part, f"{path.relative_to(data)}{_when(modality.manifest, frames[0], part[0])}"))
+    return windows
+
+
+def _beginning(modality: LoadedModality, path: Path) -> list[SensorFrame]:
+    """The first frames of a recording, as many as memory bears."""
+    frames, held = [], 0
+    for frame in modality.read(path):
+        frames.append(frame)
+        held += frame.data.nbytes
+        if len(frames) == MAX_FRAMES or held > MAX_HELD_BYTES:
+            break
+    return frames
+
+
+def cut(
+    manifest: ModalityManifest, frames: Sequence[SensorFrame], like: Sequence[SensorFrame], start: float
+) -> list[SensorFrame]:
+    """A window of a recording whose readings are as far apart as those of another and, if waveforms, no longer.
+
+    Args:
+        manifest: of the modality.
+        frames: the recording.
+        like: a window of the wanted length.
+        start: where to begin, as a share of what is left when the window is taken off, 0 to 1.
+    """
+    wanted_ns, have_ns = (np.array([frame.t_ns for frame in some]) for some in (like, frames))
+    spare_ns = max(int(np.ptp(have_ns) - np.ptp(wanted_ns)), 0)
+    at_ns = have_ns[0] + int(start * spare_ns) + wanted_ns - wanted_ns[0]
+    chosen = [frames[index] for index in np.unique(np.searchsorted(have_ns, at_ns).clip(max=len(frames) - 1))]
+    if not is_waveform(manifest):
+        return chosen
+    length = max(len(frame.data) for frame in like)
+    return [_part(manifest, frame, int(start * max(len(frame.data) - length, 0)), length) for frame in chosen]
+
+
+def is_waveform(manifest: ModalityManifest) -> bool:
+    """Whether a reading is any number of samples in time."""
+    return manifest.dims[0] == "sample" and manifest.shape[0] == 0
+
+
+def sample_times_s(manifest: ModalityManifest, frame: SensorFrame) -> NDArray[np.float64]:
+    """Times of a waveform's samples on the clock of `t_ns`, seconds; without a known rate all are its own."""
+    last = len(frame.data) - 1
+    marked = {"start": 0.0, "middle": last / 2.0, "end": last}[manifest.stamp]
+    rate_hz = float(frame.meta.get("rate_hz", math.inf))
+    return np.asarray(frame.t_ns / 1e9 + (np.arange(last + 1) - marked) / rate_hz)
+
+
+def _part(manifest: ModalityManifest, frame: SensorFrame, first: int, length: int) -> SensorFrame:
+    """Some samples of a waveform, with the time that its stamp now marks."""
+    after = max(len(frame.data) - first - length, 0)
+    moved = {"start": first, "middle": (first - after) / 2.0, "end": -after}[manifest.stamp]
+    rate_hz = float(frame.meta.get("rate_hz", math.inf))
+    mask = None if frame.mask is None else frame.mask[first : first + length]
+    data = frame.data[first : first + length]
+    return replace(frame, t_ns=frame.t_ns + round(1e9 * moved / rate_hz), data=data, mask=mask)
+
+
+def _when(manifest: ModalityManifest, recording: SensorFrame, part: SensorFrame) -> str:
+    """How long after the beginning of a recording a part begins, in words; '' at the beginning."""
+    begins_s = [
+        sample_times_s(manifest, frame)[0] if is_waveform(manifest) else frame.t_ns / 1e9 for frame in (recording, part)
+    ]
+    seconds = begins_s[1] - begins_s[0]
+    return f", {seconds:.3g} s on" if seconds > 1e-3 else ""
