@@ -1,0 +1,140 @@
+"""The harness itself: does it see what it is there to see?"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iotlam.bench.fuzz import FuzzReport, Seed, fuzz_reader, seed_files
+from iotlam.bench.fuzz.mutations import MUTATIONS, mutate
+from iotlam.contracts import BadInput
+from iotlam.plugins import list_modalities, load
+
+MANIFEST = """
+name = "odd"
+api_version = 1
+summary = "A reader that does what the first byte of its file says"
+units = ["/"]
+dtype = "uint8"
+dims = ["byte"]
+shape = [0]
+rate_hz = [1.0, 10.0]
+clock = "site"
+stamp = "end"
+frame = "none"
+value_range = [0.0, 255.0]
+missing = "none"
+token_budget = 4
+licence = "Apache-2.0"
+files = [".odd"]
+reader = "odd_sensor:read"
+"""
+PLUGIN = """
+import os, time
+import numpy as np
+from iotlam.contracts import BadInput, SensorFrame, TokenSpec
+
+class Odd:
+    def tokenize(self, frames): raise NotImplementedError
+    def token_spec(self): return TokenSpec("odd", dim=1, max_tokens=4)
+    def sample(self, seed): return [SensorFrame(0, np.zeros(4, np.uint8))]
+
+def read(path):
+    content = path.read_bytes()
+    command = content[:1]
+    if command == b"r": raise ValueError("a foreign error")
+    if command == b"d": os._exit(7)
+    if command == b"h": time.sleep(600)
+    if command == b"m": np.ones(50_000_000, np.uint8)
+    if command == b"v": np.empty(1 << 40, np.uint8)
+    if command == b"b": raise BadInput("File", expected="sense", got="nonsense", fix="mend it")
+    yield SensorFrame(0, np.frombuffer(content, np.uint8))
+    if command == b"l": raise KeyError("after the first frame")
+"""
+
+
+@pytest.fixture
+def odd(install, tmp_path: Path):
+    install("odd_sensor", PLUGIN, {"iotlam.modalities": {"odd": "odd_sensor:Odd"}}, {"modality.toml": MANIFEST})
+
+    def run(content: bytes, cases: int = 0, **options) -> FuzzReport:
+        path = tmp_path / "seed.odd"
+        path.write_bytes(content)
+        return fuzz_reader("odd", [Seed((path,))], cases, limit_s=3.0, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("r", "ValueError: a foreign error"),
+        ("l", "KeyError"),
+        ("v", "MemoryError"),
+        ("d", "exit code 7"),
+        ("h", "no end after 3 s"),
+    ],
+)
+@pytest.mark.slow
+def test_what_a_reader_must_not_do_is_found(odd, command: str, text: str) -> None:
+    report = odd(command.encode() + bytes(1000))
+    assert (report.cases, report.frames, report.refused) == (1, 0, 0)
+    assert text in report.crashes[0].text and report.crashes[0].file == "seed.odd"
+
+
+@pytest.mark.slow
+def test_memory_is_measured_and_a_refusal_is_no_crash(odd) -> None:
+    greedy = odd(b"m" + bytes(999_999))
+    assert greedy.frames == 1 and not greedy.crashes
+    assert 33.0 <= greedy.memory_ratio <= 38.0 and "seed.odd" in greedy.memory_worst
+    frugal = odd(b"." + bytes(999_999))
+    assert frugal.frames == 1 and frugal.memory_ratio == 0.0
+    with pytest.raises(BadInput, match="give a whole file"):
+        odd(b"b")
+
+
+@pytest.mark.slow
+def test_offending_files_are_kept_and_the_process_lives_on(odd, tmp_path: Path) -> None:
+    report = odd(b"s" + bytes(6), cases=200, keep=tmp_path / "kept")  # one flipped bit makes an r of the s
+    crashed = [finding.file for finding in report.crashes]
+    assert 0 < len(crashed) < 100 and report.cases == 201 and report.frames + report.refused + len(crashed) == 201
+    assert all((tmp_path / "kept" / file).read_bytes()[:1] in b"rlvdh" for file in crashed)
+    assert [f.file for f in odd(b"s" + bytes(6), cases=200).crashes] == crashed
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"width 640 height 480 ", bytes(range(256)) * 20])
+def test_mutations_take_any_content_and_change_it(content: bytes) -> None:
+    rng = np.random.default_rng(0)
+    spoilt = [mutate(content, rng) for _ in range(300)]
+    assert {how for _, how in spoilt} == {how.__name__ for how in MUTATIONS}
+    assert all(len(made) <= len(content) + 20 for made, _ in spoilt)
+    if len(content) > 1:
+        assert sum(made != content for made, _ in spoilt) > 250
+        assert len({made for made, _ in spoilt}) > 50
+
+
+READ = sorted(info.name for info in list_modalities() if info.manifest and info.manifest.files)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_seeds_cover_the_suffixes_and_are_whole(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IOTLAM_DATA", raising=False)
+    plugin, seeds = load(name), seed_files(name, tmp_path)
+    wanted = set(plugin.manifest.files)
+    if importlib.util.find_spec("av") is None:
+        wanted -= {".mp4", ".mov", ".mkv", ".avi"}
+    if importlib.util.find_spec("scipy") is None:
+        wanted -= {".mat"}
+    assert {seed.main.name.removeprefix("sample") for seed in seeds} == wanted
+    for seed in seeds:
+        assert any(True for _ in plugin.read(seed.main)), seed.main
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READ)
+def test_readers_bear_spoilt_files(name: str, tmp_path: Path) -> None:
+    report = fuzz_reader(name, seed_files(name, tmp_path), 150, seed=1, keep=tmp_path / "kept")
+    assert not report.crashes, report.crashes[:3]
+    assert report.memory_ratio <= 4.0, report.memory_worst
+    assert report.frames > 10 and report.refused > 10
