@@ -22,8 +22,9 @@ def test_every_package_is_in_the_wheel_and_under_the_import_rules() -> None:
 
 def test_every_built_in_modality_has_a_manifest_and_is_registered() -> None:
     points = PROJECT["project"]["entry-points"]["iotlam.modalities"]
-    manifests = (ROOT / "sensors").glob("*/modality.toml")
-    assert {value.partition(":")[0] for value in points.values()} == {path.parent.name for path in manifests}
+    manifests = (ROOT / "sensors").rglob("modality.toml")
+    modules = {".".join(path.parent.relative_to(ROOT / "sensors").parts) for path in manifests}
+    assert {value.partition(":")[0] for value in points.values()} == modules
 
 
 def test_constraints_pin_every_direct_dependency() -> None:

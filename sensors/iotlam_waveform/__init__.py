@@ -1,0 +1,1 @@
+"""Waveform sensors: vibration and motor current, two modalities over one causal encoder."""

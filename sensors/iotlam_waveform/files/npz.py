@@ -1,0 +1,76 @@
+"""Recordings in .npz files: named as a SensorFrame and its metadata are."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+
+KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
+
+
+def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
+    """Read `data` (samples, or samples x axes), `rate_hz`, `units`, and where known `shaft_hz` and `sensor`.
+
+    The notes stand in for what is not there. Objects (pickles) are refused.
+
+    Raises:
+        BadInput: if it is damaged, lacks data, rate or unit, or holds objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {
+                name: _member(path, archive, name, budget) for name in KNOWN if f"{name}.npy" in archive.namelist()
+            }
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
+    if "data" not in found or found["data"].ndim not in (1, 2) or found["data"].dtype.kind not in "iuf":
+        raise bad(path, "an array 'data' of real numbers, samples x axes", f"{', '.join(found) or 'none'}",
+                  "save it with numpy.savez(..., data=..., rate_hz=..., units=...)")  # fmt: skip
+    rate_hz = notes.rate_hz or _number(path, found, "rate_hz")
+    units = notes.units or (str(found["units"]) if "units" in found else None)
+    if rate_hz is None or units is None:
+        raise bad(path, "rate_hz and units", "a file that lacks one", "add them when saving, or in its notes")
+    data = found["data"]
+    return [Recording(
+        data.reshape(len(data), -1) if data.size else data.reshape(0, 1), notes.sensor or str(found.get("sensor", "")),
+        rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _number(path, found, "shaft_hz"),
+    )]  # fmt: skip
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as file:
+        content = file.read(max(budget.left // 2, 0) + 1)
+    budget.spend(2 * len(content))
+    stream = io.BytesIO(content)
+    version = npy.read_magic(stream)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise bad(path, "plain numbers and text", f"objects (a pickle) in '{name}'", "save numbers only")
+    count = math.prod(shape)
+    body = memoryview(content)[stream.tell() :]
+    if count * dtype.itemsize != len(body) or any(size < 0 for size in shape):
+        raise ValueError(f"{len(body)} bytes for '{name}' of shape {shape} and {dtype}")
+    if count == 0:
+        return np.zeros(shape, dtype) if max(shape) < len(content) else np.zeros(0, dtype)
+    return np.frombuffer(body, dtype, count).reshape(shape, order="F" if fortran else "C")
+
+
+def _number(path: Path, found: dict[str, NDArray[Any]], key: str) -> float | None:
+    if key not in found:
+        return None
+    value = found[key]
+    if value.size != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value).all() or float(value.ravel()[0]) <= 0:
+        raise bad(path, f"one positive number as '{key}'", f"an array of shape {value.shape} and {value.dtype}",
+                  "save a number")  # fmt: skip
+    return float(value.ravel()[0])

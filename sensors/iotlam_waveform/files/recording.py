@@ -1,0 +1,140 @@
+"""What every reader returns, what it may cost, and the notes beside a file that say what the file cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, SensorFrame, unit_factor
+from iotlam.contracts.records import Record
+
+FRAME_S = 1.0
+SPARE_BYTES = 12 * 2**20
+
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What is read for: the modality, its unit, and the sample rates that it takes, hertz."""
+
+    modality: str
+    unit: str
+    rate_hz: tuple[float, float]
+
+
+class Notes(Record, frozen=True):
+    """What a person knows of a recording and its file does not say: `pump.wav.toml` beside `pump.wav`.
+
+    Attributes:
+        rate_hz: sample rate.
+        units: unit of the values (`iotlam.contracts.UNITS`).
+        scale: how many `units` one is in the file; of PCM, how many full scale is.
+        shaft_hz: speed of the shaft, turns a second.
+        sensor: name of the sensor.
+    """
+
+    rate_hz: Positive | None = None
+    units: str | None = None
+    scale: Positive | None = None
+    shaft_hz: Positive | None = None
+    sensor: str | None = None
+
+    @classmethod
+    def beside(cls, path: Path) -> Notes:
+        """The notes of a file, empty where there are none.
+
+        Raises:
+            BadInput: if they cannot be read.
+        """
+        notes = path.with_name(path.name + ".toml")
+        return cls.from_toml(notes) if notes.is_file() else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One sensor's waveform as the file stores it.
+
+    Attributes:
+        values_NC: N samples of C axes or phases, any numeric dtype.
+        sensor: name of the sensor.
+        rate_hz: sample rate.
+        units: unit of `values_NC * scale - offset_C`.
+        scale: what the stored numbers are multiplied by.
+        offset_C: what is then taken off.
+        shaft_hz: speed of the shaft, None where it is not known.
+    """
+
+    values_NC: NDArray[Any]
+    sensor: str
+    rate_hz: float
+    units: str
+    scale: float = 1.0
+    offset_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    shaft_hz: float | None = None
+
+
+class Budget:
+    """Bytes that reading a file may allocate: four times the file and a little, whatever its headers claim."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path, self._left = path, 4 * size + SPARE_BYTES
+
+    @property
+    def left(self) -> int:
+        """Bytes that may still be allocated."""
+        return self._left
+
+    def spend(self, count: int) -> None:
+        """Take `count` bytes.
+
+        Raises:
+            BadInput: if they are not left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise bad(self._path, "content in keeping with its size", "one that expands beyond four times the file",
+                      "store it uncompressed, as float32")  # fmt: skip
+
+
+def bad(path: Path, expected: str, got: str, fix: str) -> BadInput:
+    """The error of a file."""
+    return BadInput(f"File '{path.name}'", expected=expected, got=got, fix=fix)
+
+
+def damaged(path: Path, got: str) -> BadInput:
+    """The error of a file that is cut off or spoilt."""
+    return bad(path, f"a whole {path.suffix.lower()} file", got, "copy or export it again")
+
+
+def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budget) -> Iterator[SensorFrame]:
+    """The recording in frames of a second; time is counted from its first sample.
+
+    Raises:
+        BadInput: if it is empty, its unit is of another quantity, or its rate is not one that the modality takes.
+    """
+    values_NC, rate_hz = recording.values_NC, recording.rate_hz
+    low, high = quantity.rate_hz
+    if not low <= rate_hz <= high:
+        raise bad(path, f"a sample rate from {low:g} to {high:g} Hz", f"{rate_hz:g} Hz", "state the true rate")
+    if values_NC.ndim != 2 or 0 in values_NC.shape or values_NC.shape[1] > values_NC.shape[0]:
+        raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
+    factor = np.float32(recording.scale * unit_factor(recording.units, quantity.unit))
+    offset_C = (recording.offset_C * unit_factor(recording.units, quantity.unit)).astype(np.float32)
+    meta = {"sensor": recording.sensor, "rate_hz": rate_hz}
+    if recording.shaft_hz is not None:
+        meta["shaft_hz"] = recording.shaft_hz
+    budget.spend(4 * values_NC.size)
+    step = round(FRAME_S * rate_hz)
+    for start in range(0, len(values_NC), step):
+        with np.errstate(over="ignore", invalid="ignore"):
+            part_NC = values_NC[start : start + step].astype(np.float32)
+            part_NC *= factor
+            part_NC -= offset_C
+        yield SensorFrame(t_ns=round((start + len(part_NC) - 1) / rate_hz * 1e9), data=part_NC, meta=meta)

@@ -1,0 +1,165 @@
+"""Recordings in .csv files: any with a header, and those of Analog Devices' CbM data set."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from iotlam.contracts import unit_factor
+from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+
+LONGEST_LINE = 4096
+ADI_NAME = re.compile(r"(\d{4})_(GoB|[LH](?:IR|OR|BF))_.*")
+ADI_GN_PER_V = 1.0 / 0.08
+"""ADXL356C in its +-10 gn range gives 80 mV per gn; the data set does not state the range."""
+COLUMN = re.compile(r"\s*([^\[(]*?)\s*(?:[\[(]([^\])]*)[\])])?\s*")
+TIME_NAMES = ("t", "time", "timestamp")
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of numbers as they are read, and what their times say.
+
+    Attributes:
+        columns: values in a row, the time included.
+        values: float32, row by row, without the time.
+        time_column: where the time is, None where there is none.
+    """
+
+    columns: int
+    time_column: int | None
+    values: array[float] = field(default_factory=lambda: array("f"))
+    rows: int = 0
+    first_s: float = 0.0
+    last_s: float = 0.0
+    longest_s: float = 0.0
+    shortest_s: float = np.inf
+
+    def add(self, numbers: list[float]) -> None:
+        """Take a row."""
+        if self.time_column is not None:
+            now = numbers.pop(self.time_column)
+            if self.rows:
+                step = now - self.last_s
+                self.longest_s, self.shortest_s = max(self.longest_s, step), min(self.shortest_s, step)
+            else:
+                self.first_s = now
+            self.last_s = now
+        self.values.extend(numbers)
+        self.rows += 1
+
+
+def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
+    """Read a table of samples; separators are ; , or tab, an empty field is missing data.
+
+    - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, every other is an axis or phase with its
+      unit in brackets. The notes stand in for what is not there.
+    - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
+      volts at rest.
+
+    Raises:
+        BadInput: if it is damaged, ragged or irregular, or does not say rate or unit.
+    """
+    lines = _lines(path)
+    first = next(lines, None)
+    if first is None:
+        raise damaged(path, "nothing in it")
+    separator = next((mark for mark in ";\t," if mark in first), ",")
+    if match := ADI_NAME.fullmatch(path.name):
+        return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
+    return [_headed(path, [COLUMN.fullmatch(text) for text in first.split(separator)], lines, separator, notes)]
+
+
+def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: float) -> Recording:
+    opening = _numbers(path, first, ";", 1)
+    if len(opening) != 7:
+        raise damaged(path, f"a first row of {len(opening)} numbers, not time;x;y;z and three volts at rest")
+    table = Table(columns=4, time_column=0)
+    table.add(opening[:4])
+    _fill(path, table, lines, ";")
+    rest_C = np.array(opening[4:]) * ADI_GN_PER_V
+    return Recording(np.asarray(table.values, np.float32).reshape(-1, 3), notes.sensor or "ADXL356",
+                     notes.rate_hz or _rate_hz(path, table, 1.0), "gn", ADI_GN_PER_V, rest_C,
+                     notes.shaft_hz or shaft_hz or None)  # fmt: skip
+
+
+def _headed(
+    path: Path, header: list[re.Match[str] | None], lines: Iterator[str], separator: str, notes: Notes
+) -> Recording:
+    names = [match[1].lower() if match else "" for match in header]
+    units = [match[2] if match else None for match in header]
+    at = next((index for index, name in enumerate(names) if name in TIME_NAMES), None)
+    if any(not name or _is_number(name) for name in names) or len(names) == (at is not None):
+        raise bad(
+            path,
+            "a header such as 'time [s];x [m/s2]'",
+            ", ".join(names)[:60],
+            "add a first line that names the columns",
+        )
+    time_unit = units.pop(at) if at is not None else None
+    unit = notes.units or (units[0] if len(set(units)) == 1 else None)
+    if unit is None:
+        raise bad(
+            path,
+            "one unit for all axes in the header, such as 'x [m/s2]'",
+            f"{units}",
+            f"add it, or units to {path.name}.toml",
+        )
+    table = Table(columns=len(names), time_column=at)
+    _fill(path, table, lines, separator)
+    if notes.rate_hz is None and at is None:
+        raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
+    rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(time_unit or "s", "s"))
+    return Recording(np.asarray(table.values, np.float32).reshape(-1, len(units)), notes.sensor or path.stem, rate_hz,
+                     unit, notes.scale or 1.0, shaft_hz=notes.shaft_hz)  # fmt: skip
+
+
+def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:
+    for number, line in enumerate(lines, 2):
+        table.add(_numbers(path, line, separator, number, table.columns))
+
+
+def _numbers(path: Path, line: str, separator: str, number: int, count: int | None = None) -> list[float]:
+    fields = line.split(separator)
+    if count is not None and len(fields) != count:
+        raise damaged(path, f"{len(fields)} instead of {count} fields in line {number}")
+    if "_" in line:  # float() would take 1_000
+        raise damaged(path, f"'{line.strip()[:40]}' in line {number}, no numbers")
+    try:
+        return [float(text) if text.strip() else np.nan for text in fields]
+    except ValueError as error:
+        raise damaged(path, f"'{line.strip()[:40]}' in line {number}, no numbers with a decimal point") from error
+
+
+def _rate_hz(path: Path, table: Table, unit_s: float) -> float:
+    usual = (table.last_s - table.first_s) / max(table.rows - 1, 1)
+    if not (0.0 < table.shortest_s and 0.5 * usual < table.shortest_s and table.longest_s < 1.5 * usual < np.inf):
+        got = f"steps from {table.shortest_s * unit_s:g} to {table.longest_s * unit_s:g} s over {table.rows} rows"
+        raise bad(path, "times that increase evenly", got, "sort the rows; write missing samples as empty fields")
+    return float(f"{1.0 / (usual * unit_s):.6g}")  # times are printed with few digits
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE:
+                raise damaged(path, f"a line of more than {LONGEST_LINE} characters")
+            try:
+                text = line.decode("utf-8-sig").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise damaged(path, "bytes that are no text") from error
+            if text.strip():
+                yield text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
