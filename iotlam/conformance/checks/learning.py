@@ -1,0 +1,150 @@
+"""The learnt part, where there is one."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from iotlam.conformance.catalog import TOKENS, Facts, Failed, NotApplicable, check
+from iotlam.conformance.state import changed, random_state, seed_all
+from iotlam.conformance.subject import Subject
+from iotlam.contracts import SelfSupervised
+from iotlam.plugins.registry import guarded
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+AREA = "learning"
+LEARNS = (*TOKENS, "encoder-is-module")
+STEPS = 5
+
+
+@check(AREA, "platinum", needs=TOKENS)
+def encoder_is_module(subject: Subject) -> Facts:
+    """The attribute `encoder` is a torch.nn.Module with float32 parameters."""
+    from torch import nn
+
+    encoder = subject.encoder
+    if not isinstance(encoder, nn.Module):
+        raise Failed("encoder", expected="a torch.nn.Module", got=f"a {type(encoder).__name__}", fix="make it a module")
+    dtypes = {str(parameter.dtype) for parameter in encoder.parameters()}
+    if dtypes != {"torch.float32"}:
+        raise Failed(
+            "encoder",
+            expected="float32 parameters",
+            got=", ".join(sorted(dtypes)) or "no parameter",
+            fix="register the weights as float32 parameters",
+        )
+    return {"encoder_parameters": sum(parameter.numel() for parameter in encoder.parameters())}
+
+
+@check(AREA, "platinum", needs=LEARNS)
+def encoder_is_used(subject: Subject) -> None:
+    """Other weights give other tokens."""
+    frames, other = subject.sample(0), subject.another()
+    disturb(other.encoder)
+    if bool((subject.tokenize(frames).tokens_BTD == other.tokenize(frames).tokens_BTD).all()):
+        raise Failed(
+            "encoder",
+            expected="tokens that depend on its weights",
+            got="the same tokens for others",
+            fix="encode with self.encoder in tokenize",
+        )
+
+
+@check(AREA, "platinum", needs=LEARNS)
+def loss_is_scalar(subject: Subject) -> None:
+    """self_supervised_loss gives one finite number with a gradient."""
+    loss = _loss(subject, _trainable(subject))
+    if loss.shape or not loss.requires_grad or not bool(loss.isfinite()):
+        got = f"shape {tuple(loss.shape)}, {'with' if loss.requires_grad else 'without'} gradient, {loss.detach()}"
+        raise Failed("self_supervised_loss", expected="one finite number with a gradient", got=got, fix="return a mean")
+
+
+@check(AREA, "platinum", needs=("loss-is-scalar",))
+def loss_follows_seed(subject: Subject) -> None:
+    """The loss draws from its seed alone: the same seed gives the same loss, and shared generators are left alone."""
+    encoder = _trainable(subject).eval()
+    losses = []
+    for shared in (1, 2):
+        seed_all(shared)
+        before = random_state()
+        losses.append(float(_loss(subject, encoder)))
+        if names := changed(before, random_state()):
+            raise Failed(
+                "self_supervised_loss",
+                expected="draws from its own seed",
+                got=f"draws from {', '.join(names)}",
+                fix="use torch.Generator().manual_seed(seed)",
+            )
+    if losses[0] != losses[1]:
+        raise Failed(
+            "self_supervised_loss",
+            expected="one loss for one seed",
+            got=f"{losses[0]:g} and {losses[1]:g}",
+            fix="draw everything from the seed",
+        )
+
+
+@check(AREA, "platinum", needs=("loss-is-scalar",))
+def gradient_reaches_all(subject: Subject) -> None:
+    """The loss of a few windows moves every parameter, by a finite amount."""
+    encoder = _trainable(subject)
+    _loss(subject, encoder).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in encoder.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        gradient = parameter.grad
+        if gradient is None or not bool(gradient.isfinite().all()) or not bool(gradient.any()):
+            got = (
+                "none" if gradient is None else "0" if bool(gradient.isfinite().all()) else "a value that is not finite"
+            )
+            raise Failed(f"encoder.{name}", expected="a gradient", got=got, fix="use the parameter, or remove it")
+
+
+@check(AREA, "platinum", needs=("gradient-reaches-all",))
+def training_lowers_loss(subject: Subject) -> Facts:
+    """A few steps of Adam lower the loss of the windows that they see."""
+    import torch
+
+    encoder = _trainable(subject)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = _loss(subject, encoder)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss))
+    last = float(_loss(subject, encoder))
+    if not last < losses[0]:
+        raise Failed(
+            "self_supervised_loss",
+            expected=f"less than {losses[0]:g} after {STEPS} steps",
+            got=f"{last:g}",
+            fix="look at the sign of the loss, and at its scale",
+        )
+    return {"loss_start": losses[0], "loss_end": last}
+
+
+def disturb(encoder: Any) -> None:
+    """Change every weight and buffer of floating point a little."""
+    import torch
+
+    with torch.no_grad():
+        for value in encoder.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(1.25).add_(0.01)
+
+
+def _trainable(subject: Subject) -> nn.Module:
+    encoder = copy.deepcopy(subject.encoder).train()
+    if not isinstance(encoder, SelfSupervised):
+        raise NotApplicable("the encoder has no method 'self_supervised_loss'")
+    return encoder
+
+
+def _loss(subject: Subject, encoder: Any) -> Tensor:
+    windows = [subject.sample(seed) for seed in range(3)]
+    loss: Tensor = guarded(subject.name, "self_supervised_loss", lambda: encoder.self_supervised_loss(windows, 0))
+    return loss
