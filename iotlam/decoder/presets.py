@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -52,11 +54,21 @@ def build_decoder(name_or_path: str) -> PreTrainedModel:
     """
     if name_or_path not in PRESETS:
         return _load(name_or_path, name_or_path, "give a preset, a folder saved by transformers or a hub model")
-    with as_file(files("iotlam.decoder") / "weights" / name_or_path) as folder:
+    with decoder_folder(name_or_path) as folder:
         return _load(str(folder), name_or_path, f"run: iotlam pretrain --preset {name_or_path} --out {folder}")
 
 
-def decoder_sha256(decoder: PreTrainedModel) -> str:
+@contextmanager
+def decoder_folder(name_or_path: str) -> Iterator[Path]:
+    """The folder of a preset or of a decoder on disk: its weights, its vocabulary, the codebooks of its streams."""
+    if name_or_path not in PRESETS:
+        yield Path(name_or_path).expanduser()
+    else:
+        with as_file(files("iotlam.decoder") / "weights" / name_or_path) as folder:
+            yield folder
+
+
+def decoder_sha256(decoder: nn.Module) -> str:
     """Hash of the base weights (names, shapes, bytes); the same with and without LoRA on top."""
     digest = hashlib.sha256()
     state = {name.replace(".base_layer", ""): t for name, t in decoder.state_dict().items() if "lora_" not in name}

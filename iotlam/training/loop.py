@@ -23,7 +23,7 @@ def optimise(
     learning_rate: float,
     warmup: int,
     weight_decay: float,
-    folder: Path,
+    folder: Path | None,
     recipe: str,
     on_step: Callable[[int, float], None],
 ) -> int:
@@ -36,7 +36,7 @@ def optimise(
         learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
         warmup: steps of linear warm-up.
         weight_decay: AdamW's.
-        folder: where the checkpoint is.
+        folder: where the checkpoint is; None for runs too short to be resumed.
         recipe: everything else that decides the result; a checkpoint of another recipe is refused.
         on_step: told the number of each finished step and its loss.
 
@@ -48,7 +48,7 @@ def optimise(
     """
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
-    first = load_checkpoint(folder, module, optimizer, recipe)
+    first = load_checkpoint(folder, module, optimizer, recipe) if folder else 0
     module.train()
     for step in range(first, steps):
         for group in optimizer.param_groups:
@@ -59,7 +59,7 @@ def optimise(
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         on_step(step + 1, float(loss.detach()))
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+        if folder and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
             save_checkpoint(folder, module, optimizer, step + 1, recipe)
     return max(steps - first, 0)
 

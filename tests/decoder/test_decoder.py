@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam.contracts import BadInput
 from iotlam.decoder import (
@@ -32,7 +32,7 @@ def _tiny() -> LlamaForCausalLM:
 
 def test_nano_has_the_promised_size_and_its_seed_decides() -> None:
     first, again, other = (new_decoder("nano", seed) for seed in (0, 0, 1))
-    assert sum(p.numel() for p in first.parameters()) == 4_877_568
+    assert sum(p.numel() for p in first.parameters()) == 5_008_640
     assert decoder_sha256(first) == decoder_sha256(again) != decoder_sha256(other)
 
 
@@ -84,7 +84,7 @@ def test_missing_presets_say_how_to_make_them(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(presets, "files", lambda package: tmp_path)
     with pytest.raises(BadInput, match="run: iotlam pretrain"):
         build_decoder("nano")
-    with pytest.raises(BadInput, match="one of nano, got 'giant'"):
+    with pytest.raises(BadInput, match="one of nano, nano-moe, got 'giant'"):
         new_decoder("giant", 0)
 
 
@@ -111,11 +111,13 @@ def test_lora_changes_nothing_at_the_start_and_adapts_all_block_linears() -> Non
     assert all(("lora_" in name) == p.requires_grad for name, p in adapted.named_parameters())
 
 
-def test_lora_fits_other_families() -> None:
-    decoder = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=8, n_positions=16))
-    names = adapted_modules(add_lora(decoder, rank=2, alpha=4, seed=0))
-    assert len(names) == 8
-    assert all(".h." in name for name in names)
+def test_nano_moe_uses_two_of_eight_experts() -> None:
+    decoder = new_decoder("nano-moe", 0)
+    experts = sum(p.numel() for name, p in decoder.named_parameters() if ".experts." in name)
+    everything = sum(p.numel() for p in decoder.parameters())
+    assert everything == 10_108_160 and everything - experts + experts * 2 // 8 == 3_915_008
+    used = decoder(input_ids=torch.arange(40)[None], output_router_logits=True).router_logits
+    assert len(used) == 6 and all(logits.shape == (40, 8) for logits in used)
 
 
 def test_projection_masks_chooses_the_first_best_and_refuses_an_empty_row() -> None:

@@ -1,0 +1,158 @@
+"""Suite `lora`: LoRA, full fine-tuning and simple rivals on a few labelled windows; and the adapter's hygiene."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iotlam.bench.lora.arms import Arm, accuracies, arms, measure, sweep
+from iotlam.bench.lora.hygiene import Hygiene, as_row, examine
+from iotlam.bench.lora.windows import LABELLED, TEST, VALIDATION, Windows, balanced, draw_windows
+from iotlam.bench.statistics import mean_ci95
+from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.contracts import Json
+from iotlam.decoder import PRESETS, decoder_folder, load_tokenizer
+from iotlam.plugins import load_entry
+from iotlam.training.progress import Step
+from iotlam.training.shards import Shard
+from iotlam.training.streams import load_quantizers
+
+Progress = Callable[[str, int | None], AbstractContextManager[Step]]
+
+DECODER = "nano"
+STREAMS, STREAMS_SEED, EPISODES = "traffic", 1, 24
+"""Whose streams, and a seed and episodes that pretraining (seed 0) has not seen."""
+
+WORK = Path("runs/bench-lora")
+SWEEP_SEED, SEEDS = 0, (1, 2, 3, 4, 5)
+STEPS = 120
+SMALL = ("mlp-codes", "mlp-measured", "neighbours", "ridge")
+
+
+def lora(quick: bool, progress: Progress) -> SuiteResult:
+    """Accuracy of every arm on the test windows, and differences that an adapter must not make.
+
+    Args:
+        quick: few episodes, windows and steps, to see that it works.
+        progress: draws the progress of a piece of work.
+    """
+    start = time.monotonic()
+    torch.set_num_threads(1)
+    paths = load_entry("iotlam.streams", STREAMS, "Streams")(WORK, STREAMS_SEED, 3 if quick else EPISODES).paths
+    shards = [Shard.load(path) for path in paths]
+    with progress("Drawing windows", None):
+        parts, vocab = split(shards, quick)
+    rows = race(arms(DECODER, Path(DECODER).name, vocab), parts, quick, progress)
+    with progress("Adapter hygiene", None):
+        hygiene = [examine(decoder, shards[0]) for decoder in _decoders()]
+    rows += [as_row(each) for each in hygiene]
+    return SuiteResult("lora", rows, figures(rows, hygiene), time.monotonic() - start)
+
+
+def split(shards: Sequence[Shard], quick: bool) -> tuple[tuple[Windows, Windows, Windows], int]:
+    """Windows to label, to choose settings on and to test on, from a third of the episodes each; and the vocabulary."""
+    with decoder_folder(DECODER) as folder:
+        tokenizer, quantizers = load_tokenizer(folder), load_quantizers(folder)
+    raw = []
+    for turn, per_state in enumerate((LABELLED * (1 + len(SEEDS)), VALIDATION, TEST)):
+        rng = np.random.default_rng((STREAMS_SEED, turn))
+        raw.append(draw_windows(shards[turn::3], quantizers, tokenizer, per_state // (8 if quick else 1), rng))
+    pool, validation, test = (part.standardised(like=raw[0]) for part in raw)
+    return (pool, validation, test), tokenizer.get_vocab_size()
+
+
+def race(
+    competitors: Sequence[Arm], parts: tuple[Windows, Windows, Windows], quick: bool, progress: Progress
+) -> list[Json]:
+    """Choose each arm's setting on validation, then fit it for each seed and test it once.
+
+    `full-equal-cpu` is full fine-tuning in as many steps as take the CPU time that LoRA took.
+    """
+    pool, validation, test = parts
+    steps, per_state, seeds = (6, LABELLED // 8, SEEDS[:2]) if quick else (STEPS, LABELLED, SEEDS)
+    drawn = {seed: balanced(pool, per_state, seed) for seed in (SWEEP_SEED, *seeds)}
+    rows: list[Json] = []
+    best: dict[str, float] = {}
+    with progress("Choosing settings on validation", len(competitors)) as step:
+        for arm in competitors:
+            best[arm.name], tried = sweep(arm, drawn[SWEEP_SEED], validation, steps, SWEEP_SEED)
+            rows += tried
+            step(1)
+    with progress("Testing", len(seeds)) as step:
+        for seed in seeds:
+            tested = [measure(arm, best[arm.name], drawn[seed], test, steps, seed, "test") for arm in competitors]
+            cpu_s = {row["arm"]: row["fit_cpu_s"] for row in tested}
+            full = next(arm for arm in competitors if arm.name == "full")
+            fewer = max(1, round(steps * min(cpu_s["lora"] / cpu_s["full"], 1.0)))
+            same_cpu = replace(full, name="full-equal-cpu")
+            tested.append(measure(same_cpu, best["full"], drawn[seed], test, fewer, seed, "test"))
+            rows += tested
+            step(1)
+    return rows
+
+
+def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metric]:
+    """The metrics, from the rows alone."""
+    mean = {arm: float(np.mean(accuracies(rows, arm))) for arm in {row["arm"] for row in rows if "arm" in row}}
+    small = max(SMALL, key=mean.__getitem__)
+    tuned = next(row for row in rows if row.get("arm") == "lora")
+    share = max(tuned["tuned"] / tuned["parameters"], *(each.share for each in hygiene))
+    gap, gap_ci95 = _ahead(rows, "full")
+    return {
+        "trainable_share_all_in": _at_most(share, 0.05, "paper 0.05 (published)", 1 + len(hygiene)),
+        "gap_to_full_tuning_points_lower95": _at_least(gap_ci95[0], -1.0, rows, "full", gap_ci95),
+        "above_random_decoder_points": _above(rows, "random-lora", 2.0),
+        "above_small_mlp_points": _above(rows, small, 2.0),
+        "above_head_only_points": _above(rows, "head-only", None),
+        "above_full_tuning_at_equal_cpu_points": _above(rows, "full-equal-cpu", None),
+        "gap_to_full_tuning_points": _at_least(gap, None, rows, "full", gap_ci95),
+        "lora_accuracy_percent": _accuracy(rows),
+        "start_difference": _at_most(max(each.start for each in hygiene), 0.0, "", len(hygiene)),
+        "reload_difference": _at_most(max(each.reload for each in hygiene), 0.0, "", len(hygiene)),
+        "merge_difference": _at_most(max(each.merge for each in hygiene), 2e-6, "", len(hygiene)),
+        "modules_outside_decoder": _at_most(sum(each.outside for each in hygiene), 0, "", len(hygiene)),
+        "base_weights_changed": _at_most(sum(each.base_changed for each in hygiene), 0, "", len(hygiene)),
+    }
+
+
+def _decoders() -> list[str]:
+    """The decoder under test, and the presets whose weights are here."""
+    return [DECODER, *(name for name in PRESETS if name != DECODER and _present(name))]
+
+
+def _present(preset: str) -> bool:
+    with decoder_folder(preset) as folder:
+        return folder.is_dir()
+
+
+def _ahead(rows: Sequence[Json], rival: str) -> tuple[float, tuple[float, float]]:
+    """Points by which LoRA leads a rival, paired by seed."""
+    pairs = zip(accuracies(rows, "lora"), accuracies(rows, rival), strict=True)
+    return mean_ci95([ours - theirs for ours, theirs in pairs])
+
+
+def _above(rows: Sequence[Json], rival: str, least: float | None) -> Metric:
+    value, ci95 = _ahead(rows, rival)
+    return _at_least(value, least, rows, rival, ci95)
+
+
+def _at_least(value: float, least: float | None, rows: Sequence[Json], rival: str, ci95: tuple[float, float]) -> Metric:
+    theirs = accuracies(rows, rival)
+    target, met = ("", None) if least is None else (f">= {least:g}", value >= least)
+    return Metric(value, "points", f"{rival} {np.mean(theirs):.1f} %", target, met, len(theirs), ci95)
+
+
+def _accuracy(rows: Sequence[Json]) -> Metric:
+    values = accuracies(rows, "lora")
+    mean, ci95 = mean_ci95(values)
+    return Metric(mean, "%", "", "", None, len(values), ci95)
+
+
+def _at_most(value: float, most: float, anchor: str, n: int) -> Metric:
+    return Metric(float(value), "", anchor, f"<= {most:g}", value <= most, n, None)
