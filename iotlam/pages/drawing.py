@@ -41,6 +41,9 @@ PAINT = {
 }
 """Colours by name, on light and on dark: Okabe and Ito's for what is compared, viridis for heights."""
 
+HUES = ("sky", "vermilion", "green", "orange", "purple", "blue", "olive")
+"""Colours for things that are compared, in order."""
+
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "iotlam",

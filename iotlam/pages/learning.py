@@ -17,7 +17,7 @@ from iotlam.training.seeds import seed_everything
 
 BATCH = 32
 LEARNING_RATE, WARMUP = 5e-3, 10
-BETA = 0.03
+BETA = 0.02
 """Price of a bit per token, in nats of the task's loss, once it has risen."""
 ANCHORS = 8
 TRIALS = 512
@@ -40,26 +40,34 @@ class Learned:
     """What was learnt.
 
     Attributes:
-        bits: by modality, for each situation the bits of every token of its window, 0 for masked ones.
+        bits: by modality, for each situation the bits of every token that is looked at.
+        looked: by modality, for each situation the indices of those tokens.
         accuracy: share of right answers, all sensors present.
         alone: the same by modality, with nothing but this one.
         without: the same by modality, with all but this one.
         history: how it came to that.
         steps: steps of learning.
+        price_from: step at which bits began to cost.
         seconds: wall time of learning.
     """
 
     bits: dict[str, list[Tensor]]
+    looked: dict[str, tuple[Tensor, ...]]
     accuracy: float
     alone: dict[str, float]
     without: dict[str, float]
     history: list[Moment]
     steps: int
+    price_from: int
     seconds: float
 
     def per_window(self, name: str) -> float:
-        """Bits of a whole window of a modality, averaged over the situations."""
+        """Bits of a window of a modality, averaged over the situations."""
         return sum(float(bits_T.sum()) for bits_T in self.bits[name]) / len(self.bits[name])
+
+    def per_token(self, name: str) -> float:
+        """Bits of a token of a modality, averaged over all that are looked at."""
+        return float(torch.cat(self.bits[name]).mean())
 
 
 def learn(streams: Sequence[Stream], seed: int, steps: int, on_step: Callable[..., object]) -> Learned:
@@ -76,11 +84,13 @@ def learn(streams: Sequence[Stream], seed: int, steps: int, on_step: Callable[..
         names = list(examples.sensed)
         return Learned(
             bits=_bits(model, examples),
+            looked={name: sensed.looked for name, sensed in examples.sensed.items()},
             accuracy=_accuracy(model, examples, [*names, CONTROL]),
             alone={name: _accuracy(model, examples, [name]) for name in [*names, CONTROL]},
             without={name: _accuracy(model, examples, {*names, CONTROL} - {name}) for name in [*names, CONTROL]},
             history=history,
             steps=steps,
+            price_from=round(RateSchedule(BETA, steps).free * steps),
             seconds=seconds,
         )
 
@@ -132,8 +142,12 @@ def _train(model: SituationModel, examples: Examples, steps: int, on_step: Calla
 
 def _bits(model: SituationModel, examples: Examples) -> dict[str, list[Tensor]]:
     batches = {name: sensed.batch for name, sensed in examples.sensed.items()}
-    _, _, bits = model({**batches, CONTROL: examples.control(examples.situations)})
-    return {name: list(bits_BT) for name, bits_BT in bits.items()}
+    batches[CONTROL] = examples.control(examples.situations)
+    _, _, bits = model(batches)
+    return {
+        name: [bits_T[mask_T] for bits_T, mask_T in zip(bits_BT, batches[name].mask_BT, strict=True)]
+        for name, bits_BT in bits.items()
+    }
 
 
 def _accuracy(model: SituationModel, examples: Examples, only: Sequence[str] | set[str]) -> float:

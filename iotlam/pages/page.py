@@ -14,6 +14,7 @@ from iotlam.pages.drawing import PAINT
 
 GENERATOR = '<meta name="generator" content="iotlam">'
 """What tells a page of ours from another."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def write_html(template: Path, contents: Mapping[str, Any], path: Path) -> Path:
@@ -34,6 +35,7 @@ def write_html(template: Path, contents: Mapping[str, Any], path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(figure=figure, percent=percent)
     text = environment.get_template(template.name).render({"paint": PAINT, **contents})
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -56,3 +58,16 @@ def check_page(path: Path) -> None:
     """
     if path.exists() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace"):
         raise BadInput(str(path), expected="no page, or one of iotlam's", got="another", fix="name another folder")
+
+
+def figure(value: float) -> str:
+    """A number in three digits, four where it is large: 0.05, 1.25, 83.1, 1,905."""
+    return f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
+
+
+def percent(share: float) -> str:
+    """A share of one in per cent: 98 %, and 99.6 % where whole numbers would say all or nothing."""
+    shown = f"{100.0 * share:.0f}"
+    if shown in ("0", "100") and share not in (0.0, 1.0):
+        shown = f"{100.0 * share:.1f}"
+    return f"{shown}{NO_BREAK}%"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,9 +23,9 @@ GLANCE = 0.4
 """Share of them in one example; drawn anew each time."""
 TOKEN_NOISE = 1.0
 """Noise of each token, in standard deviations of the modality's features."""
-DRIFT = 1.5
+DRIFT = 1.0
 """Noise that all tokens of a modality share in one example, in the same unit."""
-MISSING = 0.25
+MISSING = 0.5
 """Share of examples in which a modality is missing."""
 
 
@@ -34,11 +34,13 @@ class Sensed:
     """Windows of one modality, padded: S situations, T tokens.
 
     Attributes:
-        batch: tokens of all situations, B = S; the mask is True for those that are looked at.
+        batch: the tokens that are looked at of all situations, B = S.
+        looked: for each situation, which tokens of its window those are.
         scale_D: standard deviation of each feature over all of them.
     """
 
     batch: TokenBatch
+    looked: tuple[Tensor, ...]
     scale_D: Tensor
 
 
@@ -118,22 +120,22 @@ class Examples:
 
 
 def _sensed(stream: Stream) -> Sensed:
-    batches = stream.tokens
-    valid_ND = torch.cat([batch.tokens_BTD[batch.mask_BT] for batch in batches])
+    valid_ND = torch.cat([batch.tokens_BTD[batch.mask_BT] for batch in stream.tokens])
     std_D, mean_D = torch.std_mean(valid_ND, 0, correction=0)
-    looked = [_looked_at(batch, mean_D, std_D) for batch in batches]
+    looked = tuple(_looked_at(batch, mean_D, std_D) for batch in stream.tokens)
 
-    def pad(rows: Iterable[Tensor]) -> Tensor:
+    def pad(field: str) -> Tensor:
+        rows = (getattr(batch, field)[0] for batch in stream.tokens)
         return pad_sequence([row[index_T] for row, index_T in zip(rows, looked, strict=True)], batch_first=True)
 
     whole = TokenBatch(
-        tokens_BTD=pad(batch.tokens_BTD[0] for batch in batches),
-        mask_BT=pad(batch.mask_BT[0] for batch in batches),
-        time_BT=pad(batch.time_BT[0] for batch in batches),
+        tokens_BTD=pad("tokens_BTD"),
+        mask_BT=pad("mask_BT"),
+        time_BT=pad("time_BT"),
         modality=stream.name,
-        position_BTX=pad(batch.position_BTX[0] for batch in batches) if stream.spec.positioned else None,
+        position_BTX=pad("position_BTX") if stream.spec.positioned else None,
     )
-    return Sensed(whole, whole.tokens_BTD[whole.mask_BT].std(0, correction=0))
+    return Sensed(whole, looked, whole.tokens_BTD[whole.mask_BT].std(0, correction=0))
 
 
 def _looked_at(batch: TokenBatch, mean_D: Tensor, std_D: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class Stream:
         windows: one for each situation.
         tokens: those of each window, B = 1.
         tokenize_ms: median time of tokenizing one of them, milliseconds.
+        recorded: whether the windows come from recordings, not samples.
         note: why no recording was used although there are some, '' otherwise.
     """
 
@@ -48,6 +49,7 @@ class Stream:
     windows: tuple[Window, ...]
     tokens: tuple[TokenBatch, ...]
     tokenize_ms: float
+    recorded: bool = False
     note: str = ""
 
     @property
@@ -96,7 +98,8 @@ def _stream(modality: LoadedModality, count: int, seed: int, data: Path | None) 
     note = ""
     if files:
         try:
-            return _tokenized(modality, _recorded(modality, files, samples, data or Path()))
+            windows = _recorded(modality, files, samples, data or Path())
+            return replace(_tokenized(modality, windows), recorded=True)
         except IotlamError as error:
             note = str(error)
     return replace(_tokenized(modality, samples), note=note)
@@ -148,7 +151,7 @@ def _recorded(modality: LoadedModality, files: list[Path], samples: Sequence[Win
     for index, sample in enumerate(samples):
         path, frames = read[index % len(read)]
         part = cut(modality.manifest, frames, sample.frames, (index // len(read)) / parts)
-        windows.append(Window(part, f"{path.relative_to(data)}{_when(modality.manifest, frames[0], part[0])}"))
+        windows.append(Window(part, f"{path.relative_to(data)}{_which(modality.manifest, frames, part[0])}"))
     return windows
 
 
@@ -166,14 +169,15 @@ def _beginning(modality: LoadedModality, path: Path) -> list[SensorFrame]:
 def cut(
     manifest: ModalityManifest, frames: Sequence[SensorFrame], like: Sequence[SensorFrame], start: float
 ) -> list[SensorFrame]:
-    """A window of a recording whose readings are as far apart as those of another and, if waveforms, no longer.
+    """A window of a recording: as many sensors as another window, readings as far apart and waveforms no longer.
 
     Args:
         manifest: of the modality.
         frames: the recording.
-        like: a window of the wanted length.
-        start: where to begin, as a share of what is left when the window is taken off, 0 to 1.
+        like: the other window.
+        start: where to begin, as a share of the sensors and of the time that is left, 0 to 1.
     """
+    frames = _few_sensors(frames, len({frame.sensor for frame in like}), start)
     wanted_ns, have_ns = (np.array([frame.t_ns for frame in some]) for some in (like, frames))
     spare_ns = max(int(np.ptp(have_ns) - np.ptp(wanted_ns)), 0)
     at_ns = have_ns[0] + int(start * spare_ns) + wanted_ns - wanted_ns[0]
@@ -182,6 +186,13 @@ def cut(
         return chosen
     length = max(len(frame.data) for frame in like)
     return [_part(manifest, frame, int(start * max(len(frame.data) - length, 0)), length) for frame in chosen]
+
+
+def _few_sensors(frames: Sequence[SensorFrame], count: int, start: float) -> list[SensorFrame]:
+    """The frames of some of a recording's sensors: data sets keep many machines in one file."""
+    sensors = list(dict.fromkeys(frame.sensor for frame in frames))
+    first = min(int(start * len(sensors)), max(len(sensors) - count, 0))
+    return [frame for frame in frames if frame.sensor in sensors[first : first + count]]
 
 
 def is_waveform(manifest: ModalityManifest) -> bool:
@@ -207,10 +218,12 @@ def _part(manifest: ModalityManifest, frame: SensorFrame, first: int, length: in
     return replace(frame, t_ns=frame.t_ns + round(1e9 * moved / rate_hz), data=data, mask=mask)
 
 
-def _when(manifest: ModalityManifest, recording: SensorFrame, part: SensorFrame) -> str:
-    """How long after the beginning of a recording a part begins, in words; '' at the beginning."""
+def _which(manifest: ModalityManifest, recording: Sequence[SensorFrame], part: SensorFrame) -> str:
+    """Of which sensor a part of a recording is, if it has several, and how long after the beginning, in words."""
+    several = len({frame.sensor for frame in recording}) > 1
+    first = next(frame for frame in recording if frame.sensor == part.sensor)
     begins_s = [
-        sample_times_s(manifest, frame)[0] if is_waveform(manifest) else frame.t_ns / 1e9 for frame in (recording, part)
+        sample_times_s(manifest, frame)[0] if is_waveform(manifest) else frame.t_ns / 1e9 for frame in (first, part)
     ]
     seconds = begins_s[1] - begins_s[0]
-    return f", {seconds:.3g} s on" if seconds > 1e-3 else ""
+    return (f", {part.sensor}" if several else "") + (f", {seconds:.3g} s on" if seconds > 1e-3 else "")

@@ -1,0 +1,170 @@
+"""From installed modalities to the page of `iotlam demo sensors`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import iotlam
+from iotlam.contracts import BadInput, Json
+from iotlam.pages.charts import learning_chart
+from iotlam.pages.drawing import HUES
+from iotlam.pages.learning import BETA, TRIALS, Learned, learn
+from iotlam.pages.page import check_page, figure, percent, write_html
+from iotlam.pages.readings import Reading, pictures_of
+from iotlam.pages.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, MISSING, TOKEN_NOISE
+from iotlam.pages.streams import Failure, Stream, gather
+from iotlam.plugins import list_modalities
+from iotlam.training.progress import progress
+
+Rows = list[dict[str, Any]]
+TEMPLATE = Path(__file__).with_name("sensors.html.j2")
+SHOWN = 0
+"""The situation whose readings are shown."""
+
+
+def show(page: Path, situations: int, steps: int, seed: int, data: Path | None, command: str, quick: bool) -> Json:
+    """Gather, learn, and write the page; returns what it says, for programs.
+
+    Args:
+        page: the file to write.
+        situations: how many situations to tell apart.
+        steps: steps of learning.
+        seed: of all that is random.
+        data: folder with recordings, or None.
+        command: what was typed, for the page.
+        quick: said on the page.
+    """
+    torch.set_num_threads(1)
+    check_page(page)
+    with progress("Reading and tokenizing", total=len(list_modalities())) as step:
+        streams, failures = gather(situations, seed, data, lambda: step(1))
+    if not streams:
+        got = "; ".join(failure.reason for failure in failures) or "none installed"
+        raise BadInput("Modalities", expected="one that works, at least", got=got, fix="see 'iotlam doctor'")
+    with progress("Learning what is worth a bit", total=steps) as step:
+        learned = learn(streams, seed, steps, step)
+    rows = _rows(streams, learned)
+    contents = {"seed": seed, "quick": quick, "commands": [command], **_contents(streams, failures, learned, rows)}
+    write_html(TEMPLATE, contents, page)
+    return {
+        "page": str(page),
+        "seed": seed,
+        "accuracy": learned.accuracy,
+        "sensors": rows,
+        "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def _rows(streams: list[Stream], learned: Learned) -> Rows:
+    """What the table says, most bits first and the control last."""
+    rows = [
+        {
+            "modality": stream.name,
+            "source": stream.windows[SHOWN].source,
+            "tokens": sum(int(batch.mask_BT.sum()) for batch in stream.tokens) / len(stream.tokens),
+            "tokenize_ms": stream.tokenize_ms,
+        }
+        for stream in streams
+    ]
+    rows.sort(key=lambda row: -learned.per_window(str(row["modality"])))
+    control = {"modality": CONTROL, "source": "drawn anew", "tokens": len(learned.bits[CONTROL][0]), "tokenize_ms": 0.0}
+    return [row | _worth(str(row["modality"]), learned) for row in [*rows, control]]
+
+
+def _worth(name: str, learned: Learned) -> dict[str, float]:
+    return {
+        "bits_per_window": learned.per_window(name),
+        "bits_per_token": learned.per_token(name),
+        "accuracy_alone": learned.alone[name],
+        "accuracy_without": learned.without[name],
+    }
+
+
+def paints(streams: list[Stream]) -> dict[str, str]:
+    """Name of each modality's colour."""
+    return {stream.name: HUES[index % len(HUES)] for index, stream in enumerate(streams)} | {CONTROL: "grey"}
+
+
+def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, rows: Rows) -> dict[str, Any]:
+    colours = paints(streams)
+    by_name = {stream.name: stream for stream in streams}
+    return {
+        "headline": headline(rows, learned),
+        "lead": lead(rows),
+        "control": CONTROL,
+        "rows": rows,
+        "colours": colours,
+        "most": max(row["bits_per_window"] for row in rows) or 1.0,
+        "crowded": [row["modality"] for row in rows if row["tokens"] > LOOKED_AT],
+        "failures": failures,
+        "learned": learned,
+        "streams": [by_name[row["modality"]] for row in rows if row["modality"] != CONTROL],
+        "all_recorded": all(stream.recorded for stream in streams),
+        "facts_of": {stream.name: _in_words(stream) for stream in streams},
+        "pictures": {stream.name: pictures_of(_reading(stream, learned, colours)) for stream in streams},
+        "learning": learning_chart(learned, colours),
+        "task": {
+            "situations": len(streams[0].windows),
+            "looked_at": LOOKED_AT,
+            "glance": GLANCE,
+            "noise": TOKEN_NOISE,
+            "drift": DRIFT,
+            "missing": MISSING,
+            "price": BETA,
+            "trials": TRIALS,
+        },
+        "facts": {},
+        "versions": {"iotlam": iotlam.__version__, "torch": version("torch")},
+    }
+
+
+def headline(rows: Rows, learned: Learned) -> str:
+    """What all sensors together can do, and the best one alone."""
+    sensors = [row for row in rows if row["modality"] != CONTROL]
+    best = max(sensors, key=lambda row: float(row["accuracy_alone"]))
+    together = percent(learned.accuracy)
+    if len(sensors) == 1:
+        return f"{best['modality']} alone is right in {together} of the examples."
+    return (
+        f"{len(sensors)} sensors fused are right in {together} of the examples, "
+        f"the best one alone, {best['modality']}, in {percent(best['accuracy_alone'])}."
+    )
+
+
+def lead(rows: Rows) -> str:
+    """Who contributed most, and what the control got."""
+    *sensors, control = rows
+    whole = sum(row["bits_per_window"] for row in sensors) or 1.0
+    first = sensors[0]
+    return (
+        f"{first['modality'].capitalize()} contributed most: {figure(first['bits_per_window'])} bits per window, "
+        f"{percent(first['bits_per_window'] / whole)} of all. A stream of pure noise, fused along as a control, "
+        f"got {control['bits_per_token']:.3f} bits per token."
+    )
+
+
+def _in_words(stream: Stream) -> str:
+    """What a window is, in words."""
+    manifest, frames, tokens = stream.manifest, stream.windows[SHOWN].frames, stream.tokens[SHOWN]
+    sizes = " x ".join(f"{size} {dim}s" for dim, size in zip(manifest.dims, frames[0].data.shape, strict=True))
+    rate = f" at {float(frames[0].meta['rate_hz']):,g} Hz" if manifest.rate_in_meta else ""
+    readings = f"{len(frames)} readings of" if len(frames) > 1 else "One reading of"
+    assumed = frames[0].meta.get("calibration")
+    said = f" Calibration: {assumed}." if isinstance(assumed, str) and assumed else ""
+    return f"{readings} {sizes}{rate}; {int(tokens.mask_BT.sum()):,} tokens of width {tokens.dim}.{said}"
+
+
+def _reading(stream: Stream, learned: Learned, colours: dict[str, str]) -> Reading:
+    return Reading(
+        stream.manifest,
+        stream.windows[SHOWN].frames,
+        stream.tokens[SHOWN],
+        learned.looked[stream.name][SHOWN].numpy(),
+        learned.bits[stream.name][SHOWN].numpy(),
+        colours[stream.name],
+    )
