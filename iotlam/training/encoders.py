@@ -35,7 +35,8 @@ class EncoderConfig:
 
     Attributes:
         steps: optimiser steps.
-        batch: windows a step; half of them recorded where there are recordings.
+        batch: windows a step.
+        recorded: share of them that is recorded, where there are recordings.
         learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
         warmup: steps of linear warm-up.
         weight_decay: AdamW's.
@@ -45,6 +46,7 @@ class EncoderConfig:
 
     steps: int = 3000
     batch: int = 16
+    recorded: float = 0.5
     learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.01
@@ -148,7 +150,7 @@ def measure(
     sources = {"simulated": [modality.sample(HELD_OUT_SEED + index) for index in range(MEASURED_WINDOWS)]}
     if held:
         sources["recorded"] = [held[index % len(held)] for index in range(max(MEASURED_WINDOWS, len(held)))]
-    mixed = _batch(modality, learnt, RIVALS_WINDOWS, np.random.default_rng((config.seed, 2)))
+    mixed = _batch(modality, learnt, RIVALS_WINDOWS, config.recorded, np.random.default_rng((config.seed, 2)))
     rivals = getattr(encoder, "rival_losses", None)
     nats = {}
     for source, windows in sources.items():
@@ -171,7 +173,7 @@ def _optimise(
     begun_s = time.process_time()
 
     def loss_at(step: int) -> Tensor:
-        windows = _batch(modality, learnt, config.batch, np.random.default_rng((config.seed, 1, step)))
+        windows = _batch(modality, learnt, config.batch, config.recorded, np.random.default_rng((config.seed, 1, step)))
         return _loss(encoder, windows, step)
 
     with progress("Pretraining", total=config.steps) as show, (work / METRICS_NAME).open("a") as log:
@@ -196,9 +198,11 @@ def _optimise(
         )
 
 
-def _batch(modality: LoadedModality, learnt: Sequence[Window], size: int, rng: np.random.Generator) -> list[Window]:
-    """Windows of a step: half recorded where there are recordings, the rest simulated."""
-    recorded = size // 2 if learnt else 0
+def _batch(
+    modality: LoadedModality, learnt: Sequence[Window], size: int, share: float, rng: np.random.Generator
+) -> list[Window]:
+    """Windows of a step: a share of recorded ones where there are any, the rest simulated."""
+    recorded = round(size * share) if learnt else 0
     seeds = rng.integers(HELD_OUT_SEED, size=size - recorded)
     windows = [learnt[int(index)] for index in rng.integers(max(len(learnt), 1), size=recorded)]
     return windows + [modality.sample(int(seed)) for seed in seeds]

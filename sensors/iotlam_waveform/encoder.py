@@ -1,9 +1,11 @@
 """The learnt part: an autoregressive, strictly causal network over patches of 32 samples.
 
-Trained without labels to say what the next patches will be: a Gaussian for each of their samples, given all patches so
-far. Its context is what a token carries. The mean follows tones; the spread follows impacts and their rhythm.
+Trained without labels to say what comes next, given all patches so far: a Gaussian for every sample of the next patch,
+and for the energy in eight bands of patches up to sixteen ahead. Samples teach it tones and the colour of noise,
+energies the impacts and their rhythm. Its context is what a token carries.
 
-Shapes: L lines (axes or phases) of N samples, T patches of P = 32 samples, H patches ahead, D width.
+Shapes: L lines (axes or phases) of N samples, T patches of P = 32 samples, K = 8 bands, F numbers that are predicted,
+D width.
 """
 
 from __future__ import annotations
@@ -19,22 +21,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iotlam.blocks.causal import CausalBlock
+from iotlam.blocks.causal import CausalBlock, delayed
 from iotlam.contracts import SensorFrame
 
 PATCH = 32
-AHEAD = 4
+BANDS = 8
 WIDTH = 64
 DILATIONS = (1, 2, 4, 8, 16)
 CONTEXT_PATCHES = 1 + 2 * sum(DILATIONS)
 """How far back the context reaches, the present patch included."""
 
-LINEAR_PATCHES = 16
-PAIRS_EVERY = 5
+AHEAD = (1, 2, 4, 8, 16)
+"""How many patches ahead energies are predicted; samples, of the next patch."""
+
+PREDICTED = PATCH + BANDS * len(AHEAD)
 LIMIT = 10.0  # running deviations; an impact beyond says no more
 LEAST_STD = 0.05
+QUIET = 1e-4  # of the running power: what is below is silence
 TINY = 1e-9
 SEGMENT = 96  # patches of one line that one window gives to a training step
+LINEAR_PATCHES = 16
+PAIRS_EVERY = 5
+RIDGES = (1e-3, 1e-1, 10.0)
 LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -65,8 +73,15 @@ def cut(values_LN: NDArray[Any], valid_LN: NDArray[np.bool_]) -> Patches:
     return Patches(scaled_LTP.astype(np.float32), rms_LT, seen_LTP.mean(-1) >= 0.5)
 
 
+def log_energies(values_LTP: Tensor) -> Tensor:
+    """Logarithm of the power of each patch in eight even bands, (L, T, K); about 0 for white noise of unit power."""
+    power_LTF = torch.fft.rfft(values_LTP).abs().square()[..., 1:] / PATCH
+    power_LTK: Tensor = power_LTF.unflatten(-1, (BANDS, -1)).mean(-1)
+    return (power_LTK + QUIET).log()
+
+
 class WaveformEncoder(nn.Module):
-    """Dilated causal layers over patches, and a head that predicts the next `AHEAD` of them; 0.16 M parameters.
+    """Dilated causal layers over patches, and a head that predicts what comes next; 0.16 M parameters.
 
     Args:
         front: turns the frames of one window into the patches of every line.
@@ -75,63 +90,67 @@ class WaveformEncoder(nn.Module):
     def __init__(self, front: Callable[[Sequence[SensorFrame]], list[Patches]]) -> None:
         super().__init__()
         self._front = front
-        self.embed = nn.Linear(PATCH + 1, WIDTH)
+        self.embed = nn.Linear(PATCH + BANDS, WIDTH)
         self.blocks = nn.ModuleList(CausalBlock(WIDTH, dilation) for dilation in DILATIONS)
         self.norm = nn.RMSNorm(WIDTH)
-        self.ahead = nn.Linear(WIDTH, 2 * AHEAD * PATCH)
+        self.ahead = nn.Linear(WIDTH, 2 * PREDICTED)
 
     def forward(self, values_LTP: Tensor) -> Tensor:
         """Context after each patch, (L, T, D), root mean square near 1; depends on no later patch."""
-        level_LT1 = torch.log(values_LTP.square().mean(-1, keepdim=True).sqrt() + 0.01)
-        x_LTD = self.embed(torch.cat([torch.asinh(values_LTP), level_LT1], -1))
+        x_LTD = self.embed(torch.cat([torch.asinh(values_LTP), log_energies(values_LTP)], -1))
         for block in self.blocks:
             x_LTD = block(x_LTD)
         context_LTD: Tensor = self.norm(x_LTD)
         return context_LTD
 
     def predict(self, context_LTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the samples of the next patches, (L, T, H, P) each."""
-        mean, spread = self.ahead(context_LTD).unflatten(-1, (2, AHEAD, PATCH)).unbind(-3)
-        return mean, functional.softplus(spread) + LEAST_STD
+        """Mean and standard deviation of what comes next, (L, T, F) each."""
+        mean_LTF, spread_LTF = self.ahead(context_LTD).chunk(2, -1)
+        return mean_LTF, functional.softplus(spread_LTF) + LEAST_STD
 
     def self_supervised_loss(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> Tensor:
-        """Negative log-likelihood of the samples of the next patches, nats a sample, units of the running deviation.
+        """Negative log-likelihood of what comes next, nats a number.
 
-        One stretch of one line of each window, drawn by `seed`.
+        Of one stretch of one line of each window, drawn by `seed`. Samples are in units of the deviation so far,
+        energies logarithms of power in units of its square.
         """
-        values_LTP, target_LTHP, known_LTH = self._segments(windows, seed)
-        mean, std = self.predict(self(values_LTP))
-        nats = 0.5 * (((target_LTHP - mean) / std).square() + LOG_2PI) + std.log()
-        return nats[known_LTH].mean() if bool(known_LTH.any()) else nats.sum() * 0.0
+        values_LTP, target_LTF, known_LTF = self._segments(windows, seed)
+        mean_LTF, std_LTF = self.predict(self(values_LTP))
+        nats_LTF = 0.5 * (((target_LTF - mean_LTF) / std_LTF).square() + LOG_2PI) + std_LTF.log()
+        return (nats_LTF * known_LTF).sum() / known_LTF.sum().clamp_min(1)
 
     @torch.no_grad()
     def rival_losses(
         self, learnt: Sequence[Sequence[SensorFrame]], held_out: Sequence[Sequence[SensorFrame]], seed: int
     ) -> dict[str, float]:
-        """What simple predictors lose on held-out windows, in nats a sample as above; fitted on the learnt ones.
+        """What simple predictors lose on held-out windows, in nats a number as above; fitted on the learnt ones.
 
-        - `zero`: the mean, always. `repeat`: the patch that was. `linear`: least squares on the last 512 samples.
-          Each with one deviation for every sample ahead, fitted too.
+        - `mean`: always the mean. `repeat`: the patch that was. `linear`: least squares on the samples and energies of
+          the last 16 patches, its ridge the best on the held-out windows.
+
+        Each has one deviation for every number, fitted too.
         """
-        past_NC, future_NF = self._pairs(learnt, seed)
-        past_MC, future_MF = self._pairs(held_out, seed + 1)
-        gram_CC = past_NC.T @ past_NC + 1e-3 * len(past_NC) * torch.eye(past_NC.shape[1], dtype=past_NC.dtype)
-        weights_CF = torch.linalg.solve(gram_CC, past_NC.T @ future_NF)
-        guesses = {
-            "zero": (torch.zeros_like(future_NF), torch.zeros_like(future_MF)),
-            "repeat": (past_NC[:, -PATCH:].repeat(1, AHEAD), past_MC[:, -PATCH:].repeat(1, AHEAD)),
-            "linear": (past_NC @ weights_CF, past_MC @ weights_CF),
+        past_NC, last_NF, next_NF = self._pairs(learnt, seed)
+        past_MC, last_MF, next_MF = self._pairs(held_out, seed + 1)
+
+        def loss(fitted_NF: Tensor, guessed_MF: Tensor) -> float:
+            var_F = (next_NF - fitted_NF).square().mean(0)
+            return float(0.5 * ((next_MF - guessed_MF).square() / var_F + var_F.log() + LOG_2PI).mean())
+
+        mean_F = next_NF.mean(0, keepdim=True)
+        gram_CC, cross_CF = past_NC.T @ past_NC / len(past_NC), past_NC.T @ next_NF / len(past_NC)
+        ridges = [ridge * torch.eye(len(gram_CC), dtype=gram_CC.dtype) for ridge in RIDGES]
+        weights = [torch.linalg.solve(gram_CC + ridge_CC, cross_CF) for ridge_CC in ridges]
+        return {
+            "mean": loss(mean_F, mean_F),
+            "repeat": loss(last_NF, last_MF),
+            "linear": min(loss(past_NC @ weights_CF, past_MC @ weights_CF) for weights_CF in weights),
         }
-        losses = {}
-        for name, (fitted, guessed) in guesses.items():
-            var_F = (future_NF - fitted).square().mean(0)
-            losses[name] = float(0.5 * (((future_MF - guessed).square() / var_F) + var_F.log() + LOG_2PI).mean())
-        return losses
 
     def _segments(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches (L, T, P), what follows each (L, T, H, P), and which of it was measured (L, T, H)."""
+        """Patches (L, T, P), what comes next of each (L, T, F), and what of that was measured."""
         rng = np.random.default_rng((seed, 1))
-        length = SEGMENT + AHEAD
+        length = SEGMENT + max(AHEAD)
         values, scale = torch.zeros(len(windows), length, PATCH), torch.ones(len(windows), length)
         valid = torch.zeros(len(windows), length, dtype=torch.bool)
         for row, window in enumerate(windows):
@@ -142,19 +161,28 @@ class WaveformEncoder(nn.Module):
             values[row, :size] = torch.from_numpy(patches.values_LTP[0, part])
             scale[row, :size] = torch.from_numpy(patches.rms_LT[0, part]).float()
             valid[row, :size] = torch.from_numpy(patches.valid_LT[0, part])
-        raw, now = values * scale[..., None], scale[:, :SEGMENT, None, None] + TINY
-        ahead = torch.stack([raw[:, step : step + SEGMENT] for step in range(1, AHEAD + 1)], 2)
-        known = torch.stack([valid[:, step : step + SEGMENT] for step in range(1, AHEAD + 1)], 2)
-        known &= valid[:, :SEGMENT, None]
-        return values[:, :SEGMENT], (ahead / now).clamp(-LIMIT, LIMIT), known
+        target_LTF = _what_follows(values, scale)
+        known = torch.stack([valid[:, step : step + SEGMENT] for step in AHEAD], -1) & valid[:, :SEGMENT, None]
+        widths = torch.tensor([PATCH + BANDS] + [BANDS] * (len(AHEAD) - 1))
+        return values[:, :SEGMENT], target_LTF, known.repeat_interleave(widths, -1)
 
-    def _pairs(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> tuple[Tensor, Tensor]:
-        """The last samples (N, C) and what follows them (N, F), from some places of every window."""
-        values_LTP, target_LTHP, known_LTH = self._segments(windows, seed)
-        padded = functional.pad(values_LTP.flatten(1), ((LINEAR_PATCHES - 1) * PATCH, 0))
-        past = padded.unfold(1, LINEAR_PATCHES * PATCH, PATCH)[:, ::PAIRS_EVERY]
-        known_LT = known_LTH[:, ::PAIRS_EVERY].all(-1)
-        return past[known_LT].double(), target_LTHP[:, ::PAIRS_EVERY].flatten(2)[known_LT].double()
+    def _pairs(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What was (N, C), what repeating it would say (N, F) and what comes next (N, F), at some places."""
+        values_LTP, target_LTF, known_LTF = self._segments(windows, seed)
+        energies_LTK = log_energies(values_LTP)
+        seen = torch.cat([values_LTP, energies_LTK], -1)
+        past = torch.cat([torch.ones_like(seen[..., :1]), *(delayed(seen, step) for step in range(LINEAR_PATCHES))], -1)
+        last = torch.cat([values_LTP, energies_LTK.repeat(1, 1, len(AHEAD))], -1)
+        known_LT = known_LTF.all(-1)
+        known_LT[:, torch.arange(SEGMENT) % PAIRS_EVERY > 0] = False
+        return past[known_LT].double(), last[known_LT].double(), target_LTF[known_LT].double()
+
+
+def _what_follows(values: Tensor, scale: Tensor) -> Tensor:
+    """Samples of the next patch and energies of some later ones, by the deviation up to now, (L, SEGMENT, F)."""
+    raw, now = values * scale[..., None], scale[:, :SEGMENT, None] + TINY
+    later = [(raw[:, step : step + SEGMENT] / now).clamp(-LIMIT, LIMIT) for step in AHEAD]
+    return torch.cat([later[0], *map(log_energies, later)], -1)
 
 
 def _draw(sensors: list[Patches], rng: np.random.Generator) -> Patches:

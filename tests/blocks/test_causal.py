@@ -39,7 +39,7 @@ def test_resampling_does_not_look_ahead_by_a_bit(rate_hz: float) -> None:
     one, two = resample(values, rate_hz, 12_000.0), resample(other, rate_hz, 12_000.0)
     time_M = np.arange(one.shape[1]) / common_rate_hz(rate_hz, 12_000.0)
     before_M = time_M < 1_700 / rate_hz - 1e-9
-    assert before_M.sum() > 300 and np.array_equal(one[:, before_M], two[:, before_M])
+    assert before_M.sum() > 200 and np.array_equal(one[:, before_M], two[:, before_M])
     assert not np.array_equal(one, two)
 
 

@@ -12,7 +12,7 @@ from iotlam.blocks.weights import load_weights, save_weights
 from iotlam.contracts import BadInput, SelfSupervised, SensorFrame, TokenBatch
 from iotlam.plugins import load
 from iotlam_waveform.current import CurrentModality
-from iotlam_waveform.encoder import AHEAD, CONTEXT_PATCHES, PATCH
+from iotlam_waveform.encoder import CONTEXT_PATCHES, PATCH, log_energies
 from iotlam_waveform.modality import HEADER, WaveformModality
 from iotlam_waveform.vibration import VibrationModality
 
@@ -110,7 +110,9 @@ def test_masked_values_and_values_that_are_not_finite_do_not_matter(name: str) -
     mask = np.random.default_rng(1).random(frame.data.shape) > 0.2
 
     def spoilt(value: float) -> TokenBatch:
-        return MODALITIES[name].tokenize([replace(frame, data=np.where(mask, frame.data, value).astype(np.float32), mask=mask)])
+        return MODALITIES[name].tokenize(
+            [replace(frame, data=np.where(mask, frame.data, value).astype(np.float32), mask=mask)]
+        )
 
     nan = replace(frame, data=np.where(mask, frame.data, np.nan).astype(np.float32))
     assert same(spoilt(7.0), spoilt(np.inf)) and same(spoilt(7.0), MODALITIES[name].tokenize([nan]))
@@ -158,8 +160,15 @@ def test_level_follows_the_unit_and_the_rest_does_not(name: str) -> None:
     one, ten = (MODALITIES[name].tokenize([replace(frame, data=frame.data * scale)]) for scale in (1.0, 10.0))
     wave = one.tokens_BTD[..., IS_ORDER] == 0.0
     level = HEADER.index("level")
-    torch.testing.assert_close(ten.tokens_BTD[wave][:, level] - one.tokens_BTD[wave][:, level], torch.full((int(wave.sum()),), 0.5), atol=1e-4, rtol=0.0)
-    torch.testing.assert_close(ten.tokens_BTD[wave][:, level + 2 :], one.tokens_BTD[wave][:, level + 2 :], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        ten.tokens_BTD[wave][:, level] - one.tokens_BTD[wave][:, level],
+        torch.full((int(wave.sum()),), 0.5),
+        atol=1e-4,
+        rtol=0.0,
+    )
+    torch.testing.assert_close(
+        ten.tokens_BTD[wave][:, level + 2 :], one.tokens_BTD[wave][:, level + 2 :], atol=1e-3, rtol=1e-3
+    )
 
 
 @both
@@ -226,14 +235,20 @@ def test_the_shipped_encoder_beats_simple_predictors_on_samples_it_never_saw(nam
     with torch.no_grad():
         own = float(modality.encoder.self_supervised_loss(unseen, 0))
     rivals = modality.encoder.rival_losses(learnt, unseen, 0)
-    assert rivals.keys() == {"zero", "repeat", "linear"} and own < min(rivals.values()) - 0.01, (own, rivals)
+    assert rivals.keys() == {"mean", "repeat", "linear"} and own < min(rivals.values()) - 0.01, (own, rivals)
 
 
-def test_the_rival_losses_are_those_of_a_gaussian() -> None:
+def test_rivals_know_what_they_can_of_white_noise() -> None:
     modality = MODALITIES["vibration"]
     white = [[noise("vibration", 20_000, seed=seed)] for seed in range(40)]
     rivals = modality.encoder.rival_losses(white[:20], white[20:], 0)
-    # White noise in units of its own deviation: 0.5 log(2 pi e) = 1.419 nats, sqrt(2) wider when the last patch is the guess.
-    assert rivals["zero"] == pytest.approx(1.419, abs=0.02)
-    assert rivals["repeat"] == pytest.approx(1.419 + 0.5 * np.log(2.0), abs=0.03)
-    assert AHEAD == 4
+    # Repeating a number that is drawn anew each time is off by sqrt(2): half the logarithm of 2 worse, in nats.
+    assert rivals["repeat"] - rivals["mean"] == pytest.approx(0.5 * np.log(2.0), abs=0.04)
+    assert rivals["linear"] < rivals["mean"] + 0.02
+
+
+def test_energies_of_white_noise_and_of_silence() -> None:
+    white_LTP = torch.randn(1, 4_000, PATCH, generator=torch.Generator().manual_seed(0))
+    energies_LTK = log_energies(white_LTP)
+    assert energies_LTK.exp().mean((0, 1)).tolist() == pytest.approx([1.0] * 8, abs=0.05)
+    assert log_energies(torch.zeros(1, 1, PATCH)).max() < -9.0

@@ -58,8 +58,8 @@ def _chunks(path: Path, file: BinaryIO) -> tuple[Format, bytes]:
     form, left = None, path.stat().st_size - 12
     while left >= 8:
         name, size = struct.unpack("<4sI", file.read(8))
-        left -= 8 + size + size % 2
-        if left < -1:
+        left -= 8
+        if size > left:
             raise damaged(path, f"a chunk '{name.decode('latin-1')}' that claims {size} bytes, more than are left")
         if name == b"fmt ":
             form = _format(path, file.read(size))
@@ -68,6 +68,7 @@ def _chunks(path: Path, file: BinaryIO) -> tuple[Format, bytes]:
         else:
             file.seek(size, 1)
         file.seek(size % 2, 1)
+        left -= size + size % 2
     raise damaged(path, "no chunk of data" if form else "no chunk that states the format")
 
 
