@@ -55,6 +55,8 @@ TOKENS = (
     "some-token-valid",
 )
 """What a check needs that looks at tokens."""
+STEADY = (*TOKENS, "windows-independent")
+"""What a check needs that compares tokens: a plugin with a memory cannot be judged by more than that."""
 
 
 class Failed(Exception):

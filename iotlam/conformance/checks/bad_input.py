@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam.conformance.catalog import TOKENS, Failed, NotApplicable, check
+from iotlam.conformance.catalog import STEADY, TOKENS, Failed, NotApplicable, check
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import (
     Frames,
@@ -39,13 +39,13 @@ def _with_value(subject: Subject, value: float) -> Frames:
     return [*frames[:-1], with_data(frames[-1], data)]
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def nan_handled(subject: Subject) -> None:
     """NaN is refused, or counts as missing where the manifest says so."""
     _not_finite(subject, np.nan, "NaN")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*STEADY, "nan-handled"))
 def infinity_handled(subject: Subject) -> None:
     """Infinity is refused, or counts as missing where the manifest says so."""
     _not_finite(subject, np.inf, "infinity")
@@ -64,20 +64,20 @@ def _not_finite(subject: Subject, value: float, what: str) -> None:
         )
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def empty_window_refused(subject: Subject) -> None:
     """A window without a frame is refused."""
     subject.refuses([], "window", "no frame", "raise BadInput")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def other_objects_refused(subject: Subject) -> None:
     """A window of bare arrays is refused."""
     arrays: Any = [frame.data for frame in subject.sample(0)]
     subject.refuses(arrays, "window", "arrays instead of frames", "raise BadInput")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def wrong_dtype_refused(subject: Subject) -> None:
     """Data of another dtype are refused."""
     with np.errstate(all="ignore"):
@@ -85,7 +85,7 @@ def wrong_dtype_refused(subject: Subject) -> None:
     subject.refuses(frames, "data", "dtype int64", NARROW)
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def wrong_dimensions_refused(subject: Subject) -> None:
     """Data with a dimension too many, or a fixed length that is not kept, are refused."""
     frames = subject.sample(0)
@@ -96,7 +96,7 @@ def wrong_dimensions_refused(subject: Subject) -> None:
             subject.refuses(longer, "data", f"length {length + 1} of {subject.manifest.dims[axis]}", NARROW)
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def wrong_unit_refused(subject: Subject) -> None:
     """Data said to be in another unit are refused."""
     other = next(unit for unit in UNITS if unit not in subject.manifest.units)
@@ -104,7 +104,7 @@ def wrong_unit_refused(subject: Subject) -> None:
     subject.refuses(frames, "units", f"data in {other}", "leave the check to iotlam")
 
 
-@check(AREA, "gold", needs=TOKENS)
+@check(AREA, "gold", needs=STEADY)
 def wrong_rate_refused(subject: Subject) -> None:
     """A rate that is wrong a thousandfold, as Hz for kHz is, is refused."""
     frame = subject.sample(0)[-1]
@@ -116,14 +116,14 @@ def wrong_rate_refused(subject: Subject) -> None:
         subject.refuses(frames, "rate_hz", f"{factor:g} times its usual rate", NARROW)
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def out_of_order_refused(subject: Subject) -> None:
     """Frames of one sensor that go back in time are refused."""
     frames = _three(subject)
     subject.refuses([frames[1], frames[0], frames[2]], "t_ns", "times that go back", "leave the check to iotlam")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def duplicate_times_refused(subject: Subject) -> None:
     """Two frames of one sensor at one time are refused."""
     frames = _three(subject)
@@ -136,7 +136,7 @@ def _three(subject: Subject) -> list[SensorFrame]:
     return series(frame, 3, usual_step_ns(subject.manifest, frame))
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def missing_metadata_refused(subject: Subject) -> None:
     """A frame that lacks a key of the manifest's meta is refused."""
     if not subject.manifest.meta:
@@ -146,7 +146,7 @@ def missing_metadata_refused(subject: Subject) -> None:
         subject.refuses(frames, f"meta.{key}", "a frame without it", "leave the check to iotlam")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def odd_metadata_survived(subject: Subject) -> None:
     """Metadata of a wrong type, shape or value are refused in a sentence."""
     keys = [key for key in subject.manifest.meta if key != "sensor"]
@@ -159,13 +159,13 @@ def odd_metadata_survived(subject: Subject) -> None:
             subject.survives(frames, f"meta.{key}", what)
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def zero_length_survived(subject: Subject) -> None:
     """A reading with nothing in it gives tokens or a BadInput."""
     _sized(subject, 0, "no item")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*STEADY, "zero-length-survived"))
 def single_item_survived(subject: Subject) -> None:
     """A reading of one sample, point or pixel gives tokens or a BadInput."""
     _sized(subject, 1, "one item")
@@ -186,7 +186,7 @@ def _variable(subject: Subject) -> list[int]:
     return axes
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*STEADY, "single-frame-survived"))
 def oversize_survived(subject: Subject) -> None:
     """A reading that is 64 times as long, up to 32 MB, gives tokens within the budget or a BadInput."""
     axes = _variable(subject)
@@ -197,20 +197,20 @@ def oversize_survived(subject: Subject) -> None:
         subject.survives([longer], "data", f"{longer.data.shape[axis]} items in {subject.manifest.dims[axis]}")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def single_frame_survived(subject: Subject) -> None:
     """A window of one frame gives tokens or a BadInput."""
     subject.survives(subject.sample(0)[-1:], "window", "one frame")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def many_frames_survived(subject: Subject) -> None:
     """A window of 48 frames of a sensor gives tokens within the budget or a BadInput."""
     frame = subject.sample(0)[-1]
     subject.survives(series(frame, 48, usual_step_ns(subject.manifest, frame)), "window", "48 frames")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*STEADY, "oversize-survived"))
 def many_sensors_survived(subject: Subject) -> None:
     """A window of 24 sensors gives tokens within the budget or a BadInput."""
     frames = subject.sample(0)
@@ -218,14 +218,14 @@ def many_sensors_survived(subject: Subject) -> None:
     subject.survives(many, "window", "24 sensors")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*STEADY, "silence-accepted"))
 def limits_accepted(subject: Subject) -> None:
     """Data at either end of the value range are tokenised."""
     for value in subject.manifest.value_range:
         _constant(subject, value, f"all data at {value:g}, the limit of value_range")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def silence_accepted(subject: Subject) -> None:
     """Data that are the same everywhere, as of a sensor that is stuck, are tokenised."""
     low, high = subject.manifest.value_range
@@ -239,7 +239,7 @@ def _constant(subject: Subject, value: float, what: str) -> None:
         raise Failed("data", expected=f"tokens for {what}", got="a BadInput", fix="accept all that the manifest allows")
 
 
-@check(AREA, "silver", needs=(*TOKENS, "single-item-survived", "odd-metadata-survived"))
+@check(AREA, "silver", needs=(*STEADY, "single-item-survived", "odd-metadata-survived", "single-frame-survived"))
 def recovers_after_bad_input(subject: Subject) -> None:
     """After input that was refused, a good window gives the tokens that it always gives."""
     good = subject.sample(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from iotlam.conformance.catalog import TOKENS, Facts, Failed, NotApplicable, check
+from iotlam.conformance.catalog import STEADY, Facts, Failed, NotApplicable, check
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.watch import private_mb
 from iotlam.conformance.windows import Frames, with_data
@@ -14,7 +14,7 @@ REPEATS = 7
 LEAK_SECONDS, LEAK_MB, LEAK_WINDOWS = 1.0, 16.0, 400
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def latency_in_budget(subject: Subject) -> Facts:
     """A window is tokenised within latency_budget_ms on one thread; the best of a few, as the machine may be busy."""
     frames = subject.sample(0)
@@ -37,7 +37,7 @@ def _milliseconds(subject: Subject, frames: Frames) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def memory_in_budget(subject: Subject) -> Facts:
     """Loading the plugin and one window add at most memory_budget_mb."""
     subject.raw_tokens  # noqa: B018
@@ -54,7 +54,7 @@ def memory_in_budget(subject: Subject) -> Facts:
     return {"memory_mb": subject.added_mb}
 
 
-@check(AREA, "silver", needs=(*TOKENS, "latency-in-budget"))
+@check(AREA, "silver", needs=(*STEADY, "latency-in-budget"))
 def memory_does_not_grow(subject: Subject) -> Facts:
     """Windows that are done leave no memory behind."""
     frames = subject.sample(0)

@@ -155,7 +155,7 @@ def times_in_window(subject: Subject) -> None:
         )
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=(*TOKENS, "times-in-window"))
 def older_sensor_is_dated(subject: Subject) -> None:
     """Tokens of a sensor whose readings are half a second older say so."""
     if "sensor" not in subject.manifest.meta:

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import metadata as metadata_of
 from importlib.metadata import packages_distributions
 
-from iotlam.conformance.catalog import MADE, TOKENS, Failed, check
+from iotlam.conformance.catalog import MADE, STEADY, Failed, check
 from iotlam.conformance.subject import Subject
 from iotlam.plugins.registry import guarded
 
@@ -39,7 +39,7 @@ def readme_is_there(subject: Subject) -> None:
         )
 
 
-@check(AREA, "gold", needs=(*TOKENS, "readme-is-there"))
+@check(AREA, "gold", needs=(*STEADY, "readme-is-there"))
 def readme_snippet_runs(subject: Subject) -> None:
     """The first Python snippet of the README runs."""
     snippet = SNIPPET.search(_readme(subject))

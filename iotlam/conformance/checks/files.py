@@ -26,8 +26,7 @@ FREE_BYTES = 16_000_000
 @check(AREA, "platinum", needs=MADE)
 def reader_imports(subject: Subject) -> None:
     """The reader that the manifest names is there."""
-    if not subject.manifest.reader:
-        raise NotApplicable("the manifest names no reader")
+    _suffixes(subject)
     module, _, function = subject.manifest.reader.partition(":")
     found = guarded(subject.name, "import of its reader", lambda: importlib.import_module(module))
     if not callable(getattr(found, function, None)):
@@ -45,8 +44,8 @@ def example_is_read(subject: Subject) -> None:
 
 
 @check(AREA, "platinum", needs=EXAMPLE)
-def reader_gives_one_by_one(subject: Subject) -> None:
-    """Frames come one by one, in order of time for each sensor."""
+def frames_in_order(subject: Subject) -> None:
+    """Frames of a sensor come in order of time."""
     newest: dict[str, int] = {}
     for frame in subject.modality.read(_example(subject)):
         if newest.setdefault(frame.sensor, frame.t_ns - 1) >= frame.t_ns:
@@ -90,7 +89,7 @@ def wrong_suffix_refused(subject: Subject) -> None:
 def empty_file_refused(subject: Subject) -> None:
     """A file of no bytes is refused in a sentence."""
     with _folder(subject) as folder:
-        for suffix in subject.manifest.files:
+        for suffix in _suffixes(subject):
             path = folder / f"empty{suffix}"
             path.write_bytes(b"")
             _refuses(subject, path, "an empty file")
@@ -101,13 +100,13 @@ def noise_file_survived(subject: Subject) -> None:
     """A file of random bytes gives frames or a BadInput."""
     rng = np.random.default_rng(0)
     with _folder(subject) as folder:
-        for suffix in subject.manifest.files:
+        for suffix in _suffixes(subject):
             path = folder / f"noise{suffix}"
             path.write_bytes(rng.bytes(4096))
             _reads_or_refuses(subject, path, "a file of random bytes")
 
 
-@check(AREA, "platinum", needs=EXAMPLE)
+@check(AREA, "platinum", needs=(*EXAMPLE, "empty-file-refused"))
 def truncated_file_survived(subject: Subject) -> None:
     """The example cut short anywhere gives frames or a BadInput."""
     whole = _example(subject).read_bytes()
@@ -118,7 +117,7 @@ def truncated_file_survived(subject: Subject) -> None:
             _reads_or_refuses(subject, path, f"the first {share:.0%} of a file")
 
 
-@check(AREA, "platinum", needs=EXAMPLE)
+@check(AREA, "platinum", needs=(*EXAMPLE, "noise-file-survived"))
 def damaged_file_survived(subject: Subject) -> None:
     """The example with bits flipped gives frames or a BadInput."""
     rng = np.random.default_rng(0)
@@ -164,6 +163,7 @@ def reader_memory_bounded(subject: Subject) -> None:
 
 def _example(subject: Subject) -> Path:
     """A file of the package that the reader is meant for."""
+    _suffixes(subject)
     found = [path for path in sorted(subject.target.folder.rglob("*")) if path.name.endswith(subject.manifest.files)]
     if not found:
         raise NotApplicable(f"the package holds no example file that ends in {', '.join(subject.manifest.files)}")
@@ -172,10 +172,16 @@ def _example(subject: Subject) -> Path:
 
 @contextmanager
 def _folder(subject: Subject) -> Iterator[Path]:
-    if not subject.manifest.files:
-        raise NotApplicable("the manifest names no reader")
+    _suffixes(subject)
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+def _suffixes(subject: Subject) -> tuple[str, ...]:
+    """Suffixes of the files that it reads."""
+    if not subject.manifest.files:
+        raise NotApplicable("the manifest names no reader")
+    return subject.manifest.files
 
 
 def _refuses(subject: Subject, path: Path, what: str) -> None:

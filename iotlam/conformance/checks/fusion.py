@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iotlam.conformance.catalog import TOKENS, Failed, check
+from iotlam.conformance.catalog import STEADY, Failed, check
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import Frames, resized, variable_axes
 from iotlam.contracts import BadInput, DecisionQuery, TokenBatch, TokenSpec
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from iotlam.fusion import BottleneckFusion, FusionOutput
 
 AREA = "fusion"
-FUSES = (*TOKENS, "fuses-alone")
-OTHER = TokenSpec("other_modality", dim=4, max_tokens=8)
+FUSES = (*STEADY, "fuses-alone")
+OTHER = TokenSpec("another_of_the_kit", dim=4, max_tokens=8)
 TOLERANCE = 1e-4
 
 
-@check(AREA, "gold", needs=(*TOKENS, "tokens-scaled", "positions-on-site", "times-in-window"))
+@check(AREA, "gold", needs=(*STEADY, "tokens-scaled", "positions-on-site", "times-in-window"))
 def fuses_alone(subject: Subject) -> None:
     """Tokens of a sample are fused: finite latents, and bits that are finite and not negative."""
     tokens = subject.tokenize(subject.sample(0))
@@ -61,7 +61,7 @@ def fusion_of_noise(subject: Subject) -> None:
 def fusion_learns(subject: Subject) -> None:
     """A gradient from the latents reaches the modality's part of the fusion, and is finite."""
     fusion = _fusion(subject).train()
-    latents_BKD = _fuse(fusion, {subject.name: subject.tokenize(subject.sample(0))}).latents_BKD
+    latents_BKD = _fuse(fusion, {subject.name: subject.tokenize(subject.sample(0))}, learn=True).latents_BKD
     latents_BKD.sum().backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in fusion.gates[subject.name].parameters()]
     if not all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients):
@@ -81,10 +81,10 @@ def padding_makes_no_difference(subject: Subject) -> None:
     fusion, query = _fusion(subject), _query()
     examples = [({subject.name: subject.tokenize(frames)}, query) for frames in _short_and_long(subject)]
     padded = collate(examples)
-    together = fusion(padded.batches, padded.anchors_BKHX, padded.place_mask_BK)
+    together = _fuse(fusion, padded.batches)
     for row, example in enumerate(examples):
         single = collate([example])
-        alone = fusion(single.batches, single.anchors_BKHX, single.place_mask_BK)
+        alone = _fuse(fusion, single.batches)
         found = float((together.latents_BKD[row] - alone.latents_BKD[0]).abs().max())
         if not found <= TOLERANCE * (1.0 + float(alone.latents_BKD.abs().max())):
             raise Failed(
@@ -116,7 +116,12 @@ def _fusion(subject: Subject) -> BottleneckFusion:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        fusion = BottleneckFusion([subject.spec, OTHER], FusionConfig(d_fusion=16, n_anchors=2))
+        try:
+            fusion = BottleneckFusion([subject.spec, OTHER], FusionConfig(d_fusion=16, n_anchors=2))
+        except KeyError as error:
+            raise Failed(
+                "name", expected="a name that torch can register", got=str(error), fix="choose another name"
+            ) from error
         for seed in range(2):
             tokens = subject.tokenize(subject.sample(seed))
             _fuse(fusion, {subject.name: replace(tokens, tokens_BTD=tokens.tokens_BTD.detach().clone())})
@@ -136,11 +141,13 @@ def _other() -> TokenBatch:
     return TokenBatch(tokens_BTD, torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5), OTHER.modality)
 
 
-def _fuse(fusion: BottleneckFusion, tokens: Mapping[str, TokenBatch]) -> FusionOutput:
+def _fuse(fusion: BottleneckFusion, tokens: Mapping[str, TokenBatch], learn: bool = False) -> FusionOutput:
     import torch
 
-    anchors_BKHX = torch.from_numpy(_query().anchors_KHX)[None]
-    fused: FusionOutput = fusion(tokens, anchors_BKHX, torch.ones(anchors_BKHX.shape[:2], dtype=torch.bool))
+    windows = len(next(iter(tokens.values())).mask_BT)
+    anchors_BKHX = torch.from_numpy(_query().anchors_KHX).expand(windows, -1, -1, -1)
+    with torch.set_grad_enabled(learn):
+        fused: FusionOutput = fusion(tokens, anchors_BKHX, torch.ones(anchors_BKHX.shape[:2], dtype=torch.bool))
     return fused
 
 

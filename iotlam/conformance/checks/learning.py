@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from iotlam.conformance.catalog import TOKENS, Facts, Failed, NotApplicable, check
+from iotlam.conformance.catalog import STEADY, Facts, Failed, NotApplicable, check
 from iotlam.conformance.state import changed, random_state, seed_all
 from iotlam.conformance.subject import Subject
 from iotlam.contracts import SelfSupervised
-from iotlam.plugins.registry import guarded
+from iotlam.plugins.registry import LoadedModality, guarded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 AREA = "learning"
-LEARNS = (*TOKENS, "encoder-is-module")
+LEARNS = (*STEADY, "encoder-is-module", "sample-is-reproducible")
 STEPS = 5
 
 
-@check(AREA, "platinum", needs=TOKENS)
+@check(AREA, "platinum", needs=STEADY)
 def encoder_is_module(subject: Subject) -> Facts:
     """The attribute `encoder` is a torch.nn.Module with float32 parameters."""
     from torch import nn
@@ -38,11 +38,10 @@ def encoder_is_module(subject: Subject) -> Facts:
     return {"encoder_parameters": sum(parameter.numel() for parameter in encoder.parameters())}
 
 
-@check(AREA, "platinum", needs=LEARNS)
+@check(AREA, "platinum", needs=(*LEARNS, "tokens-vary"))
 def encoder_is_used(subject: Subject) -> None:
     """Other weights give other tokens."""
-    frames, other = subject.sample(0), subject.another()
-    disturb(other.encoder)
+    frames, other = subject.sample(0), disturbed(subject)
     if bool((subject.tokenize(frames).tokens_BTD == other.tokenize(frames).tokens_BTD).all()):
         raise Failed(
             "encoder",
@@ -102,7 +101,7 @@ def gradient_reaches_all(subject: Subject) -> None:
             raise Failed(f"encoder.{name}", expected="a gradient", got=got, fix="use the parameter, or remove it")
 
 
-@check(AREA, "platinum", needs=("gradient-reaches-all",))
+@check(AREA, "platinum", needs=("gradient-reaches-all", "loss-follows-seed"))
 def training_lowers_loss(subject: Subject) -> Facts:
     """A few steps of Adam lower the loss of the windows that they see."""
     import torch
@@ -127,14 +126,30 @@ def training_lowers_loss(subject: Subject) -> Facts:
     return {"loss_start": losses[0], "loss_end": last}
 
 
-def disturb(encoder: Any) -> None:
-    """Change every weight and buffer of floating point a little."""
+def disturbed(subject: Subject) -> LoadedModality:
+    """Another object of the plugin, every weight and buffer of floating point changed a little.
+
+    Raises:
+        NotApplicable: if it learns nothing.
+    """
     import torch
 
+    subject.encoder  # noqa: B018
+    other = subject.another()
     with torch.no_grad():
-        for value in encoder.state_dict().values():
+        encoder = module_of(other)
+        for value in (*encoder.parameters(), *encoder.buffers()):
             if value.is_floating_point():
                 value.mul_(1.25).add_(0.01)
+    return other
+
+
+def module_of(modality: LoadedModality) -> nn.Module:
+    """The encoder of another object of the plugin."""
+    from torch import nn
+
+    assert isinstance(modality.encoder, nn.Module)
+    return modality.encoder
 
 
 def _trainable(subject: Subject) -> nn.Module:

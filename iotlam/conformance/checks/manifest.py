@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from iotlam.conformance.catalog import SAMPLED, Failed, check
+from iotlam.conformance.catalog import SAMPLED, Failed, NotApplicable, check
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import largest
 
@@ -67,6 +67,8 @@ def metadata_explained(subject: Subject) -> None:
 @check(AREA, "gold", needs=SAMPLED)
 def value_range_is_tight(subject: Subject) -> None:
     """The value range is within 10,000 times what the sample reaches, so that a wrong unit can be seen."""
+    if set(subject.manifest.units) <= {"/", "count"}:
+        raise NotApplicable("its data have no unit that could be wrong")
     bound = max(map(abs, subject.manifest.value_range))
     reached = max(largest(frame) for frame in subject.sample(0))
     if reached * 1e4 < bound:

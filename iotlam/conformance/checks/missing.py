@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam.conformance.catalog import TOKENS, Failed, NotApplicable, check
+from iotlam.conformance.catalog import STEADY, Failed, NotApplicable, check
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import Frames, difference, with_data
 from iotlam.contracts import SensorFrame, TokenBatch
@@ -43,7 +43,7 @@ def _fitting(data: NDArray[Any], value: float) -> Any:
     return np.iinfo(data.dtype).max if data.dtype.kind in "iu" and not np.isfinite(value) else value
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def all_missing_masks_all(subject: Subject) -> None:
     """A window whose data are all missing gives finite tokens with mask False, or none."""
     tokens = subject.tokenize(_masked(_frames(subject), 1.0))
@@ -56,7 +56,7 @@ def all_missing_masks_all(subject: Subject) -> None:
         )
 
 
-@check(AREA, "silver", needs=(*TOKENS, "all-missing-masks-all"))
+@check(AREA, "silver", needs=(*STEADY, "all-missing-masks-all"))
 def missing_values_ignored(subject: Subject) -> None:
     """What stands where data are missing changes no token."""
     frames = _frames(subject)
@@ -66,7 +66,7 @@ def missing_values_ignored(subject: Subject) -> None:
         _same(first, subject.tokenize(_masked(frames, 0.4, value=value)), "missing values")
 
 
-@check(AREA, "silver", needs=(*TOKENS, "all-missing-masks-all"))
+@check(AREA, "silver", needs=(*STEADY, "all-missing-masks-all"))
 def partly_missing_keeps_rest(subject: Subject) -> None:
     """When a quarter of the data is missing, some tokens stay valid."""
     frames = _frames(subject)
@@ -81,7 +81,7 @@ def partly_missing_keeps_rest(subject: Subject) -> None:
         )
 
 
-@check(AREA, "gold", needs=(*TOKENS, "missing-values-ignored"))
+@check(AREA, "gold", needs=(*STEADY, "missing-values-ignored"))
 def mask_of_any_depth(subject: Subject) -> None:
     """A mask over the first dimension and one over all dimensions mean the same."""
     frames = _frames(subject)
@@ -89,7 +89,7 @@ def mask_of_any_depth(subject: Subject) -> None:
     _same(first, subject.tokenize(_masked(frames, 0.4, ndim=frames[0].data.ndim)), "a mask over all dimensions")
 
 
-@check(AREA, "gold", needs=(*TOKENS, "missing-values-ignored", "nan-handled"))
+@check(AREA, "gold", needs=(*STEADY, "missing-values-ignored", "nan-handled"))
 def nan_means_missing(subject: Subject) -> None:
     """A value that is not finite counts as one that is masked."""
     frames = _frames(subject)
@@ -99,7 +99,7 @@ def nan_means_missing(subject: Subject) -> None:
     _same(subject.tokenize(_masked(frames, 0.4)), subject.tokenize(marked), "NaN instead of a mask")
 
 
-@check(AREA, "silver", needs=TOKENS)
+@check(AREA, "silver", needs=STEADY)
 def mask_refused_where_none(subject: Subject) -> None:
     """A mask is refused where the manifest says that data cannot be missing."""
     if subject.manifest.missing != "none":

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iotlam.conformance.catalog import MADE, Failed, check
-from iotlam.conformance.checks.learning import LEARNS, disturb
+from iotlam.conformance.checks.learning import LEARNS, disturbed, module_of
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import difference
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 AREA = "storage"
 WEIGHTS = (*LEARNS, "same-plugin-same-tokens")
@@ -24,9 +24,8 @@ PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "sh
 @check(AREA, "gold", needs=WEIGHTS)
 def state_dict_exchanged(subject: Subject) -> None:
     """Weights that another object learnt give its tokens, to the bit: what federated training exchanges."""
-    frames, one, other = subject.sample(0), subject.another(), subject.another()
-    disturb(one.encoder)
-    _module(other.encoder).load_state_dict(_module(one.encoder).state_dict())
+    frames, one, other = subject.sample(0), disturbed(subject), subject.another()
+    module_of(other).load_state_dict(module_of(one).state_dict())
     if found := difference(one.tokenize(frames), other.tokenize(frames)):
         raise Failed(
             "encoder.state_dict",
@@ -41,13 +40,12 @@ def saved_and_loaded(subject: Subject) -> None:
     """Weights written to a safetensors file and read again give the same tokens, to the bit."""
     from safetensors.torch import load_file, save_file
 
-    frames, one, other = subject.sample(0), subject.another(), subject.another()
-    disturb(one.encoder)
+    frames, one, other = subject.sample(0), disturbed(subject), subject.another()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.safetensors"
         try:
-            save_file(_module(one.encoder).state_dict(), path)
-            _module(other.encoder).load_state_dict(load_file(path))
+            save_file(module_of(one).state_dict(), path)
+            module_of(other).load_state_dict(load_file(path))
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise Failed(
                 "encoder.state_dict",
@@ -123,10 +121,3 @@ def no_pickle_read(subject: Subject) -> None:
             got=f"one that names {found[0]}",
             fix="store weights as .safetensors",
         )
-
-
-def _module(encoder: object) -> nn.Module:
-    from torch import nn
-
-    assert isinstance(encoder, nn.Module)
-    return encoder
