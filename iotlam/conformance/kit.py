@@ -25,6 +25,7 @@ class Session:
         self.target = target
         self._worker = Worker(target, limit_s)
         self._results: dict[str, Result] = {}
+        self._stopped = False
 
     def __enter__(self) -> Session:
         return self
@@ -38,11 +39,13 @@ class Session:
             check = all_checks()[name]
             needed = [self.result(need) for need in check.needs]
             lacking = [found.check for found in needed if found.status in ("failed", "blocked")]
-            if lacking:
+            # Where what it may not do stopped the plugin, the checks of isolation must run to say so.
+            if lacking and not (self._stopped and check.area == "isolation"):
                 reason = f"it needs {lacking[0]}, which did not pass"
                 self._results[name] = Result(name, check.area, check.tier, "blocked", reason)
             else:
                 self._results[name] = self._worker.run(check)
+                self._stopped |= self._results[name].status == "blocked"
         return self._results[name]
 
 

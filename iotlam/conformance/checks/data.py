@@ -114,7 +114,7 @@ def some_token_valid(subject: Subject) -> Facts:
     return {"sample_tokens": len(mask_T)}
 
 
-@check(AREA, "silver", needs=(*TOKENS, "samples-vary"))
+@check(AREA, "silver", needs=(*TOKENS, "samples-vary", "tokens-kept"))
 def tokens_vary(subject: Subject) -> None:
     """Other data give other tokens."""
     one, other = (subject.tokenize(subject.sample(seed)).tokens_BTD for seed in (1, 2))

@@ -14,7 +14,7 @@ from iotlam.contracts import IotlamError
 
 AREA = "isolation"
 IMPORT_LIMIT_MS = 300.0
-LOADED = ("imports",)
+LOADED = ("tokenizes",)
 
 
 def _exercise(subject: Subject) -> None:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iotlam.conformance.catalog import MADE, Failed, check
+from iotlam.conformance.catalog import STEADY, Failed, check
 from iotlam.conformance.checks.learning import LEARNS, disturbed, module_of
 from iotlam.conformance.subject import Subject
 from iotlam.conformance.windows import difference
@@ -108,7 +108,7 @@ def _reads_pickle(path: Path) -> str | None:
     return None
 
 
-@check(AREA, "silver", needs=(*MADE, "no-pickle-in-package"))
+@check(AREA, "silver", needs=(*STEADY, "no-pickle-in-package"))
 def no_pickle_read(subject: Subject) -> None:
     """Constructing, sampling and tokenising unpickle no object."""
     seen = len(subject.watch.pickles)
