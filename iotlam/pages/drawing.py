@@ -41,7 +41,7 @@ PAINT = {
 }
 """Colours by name, on light and on dark: Okabe and Ito's for what is compared, viridis for heights."""
 
-HUES = ("sky", "vermilion", "green", "orange", "purple", "blue", "olive")
+HUES = ("sky", "vermilion", "green", "orange", "purple", "blue", "olive", "height0", "stop", "charcoal")
 """Colours for things that are compared, in order."""
 
 _STYLE: Any = {

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import median
 
 import numpy as np
@@ -16,18 +16,35 @@ from iotlam.contracts import BadInput, IotlamError, ModalityManifest, PluginErro
 from iotlam.plugins import LoadedModality, list_modalities, load
 
 DATA_SETS = {"current": ("itsc_current",), "spectrum": ("rf",), "vibration": ("adi_cbm", "cwru")}
-"""Public data sets by modality, as folders of the data folder. A folder called like a modality is its own as well."""
-MAX_FILE_BYTES = 64_000_000
+"""Public data sets as folders of the data folder, by the first word of a modality's name."""
+MAX_FILE_BYTES, MAX_TRIES = 64_000_000, 40
 MAX_FRAMES, MAX_HELD_BYTES = 1200, 128_000_000
 SEEDS_APART = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one modality delivered in one situation, and where it comes from, in words."""
+    """What one modality delivered in one situation.
+
+    Attributes:
+        frames: the readings.
+        origin: the recording, a path below the data folder, or `sample`.
+        part: which part of the recording, or which seed; '' for all of it.
+    """
 
     frames: Sequence[SensorFrame]
-    source: str
+    origin: str
+    part: str
+
+    @property
+    def source(self) -> str:
+        """Where the readings come from."""
+        return ", ".join(filter(None, (self.origin, self.part)))
+
+    @property
+    def short_source(self) -> str:
+        """The same without folders."""
+        return ", ".join(filter(None, (PurePath(self.origin).name, self.part)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ def gather(
 
 def _stream(modality: LoadedModality, count: int, seed: int, data: Path | None) -> Stream:
     samples = [
-        Window(modality.sample(number), f"sample, seed {number}")
+        Window(modality.sample(number), "sample", f"seed {number}")
         for number in range(SEEDS_APART * seed, SEEDS_APART * seed + count)
     ]
     files = recordings(modality.manifest, data)
@@ -119,10 +136,14 @@ def _tokenized(modality: LoadedModality, windows: Sequence[Window]) -> Stream:
 
 
 def recordings(manifest: ModalityManifest, data: Path | None) -> list[Path]:
-    """Files that a modality can read, from its own folders only: some suffixes mean different things to others."""
+    """Files that a modality can read, from folders of its own: some suffixes mean different things to others.
+
+    Its own are those called like it, or like the first word of its name, and the public data sets of that word.
+    """
     if data is None:
         return []
-    folders = [data / name for name in (manifest.name, *DATA_SETS.get(manifest.name, ()))]
+    word = manifest.name.partition("_")[0]
+    folders = [data / name for name in dict.fromkeys((manifest.name, word, *DATA_SETS.get(word, ())))]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     ends = tuple(manifest.files)
     return [path for path in files if path.name.lower().endswith(ends) and path.stat().st_size <= MAX_FILE_BYTES]
@@ -137,21 +158,21 @@ def _recorded(modality: LoadedModality, files: list[Path], samples: Sequence[Win
     evenly = np.linspace(0, len(files) - 1, min(len(samples), len(files))).round().astype(int)
     spares = [path for index, path in enumerate(files) if index not in evenly]
     read: list[tuple[Path, list[SensorFrame]]] = []
-    reasons = ["they are empty"]
-    for path in [*(files[index] for index in evenly), *spares[: len(samples)]]:
+    problem: IotlamError | None = None
+    for path in [*(files[index] for index in evenly), *spares[:MAX_TRIES]]:
         try:
             if len(read) < len(samples) and (frames := _beginning(modality, path)):
                 read.append((path, frames))
         except IotlamError as error:
-            reasons.append(str(error))
+            problem = problem or error
     if not read:
-        raise BadInput("Recordings", expected="one that can be read", got=reasons[-1], fix="mend or remove them")
+        raise problem or BadInput("Recordings", expected="readings", got="empty files", fix="remove them")
     parts = math.ceil(len(samples) / len(read))
     windows = []
     for index, sample in enumerate(samples):
         path, frames = read[index % len(read)]
-        part = cut(modality.manifest, frames, sample.frames, (index // len(read)) / parts)
-        windows.append(Window(part, f"{path.relative_to(data)}{_which(modality.manifest, frames, part[0])}"))
+        part = cut(modality.manifest, frames, sample.frames, (index // len(read) + 0.5) / parts)
+        windows.append(Window(part, str(path.relative_to(data)), _which(modality.manifest, frames, part[0])))
     return windows
 
 
@@ -200,12 +221,12 @@ def is_waveform(manifest: ModalityManifest) -> bool:
     return manifest.dims[0] == "sample" and manifest.shape[0] == 0
 
 
-def sample_times_s(manifest: ModalityManifest, frame: SensorFrame) -> NDArray[np.float64]:
-    """Times of a waveform's samples on the clock of `t_ns`, seconds; without a known rate all are its own."""
+def sample_times_s(manifest: ModalityManifest, frame: SensorFrame, now_ns: int = 0) -> NDArray[np.float64]:
+    """Times of a waveform's samples after `now_ns`, seconds; without a known rate all are its own."""
     last = len(frame.data) - 1
     marked = {"start": 0.0, "middle": last / 2.0, "end": last}[manifest.stamp]
     rate_hz = float(frame.meta.get("rate_hz", math.inf))
-    return np.asarray(frame.t_ns / 1e9 + (np.arange(last + 1) - marked) / rate_hz)
+    return np.asarray((frame.t_ns - now_ns) / 1e9 + (np.arange(last + 1) - marked) / rate_hz)
 
 
 def _part(manifest: ModalityManifest, frame: SensorFrame, first: int, length: int) -> SensorFrame:
@@ -222,8 +243,10 @@ def _which(manifest: ModalityManifest, recording: Sequence[SensorFrame], part: S
     """Of which sensor a part of a recording is, if it has several, and how long after the beginning, in words."""
     several = len({frame.sensor for frame in recording}) > 1
     first = next(frame for frame in recording if frame.sensor == part.sensor)
-    begins_s = [
-        sample_times_s(manifest, frame)[0] if is_waveform(manifest) else frame.t_ns / 1e9 for frame in (first, part)
-    ]
-    seconds = begins_s[1] - begins_s[0]
-    return (f", {part.sensor}" if several else "") + (f", {seconds:.3g} s on" if seconds > 1e-3 else "")
+    start_s, begins_s = (
+        sample_times_s(manifest, frame, first.t_ns)[0] if is_waveform(manifest) else (frame.t_ns - first.t_ns) / 1e9
+        for frame in (first, part)
+    )
+    seconds = begins_s - start_s
+    words = [part.sensor if several else "", f"{seconds:.3g} s on" if seconds > 1e-3 else ""]
+    return ", ".join(filter(None, words))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from iotlam.fusion import RateSchedule, parameter_groups
-from iotlam.pages.situations import CONTROL, Examples, SituationModel
-from iotlam.pages.streams import Stream
+from iotlam.pages.sensors.situations import CONTROL, Examples, SituationModel
+from iotlam.pages.sensors.streams import Stream
 from iotlam.training.loop import schedule
 from iotlam.training.seeds import seed_everything
 

@@ -11,14 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from iotlam.contracts import TokenBatch, TokenSpec
 from iotlam.fusion import BottleneckFusion, FusionConfig
-from iotlam.pages.streams import Stream
+from iotlam.pages.sensors.streams import Stream
 
 CONTROL = "pure noise"
 """A stream that has nothing to say; no modality can be called so."""
 CONTROL_TOKENS, CONTROL_DIM = 16, 8
 
 LOOKED_AT = 128
-"""Tokens of a window that are looked at: where there are more, those farthest from the modality's mean token."""
+"""Tokens of a window that are looked at, at most: those farthest from the modality's mean token."""
 GLANCE = 0.4
 """Share of them in one example; drawn anew each time."""
 TOKEN_NOISE = 1.0
@@ -78,22 +78,27 @@ class Examples:
 
         Args:
             size: how many, B.
-            only: the modalities in them, all tokens of which are there; None drops some in every example.
+            only: the modalities in them; None for all, of which some are missing from every example.
         """
         label_B = torch.randint(self.situations, (size,), generator=self.generator)
-        missing_MB = self._random(len(self.sensed), size) < MISSING
-        missing_MB &= ~missing_MB.all(0)  # at least one sensor says something
-        batches = {}
-        for (name, sensed), missing_B in zip(self.sensed.items(), missing_MB, strict=True):
-            keep_B = ~missing_B if only is None else torch.full((size,), name in only)
-            batches[name] = self._glance(sensed, label_B, keep_B)
-        batches[CONTROL] = self.control(size, only is None or CONTROL in only)
+        if only is None:
+            missing_MB = self._random(len(self.sensed), size) < MISSING
+            missing_MB &= ~missing_MB.all(0)  # at least one sensor says something
+        else:
+            missing_MB = torch.zeros(len(self.sensed), size, dtype=torch.bool)
+        batches = {
+            name: self._glance(sensed, label_B, ~missing_B)
+            for (name, sensed), missing_B in zip(self.sensed.items(), missing_MB, strict=True)
+            if only is None or name in only
+        }
+        if only is None or CONTROL in only:
+            batches[CONTROL] = self.control(size)
         return batches, label_B
 
-    def control(self, size: int, present: bool = True) -> TokenBatch:
+    def control(self, size: int) -> TokenBatch:
         """White noise, drawn anew."""
         noise_BTD = torch.randn(size, CONTROL_TOKENS, CONTROL_DIM, generator=self.generator)
-        mask_BT = torch.full((size, CONTROL_TOKENS), present)
+        mask_BT = torch.ones(size, CONTROL_TOKENS, dtype=torch.bool)
         return TokenBatch(noise_BTD, mask_BT, torch.zeros(size, CONTROL_TOKENS), CONTROL)
 
     def _glance(self, sensed: Sensed, label_B: Tensor, keep_B: Tensor) -> TokenBatch:
@@ -144,4 +149,6 @@ def _looked_at(batch: TokenBatch, mean_D: Tensor, std_D: Tensor) -> Tensor:
     if len(valid_T) <= LOOKED_AT:
         return valid_T
     far_T = ((batch.tokens_BTD[0, valid_T] - mean_D) / std_D.clamp_min(1e-6)).square().sum(-1)
-    return valid_T[far_T.topk(LOOKED_AT).indices.sort().values]
+    first_T = far_T.topk(LOOKED_AT).indices.sort().values
+    rare_T = first_T[far_T[first_T] > far_T.median()]  # most cells of a sparse grid are alike: empty
+    return valid_T[rare_T if len(rare_T) else first_T]

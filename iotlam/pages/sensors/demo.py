@@ -36,7 +36,7 @@ def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
     check_writable("--out", out)
     data = data_folder()
 
-    from iotlam.pages.show import show
+    from iotlam.pages.sensors.report import show
 
     command = " ".join(["iotlam", *sys.argv[1:]])
     result = show(out / PAGE, SITUATIONS, QUICK_STEPS if quick else STEPS, seed, data, command, quick)

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
+from markupsafe import Markup
 
 import iotlam
 from iotlam.contracts import BadInput, Json
-from iotlam.pages.charts import learning_chart
 from iotlam.pages.drawing import HUES
-from iotlam.pages.learning import BETA, TRIALS, Learned, learn
 from iotlam.pages.page import check_page, figure, percent, write_html
-from iotlam.pages.readings import Reading, pictures_of
-from iotlam.pages.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, MISSING, TOKEN_NOISE
-from iotlam.pages.streams import Failure, Stream, gather
+from iotlam.pages.sensors.charts import learning_chart
+from iotlam.pages.sensors.learning import BETA, TRIALS, Learned, learn
+from iotlam.pages.sensors.pictures import pictures_of
+from iotlam.pages.sensors.reading import Reading
+from iotlam.pages.sensors.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, MISSING, TOKEN_NOISE
+from iotlam.pages.sensors.streams import Failure, Stream, gather
 from iotlam.plugins import list_modalities
 from iotlam.training.progress import progress
 
 Rows = list[dict[str, Any]]
-TEMPLATE = Path(__file__).with_name("sensors.html.j2")
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 SHOWN = 0
 """The situation whose readings are shown."""
 
@@ -94,7 +97,7 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
     colours = paints(streams)
     by_name = {stream.name: stream for stream in streams}
     return {
-        "headline": headline(rows, learned),
+        "headline": headline(rows, learned, len(streams[0].windows)),
         "lead": lead(rows),
         "control": CONTROL,
         "rows": rows,
@@ -106,7 +109,7 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
         "streams": [by_name[row["modality"]] for row in rows if row["modality"] != CONTROL],
         "all_recorded": all(stream.recorded for stream in streams),
         "facts_of": {stream.name: _in_words(stream) for stream in streams},
-        "pictures": {stream.name: pictures_of(_reading(stream, learned, colours)) for stream in streams},
+        "pictures": {stream.name: _pictures(_reading(stream, learned, colours)) for stream in streams},
         "learning": learning_chart(learned, colours),
         "task": {
             "situations": len(streams[0].windows),
@@ -123,16 +126,16 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
     }
 
 
-def headline(rows: Rows, learned: Learned) -> str:
+def headline(rows: Rows, learned: Learned, situations: int) -> str:
     """What all sensors together can do, and the best one alone."""
     sensors = [row for row in rows if row["modality"] != CONTROL]
     best = max(sensors, key=lambda row: float(row["accuracy_alone"]))
     together = percent(learned.accuracy)
     if len(sensors) == 1:
-        return f"{best['modality']} alone is right in {together} of the examples."
+        return f"{best['modality']} tells {situations} situations apart in {together} of fresh examples."
     return (
-        f"{len(sensors)} sensors fused are right in {together} of the examples, "
-        f"the best one alone, {best['modality']}, in {percent(best['accuracy_alone'])}."
+        f"{len(sensors)} modalities, fused, tell {situations} situations apart in {together} of fresh examples; "
+        f"the best alone, {best['modality']}, in {percent(best['accuracy_alone'])}."
     )
 
 
@@ -142,8 +145,8 @@ def lead(rows: Rows) -> str:
     whole = sum(row["bits_per_window"] for row in sensors) or 1.0
     first = sensors[0]
     return (
-        f"{first['modality'].capitalize()} contributed most: {figure(first['bits_per_window'])} bits per window, "
-        f"{percent(first['bits_per_window'] / whole)} of all. A stream of pure noise, fused along as a control, "
+        f"Most bits come from {first['modality']}: {figure(first['bits_per_window'])} per window, "
+        f"{percent(first['bits_per_window'] / whole)} of all. A stream of {CONTROL}, fused along as a control, "
         f"got {control['bits_per_token']:.3f} bits per token."
     )
 
@@ -151,12 +154,13 @@ def lead(rows: Rows) -> str:
 def _in_words(stream: Stream) -> str:
     """What a window is, in words."""
     manifest, frames, tokens = stream.manifest, stream.windows[SHOWN].frames, stream.tokens[SHOWN]
-    sizes = " x ".join(f"{size} {dim}s" for dim, size in zip(manifest.dims, frames[0].data.shape, strict=True))
-    rate = f" at {float(frames[0].meta['rate_hz']):,g} Hz" if manifest.rate_in_meta else ""
-    readings = f"{len(frames)} readings of" if len(frames) > 1 else "One reading of"
+    sizes = " × ".join(f"{size:,}" for size in frames[-1].data.shape)
+    rate = f" at {float(frames[-1].meta['rate_hz']):,.10g} Hz" if manifest.rate_in_meta else ""
+    count = f"{len(frames)} readings" if len(frames) > 1 else "One reading"
     assumed = frames[0].meta.get("calibration")
     said = f" Calibration: {assumed}." if isinstance(assumed, str) and assumed else ""
-    return f"{readings} {sizes}{rate}; {int(tokens.mask_BT.sum()):,} tokens of width {tokens.dim}.{said}"
+    dims = " × ".join(manifest.dims)
+    return f"{count} of {sizes} ({dims}){rate}, {int(tokens.mask_BT.sum()):,} tokens of width {tokens.dim}.{said}"
 
 
 def _reading(stream: Stream, learned: Learned, colours: dict[str, str]) -> Reading:
@@ -168,3 +172,12 @@ def _reading(stream: Stream, learned: Learned, colours: dict[str, str]) -> Readi
         learned.bits[stream.name][SHOWN].numpy(),
         colours[stream.name],
     )
+
+
+def _pictures(reading: Reading) -> list[Markup]:
+    """Pictures, or none: what cannot be drawn of one modality must not cost the page of the others."""
+    try:
+        return pictures_of(reading)
+    except Exception as error:
+        typer.echo(f"no picture of {reading.manifest.name}: {type(error).__name__}: {error}", err=True)
+        return []
