@@ -18,16 +18,27 @@ from iotlam.contracts import TokenSpec
 MIN_SIGMA_M = 0.5
 MAX_LOGIT = 10.0
 LOG2_E = 1.0 / math.log(2.0)
+LEAST_SPREAD = 1e-3
+PAIR_GAIN = 1.75
 START_SINK = 4.0  # near-linear in the first few tokens
 
 
 class Looked(NamedTuple):
-    """Tokens as the attention takes them; positions in metres, None where the modality has none."""
+    """Tokens as the attention takes them.
+
+    Attributes:
+        tokens_BTD: bottlenecked tokens.
+        mask_BT: bool, False marks padding.
+        time_BT: seconds.
+        position_BTX: metres, None where the modality has none.
+        open_BT: 0 to 1, how much each token counts; None where all count alike.
+    """
 
     tokens_BTD: Tensor
     mask_BT: Tensor
     time_BT: Tensor
     position_BTX: Tensor | None
+    open_BT: Tensor | None = None
 
 
 class PlaceLatents(NamedTuple):
@@ -39,15 +50,20 @@ class PlaceLatents(NamedTuple):
 
 
 class ModalityAdaptor(nn.Module):
-    """Brings the tokens of one modality to the shared width and says how far each head can see."""
+    """Brings the tokens of one modality to the shared width and says how far each head can see.
 
-    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float) -> None:
+    With `direct`, a linear path goes past the GELU: what a modality says then reaches the pairs with its sign and
+    scale as they were, which they need in order to start learning at all (docs/adr/0005).
+    """
+
+    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float, direct: bool) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.inner = nn.Linear(dim, d_fusion)
         # With one learned query per head, q_h . (W_k x) is one linear functional of x: it is learned
         # directly, in the last H columns, and its bias is the head's constant for this modality.
         self.outer = nn.Linear(d_fusion, d_fusion + n_heads)
+        self.direct = nn.Linear(dim, d_fusion, bias=False) if direct else None
         self.recency_H = nn.Parameter(torch.zeros(n_heads))
         self.sigma_raw_H = nn.Parameter(torch.full((n_heads,), math.log(math.expm1(sigma_m - MIN_SIGMA_M))))
 
@@ -59,6 +75,10 @@ class ModalityAdaptor(nn.Module):
         time_BT = looked.time_BT.masked_fill(~looked.mask_BT, 0.0)
         logit_BTH = MAX_LOGIT * torch.tanh((logit_BTH + self.recency_H * time_BT[..., None]) / MAX_LOGIT)
         weight_BTH = logit_BTH.exp().masked_fill(~looked.mask_BT[..., None], 0.0)
+        if looked.open_BT is not None:
+            weight_BTH = weight_BTH * looked.open_BT[..., None]
+        if self.direct is not None:
+            values_BTD = values_BTD + self.direct(looked.tokens_BTD)
         values_BHTE = values_BTD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         return values_BHTE, weight_BTH.transpose(1, 2)
 
@@ -76,26 +96,60 @@ class ModalityAdaptor(nn.Module):
         return torch.exp2(square_BHKT * (-0.5 * LOG2_E / sigma_H11.square()))
 
 
+class PairTerm(nn.Module):
+    """What two modalities say together and neither says alone: products of their latents, summed over all pairs.
+
+    sum_{m<n} p_m p_n = ((sum_m p_m)^2 - sum_m p_m^2) / 2 with p_m = W latent_m (a factorisation machine of low
+    rank: Rendle, 2010; Kim et al., 2017). A missing modality has p = 0, so that its pairs vanish.
+    """
+
+    def __init__(self, d_fusion: int, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_fusion, width, bias=False)
+        self.outer = nn.Linear(width, d_fusion, bias=False)
+        # A product of two small things starts at a saddle; at torch's own scale it takes thousands of steps to leave.
+        for linear in (self.inner, self.outer):
+            nn.init.normal_(linear.weight, std=PAIR_GAIN / linear.in_features**0.5)
+
+    def forward(self, stack_BKMD: Tensor, present_B1M: Tensor) -> Tensor:
+        """Latents (B, K, D) of the pairs that are present."""
+        p_BKMW = self.inner(stack_BKMD) * present_B1M[..., None]
+        latents_BKD: Tensor = self.outer(0.5 * (p_BKMW.sum(2).square() - p_BKMW.square().sum(2)))
+        return latents_BKD
+
+
 class PlaceAttention(nn.Module):
     """K places attend to the tokens of M modalities; a missing modality contributes nothing.
 
     Head h of place k attends to token t of modality m with
         w = exp(q_h . k_t) exp(-|p_t - anchor_kh|^2 / (2 sigma_hm^2)),
     normalised as a density, w / (sink_h + sum_t w): no token nearby leaves zeros, and there is no
-    normalisation that would hide how much there is. log(1 + sum w / sink) goes along, as the count.
+    normalisation that would hide how much there is. log(1 + sum w / sink) goes along, as the count, and with
+    `sees_spread` the log of how much the values differ.
     All parameters are shared by all places, so that any number of any junction's can be asked about.
-    The modalities are then weighted by a masked softmax per place.
+    The modalities are then weighted by a masked softmax per place, and `pair_width` > 0 adds what only two of
+    them together can say.
     """
 
-    def __init__(self, specs: Sequence[TokenSpec], d_fusion: int, n_heads: int, sigma_m: float) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TokenSpec],
+        d_fusion: int,
+        n_heads: int,
+        sigma_m: float,
+        pair_width: int = 0,
+        sees_spread: bool = False,
+    ) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.adaptors = nn.ModuleDict(
-            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m) for spec in specs}
+            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m, pair_width > 0) for spec in specs}
         )
         self.sink_raw_H = nn.Parameter(torch.full((n_heads,), math.log(START_SINK)))
-        self.merge_heads = nn.Linear(d_fusion + n_heads, d_fusion)
+        self.sees_spread = sees_spread
+        self.merge_heads = nn.Linear(d_fusion + (2 if sees_spread else 1) * n_heads, d_fusion)
         self.scores = nn.ModuleDict({spec.modality: nn.Linear(d_fusion, 1) for spec in specs})
+        self.pairs = PairTerm(d_fusion, pair_width) if pair_width else None
         self.residual = nn.Sequential(nn.Linear(d_fusion, d_fusion // 2), nn.GELU(), nn.Linear(d_fusion // 2, d_fusion))
 
     def forward(
@@ -137,18 +191,30 @@ class PlaceAttention(nn.Module):
         product gives weighted sum and total without a (B, H, K, T, E) tensor.
         """
         weight_BHT1 = weight_BHT[..., None]
-        sums_BHKE = near_BHKT @ torch.cat([values_BHTE * weight_BHT1, weight_BHT1], dim=-1)
-        total_BHK1 = sums_BHKE[..., -1:]
-        density_BHKE = sums_BHKE[..., :-1] / (self._sink_H11 + total_BHK1)
-        count_BHK1 = torch.log1p(total_BHK1 / self._sink_H11)
-        heads_BKHE = torch.cat([density_BHKE, count_BHK1], dim=-1).transpose(1, 2)
-        latents_BKD: Tensor = self.merge_heads(heads_BKHE.flatten(-2))
+        columns = [values_BHTE * weight_BHT1, weight_BHT1]
+        if self.sees_spread:
+            columns.insert(1, values_BHTE.square().mean(-1, keepdim=True) * weight_BHT1)
+        sums_BHKX = near_BHKT @ torch.cat(columns, dim=-1)
+        sum_BHKE, total_BHK1 = sums_BHKX[..., : values_BHTE.shape[-1]], sums_BHKX[..., -1:]
+        features = [sum_BHKE / (self._sink_H11 + total_BHK1), torch.log1p(total_BHK1 / self._sink_H11)]
+        if self.sees_spread:
+            features.append(_log_spread(sum_BHKE, sums_BHKX[..., -2:-1], total_BHK1))
+        heads_BKHX = torch.cat(features, dim=-1).transpose(1, 2)
+        latents_BKD: Tensor = self.merge_heads(heads_BKHX.flatten(-2))
         return latents_BKD, total_BHK1[..., 0]
 
     def _mix(self, by_modality: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """Weight the modalities by a softmax per place; where none is present the sum is zero."""
+        """Weight the modalities by a softmax per place, add the pairs; where none is present the sum is zero."""
         stack_BKMD = torch.stack(list(by_modality.values()), dim=2)
         score_BKM = torch.cat([self.scores[name](latents) for name, latents in by_modality.items()], dim=-1)
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
-        return (share_BKM[..., None] * stack_BKMD).sum(2)
+        mixed_BKD = (share_BKM[..., None] * stack_BKMD).sum(2)
+        return mixed_BKD if self.pairs is None else mixed_BKD + self.pairs(stack_BKMD, present_B1M)
+
+
+def _log_spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor) -> Tensor:
+    """Log of how much the values that a head sees differ, (B, H, K, 1): least for a sensor that repeats itself."""
+    total_BHK1 = total_BHK1.clamp_min(LEAST_SPREAD)
+    mean_square_BHK1 = (sum_BHKE / total_BHK1).square().mean(-1, keepdim=True)
+    return torch.log(LEAST_SPREAD + (square_BHK1 / total_BHK1 - mean_square_BHK1).clamp_min(0.0))

@@ -13,10 +13,17 @@ MAX_LAMBDA = 1.0 - 1e-4  # keeps the capacity finite: 13.3 bits per dimension
 
 
 class Gated(NamedTuple):
-    """What leaves a gate: the bottlenecked tokens z_BTD and the bits (B, T) each of them carries."""
+    """What leaves a gate; all of it zero for masked tokens.
+
+    Attributes:
+        z_BTD: the bottlenecked tokens.
+        bits_BT: bits that each token carries.
+        signal_BT: share of z's variance that is signal, lambda^2 / s^2, averaged over the dimensions; 0 to 1.
+    """
 
     z_BTD: Tensor
     bits_BT: Tensor
+    signal_BT: Tensor
 
 
 def gate_kl_nats(lambda_: Tensor, r: Tensor) -> Tensor:
@@ -29,6 +36,21 @@ def gate_kl_nats(lambda_: Tensor, r: Tensor) -> Tensor:
     noise_var = (1.0 - lambda_).square()
     prior_var = lambda_.square() + noise_var
     return 0.5 * ((lambda_.square() * r.square() + noise_var) / prior_var - 1.0 + torch.log(prior_var / noise_var))
+
+
+def pass_through(white_BTD: Tensor, lambda_BTD: Tensor, mask_BT: Tensor, noisy: bool) -> Gated:
+    """Send whitened tokens through the channel z = lambda r + (1 - lambda) eps; `noisy` False gives its mean."""
+    bits_BT = gate_kl_nats(lambda_BTD, white_BTD).sum(-1) / math.log(2.0)
+    z_BTD = lambda_BTD * white_BTD
+    if noisy:
+        z_BTD = z_BTD + (1.0 - lambda_BTD) * torch.randn_like(white_BTD)
+    signal_BTD = lambda_BTD.square() / (lambda_BTD.square() + (1.0 - lambda_BTD).square())
+    hidden_BT = ~mask_BT
+    return Gated(
+        z_BTD.masked_fill(hidden_BT[..., None], 0.0),
+        bits_BT.masked_fill(hidden_BT, 0.0),
+        signal_BTD.mean(-1).masked_fill(hidden_BT, 0.0),
+    )
 
 
 class BottleneckGate(nn.Module):
@@ -53,10 +75,4 @@ class BottleneckGate(nn.Module):
 
     def forward(self, white_BTD: Tensor, mask_BT: Tensor) -> Gated:
         """Bottleneck whitened tokens; tokens with mask False become zero and carry zero bits."""
-        lambda_BTD = self.openness(white_BTD)
-        bits_BT = gate_kl_nats(lambda_BTD, white_BTD).sum(-1) / math.log(2.0)
-        z_BTD = lambda_BTD * white_BTD
-        if self.training:
-            z_BTD = z_BTD + (1.0 - lambda_BTD) * torch.randn_like(white_BTD)
-        hidden_BT = ~mask_BT
-        return Gated(z_BTD.masked_fill(hidden_BT[..., None], 0.0), bits_BT.masked_fill(hidden_BT, 0.0))
+        return pass_through(white_BTD, self.openness(white_BTD), mask_BT, noisy=self.training)

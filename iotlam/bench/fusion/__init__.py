@@ -1,0 +1,1 @@
+"""What suite `fusion` is made of: data whose truth is known, the network under test, and one file an experiment."""

@@ -1,0 +1,1 @@
+"""Published methods that iotlam is measured against, written anew for its tokens."""
