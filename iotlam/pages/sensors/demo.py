@@ -14,7 +14,8 @@ from iotlam.contracts import BadInput, Json, MissingExtra, check_writable
 
 PAGE = "sensors.html"
 SITUATIONS = 6
-STEPS, QUICK_STEPS = 600, 250
+STEPS, TRIALS = 500, 512
+QUICK_STEPS, QUICK_TRIALS = 160, 128
 
 
 def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
@@ -36,10 +37,11 @@ def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
     check_writable("--out", out)
     data = data_folder()
 
-    from iotlam.pages.sensors.report import show
+    from iotlam.pages.sensors.report import Effort, show
 
+    effort = Effort(SITUATIONS, QUICK_STEPS, QUICK_TRIALS) if quick else Effort(SITUATIONS, STEPS, TRIALS)
     command = " ".join(["iotlam", *sys.argv[1:]])
-    result = show(out / PAGE, SITUATIONS, QUICK_STEPS if quick else STEPS, seed, data, command, quick)
+    result = show(out / PAGE, effort, seed, data, {"quick": quick, "commands": [command]})
     for failure in result["failures"]:
         typer.echo(f"left out: {failure['reason']}", err=True)
     for row in result["sensors"]:

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from iotlam.contracts import TokenBatch
 from iotlam.fusion import RateSchedule, parameter_groups
-from iotlam.pages.sensors.situations import CONTROL, Examples, SituationModel
+from iotlam.pages.sensors.situations import CONTROL, MISSING, Examples, SituationModel
 from iotlam.pages.sensors.streams import Stream
 from iotlam.training.loop import schedule
 from iotlam.training.seeds import seed_everything
 
-BATCH = 32
+BATCH = 24
 LEARNING_RATE, WARMUP = 5e-3, 10
 BETA = 0.02
 """Price of a bit per token, in nats of the task's loss, once it has risen."""
 ANCHORS = 8
-TRIALS = 512
-"""Examples for every accuracy."""
 HISTORY = 60
 """Points of the learning curve, at most."""
 
@@ -45,6 +44,8 @@ class Learned:
         accuracy: share of right answers, all sensors present.
         alone: the same by modality, with nothing but this one.
         without: the same by modality, with all but this one.
+        gain: by modality, how much greater that share is with it than without it when others are missing as often as
+            in learning.
         history: how it came to that.
         steps: steps of learning.
         price_from: step at which bits began to cost.
@@ -56,6 +57,7 @@ class Learned:
     accuracy: float
     alone: dict[str, float]
     without: dict[str, float]
+    gain: dict[str, float]
     history: list[Moment]
     steps: int
     price_from: int
@@ -70,8 +72,16 @@ class Learned:
         return float(torch.cat(self.bits[name]).mean())
 
 
-def learn(streams: Sequence[Stream], seed: int, steps: int, on_step: Callable[..., object]) -> Learned:
-    """Train a fusion to tell the situations apart, and measure it on fresh examples of them."""
+def learn(streams: Sequence[Stream], seed: int, steps: int, trials: int, on_step: Callable[..., object]) -> Learned:
+    """Train a fusion to tell the situations apart, and measure it on fresh examples of them.
+
+    Args:
+        streams: the modalities.
+        seed: of weights, examples and noise.
+        steps: steps of learning.
+        trials: examples for every share of right answers.
+        on_step: told of each step, and of its loss.
+    """
     start = time.monotonic()
     seed_everything(seed)
     examples = Examples(streams, seed)
@@ -81,18 +91,44 @@ def learn(streams: Sequence[Stream], seed: int, steps: int, on_step: Callable[..
     seconds = time.monotonic() - start
     model.eval()
     with torch.inference_mode():
-        names = list(examples.sensed)
+        right = Measured(model, examples, trials)
+        names = examples.names
         return Learned(
             bits=_bits(model, examples),
             looked={name: sensed.looked for name, sensed in examples.sensed.items()},
-            accuracy=_accuracy(model, examples, [*names, CONTROL]),
-            alone={name: _accuracy(model, examples, [name]) for name in [*names, CONTROL]},
-            without={name: _accuracy(model, examples, {*names, CONTROL} - {name}) for name in [*names, CONTROL]},
+            accuracy=right.share(names),
+            alone={name: right.share([name]) for name in names},
+            without={name: right.share([other for other in names if other != name]) for name in names},
+            gain={name: right.gain(name) for name in names},
             history=history,
             steps=steps,
             price_from=round(RateSchedule(BETA, steps).free * steps),
             seconds=seconds,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Shares of right answers of a trained model, each on so many fresh examples."""
+
+    model: SituationModel
+    examples: Examples
+    trials: int
+
+    def share(self, names: Sequence[str]) -> float:
+        """With these modalities and no other, none of them missing."""
+        batches, label_B = self.examples.draw(self.trials, dict.fromkeys(names, 0.0))
+        return self._right(batches, label_B)
+
+    def gain(self, name: str) -> float:
+        """With one modality minus without it, the others missing as often as in learning."""
+        batches, label_B = self.examples.draw(self.trials, {**dict.fromkeys(self.examples.names, MISSING), name: 0.0})
+        with_it = self._right(batches, label_B)
+        return with_it - self._right({other: batch for other, batch in batches.items() if other != name}, label_B)
+
+    def _right(self, batches: dict[str, TokenBatch], label_B: Tensor) -> float:
+        logits_BS = self.model(batches)[0]
+        return float((logits_BS.argmax(-1) == label_B).float().mean())
 
 
 def places(streams: Sequence[Stream]) -> tuple[Tensor, float]:
@@ -115,11 +151,12 @@ def _train(model: SituationModel, examples: Examples, steps: int, on_step: Calla
     optimizer = torch.optim.Adam(parameter_groups(model, LEARNING_RATE))
     pace = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, WARMUP))
     price = RateSchedule(BETA, steps)
+    missing = {**dict.fromkeys(examples.names, MISSING), CONTROL: 0.0}
     history, right = [], 0.0
     model.train()
     every = max(steps // HISTORY, 1)
     for step in range(steps):
-        batches, label_B = examples.draw(BATCH)
+        batches, label_B = examples.draw(BATCH, missing)
         logits_BS, rate_bits, bits = model(batches)
         loss = nn.functional.cross_entropy(logits_BS, label_B) + price(step) * rate_bits
         optimizer.zero_grad()
@@ -148,9 +185,3 @@ def _bits(model: SituationModel, examples: Examples) -> dict[str, list[Tensor]]:
         name: [bits_T[mask_T] for bits_T, mask_T in zip(bits_BT, batches[name].mask_BT, strict=True)]
         for name, bits_BT in bits.items()
     }
-
-
-def _accuracy(model: SituationModel, examples: Examples, only: Sequence[str] | set[str]) -> float:
-    batches, label_B = examples.draw(TRIALS, only)
-    logits_BS, _, _ = model(batches)
-    return float((logits_BS.argmax(-1) == label_B).float().mean())

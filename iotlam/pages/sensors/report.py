@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from iotlam.contracts import BadInput, Json
 from iotlam.pages.drawing import HUES
 from iotlam.pages.page import check_page, figure, percent, write_html
 from iotlam.pages.sensors.charts import learning_chart
-from iotlam.pages.sensors.learning import BETA, TRIALS, Learned, learn
+from iotlam.pages.sensors.learning import BETA, Learned, learn
 from iotlam.pages.sensors.pictures import pictures_of
 from iotlam.pages.sensors.reading import Reading
 from iotlam.pages.sensors.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, MISSING, TOKEN_NOISE
@@ -30,30 +30,43 @@ SHOWN = 0
 """The situation whose readings are shown."""
 
 
-def show(page: Path, situations: int, steps: int, seed: int, data: Path | None, command: str, quick: bool) -> Json:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done.
+
+    Attributes:
+        situations: how many situations to tell apart.
+        steps: steps of learning.
+        trials: examples for every share of right answers.
+    """
+
+    situations: int
+    steps: int
+    trials: int
+
+
+def show(page: Path, effort: Effort, seed: int, data: Path | None, said: Json) -> Json:
     """Gather, learn, and write the page; returns what it says, for programs.
 
     Args:
         page: the file to write.
-        situations: how many situations to tell apart.
-        steps: steps of learning.
+        effort: how much to do.
         seed: of all that is random.
         data: folder with recordings, or None.
-        command: what was typed, for the page.
-        quick: said on the page.
+        said: what else the page says: `quick` and `commands`.
     """
     torch.set_num_threads(1)
     check_page(page)
     with progress("Reading and tokenizing", total=len(list_modalities())) as step:
-        streams, failures = gather(situations, seed, data, lambda: step(1))
+        streams, failures = gather(effort.situations, seed, data, lambda: step(1))
     if not streams:
         got = "; ".join(failure.reason for failure in failures) or "none installed"
         raise BadInput("Modalities", expected="one that works, at least", got=got, fix="see 'iotlam doctor'")
-    with progress("Learning what is worth a bit", total=steps) as step:
-        learned = learn(streams, seed, steps, step)
+    with progress("Learning what is worth a bit", total=effort.steps) as step:
+        learned = learn(streams, seed, effort.steps, effort.trials, step)
     rows = _rows(streams, learned)
-    contents = {"seed": seed, "quick": quick, "commands": [command], **_contents(streams, failures, learned, rows)}
-    write_html(TEMPLATE, contents, page)
+    contents = _contents(streams, failures, learned, rows)
+    write_html(TEMPLATE, {"seed": seed, "effort": effort, **said, **contents}, page)
     return {
         "page": str(page),
         "seed": seed,
@@ -85,6 +98,7 @@ def _worth(name: str, learned: Learned) -> dict[str, float]:
         "bits_per_token": learned.per_token(name),
         "accuracy_alone": learned.alone[name],
         "accuracy_without": learned.without[name],
+        "gain": learned.gain[name],
     }
 
 
@@ -112,14 +126,12 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
         "pictures": {stream.name: _pictures(_reading(stream, learned, colours)) for stream in streams},
         "learning": learning_chart(learned, colours),
         "task": {
-            "situations": len(streams[0].windows),
             "looked_at": LOOKED_AT,
             "glance": GLANCE,
             "noise": TOKEN_NOISE,
             "drift": DRIFT,
             "missing": MISSING,
             "price": BETA,
-            "trials": TRIALS,
         },
         "facts": {},
         "versions": {"iotlam": iotlam.__version__, "torch": version("torch")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +23,10 @@ GLANCE = 0.4
 """Share of them in one example; drawn anew each time."""
 TOKEN_NOISE = 1.0
 """Noise of each token, in standard deviations of the modality's features."""
-DRIFT = 1.0
+DRIFT = 1.5
 """Noise that all tokens of a modality share in one example, in the same unit."""
 MISSING = 0.5
-"""Share of examples in which a modality is missing."""
+"""Share of the examples from which a modality is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +73,31 @@ class Examples:
         self.generator = torch.Generator().manual_seed(seed)
         self.specs = [*(stream.spec for stream in streams), TokenSpec(CONTROL, CONTROL_DIM, CONTROL_TOKENS)]
 
-    def draw(self, size: int, only: Collection[str] | None = None) -> tuple[dict[str, TokenBatch], Tensor]:
+    def draw(self, size: int, missing: Mapping[str, float]) -> tuple[dict[str, TokenBatch], Tensor]:
         """Examples and the numbers of their situations (B,).
 
         Args:
             size: how many, B.
-            only: the modalities in them; None for all, of which some are missing from every example.
+            missing: the modalities in them, each with the share of the examples from which it is missing. Where that
+                leaves none at all, none is missing.
         """
         label_B = torch.randint(self.situations, (size,), generator=self.generator)
-        if only is None:
-            missing_MB = self._random(len(self.sensed), size) < MISSING
-            missing_MB &= ~missing_MB.all(0)  # at least one sensor says something
-        else:
-            missing_MB = torch.zeros(len(self.sensed), size, dtype=torch.bool)
+        names = [name for name in self.sensed if name in missing]
+        share_M1 = torch.tensor([missing[name] for name in names])[:, None]
+        missing_MB = torch.rand(len(names), size, generator=self.generator) < share_M1
+        missing_MB &= ~missing_MB.all(0)
         batches = {
-            name: self._glance(sensed, label_B, ~missing_B)
-            for (name, sensed), missing_B in zip(self.sensed.items(), missing_MB, strict=True)
-            if only is None or name in only
+            name: self._glance(self.sensed[name], label_B, ~missing_B)
+            for name, missing_B in zip(names, missing_MB, strict=True)
         }
-        if only is None or CONTROL in only:
+        if CONTROL in missing:
             batches[CONTROL] = self.control(size)
         return batches, label_B
+
+    @property
+    def names(self) -> list[str]:
+        """All that is fused: the modalities and the control."""
+        return [*self.sensed, CONTROL]
 
     def control(self, size: int) -> TokenBatch:
         """White noise, drawn anew."""
@@ -106,7 +110,7 @@ class Examples:
         whole = sensed.batch
         valid_BT = whole.mask_BT[label_B]
         count = max(round(GLANCE * valid_BT.shape[1]), 1)
-        order_BT = self._random(*valid_BT.shape).masked_fill(~valid_BT, -1.0)
+        order_BT = torch.rand(valid_BT.shape, generator=self.generator).masked_fill(~valid_BT, -1.0)
         index_BN = order_BT.topk(count, dim=1).indices
         row_B1 = label_B[:, None]
         tokens_BND = whole.tokens_BTD[row_B1, index_BN]
@@ -119,9 +123,6 @@ class Examples:
             modality=whole.modality,
             position_BTX=None if whole.position_BTX is None else whole.position_BTX[row_B1, index_BN],
         )
-
-    def _random(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.generator)
 
 
 def _sensed(stream: Stream) -> Sensed:
