@@ -39,9 +39,9 @@ LIMIT = 10.0  # running deviations; an impact beyond says no more
 LEAST_STD = 0.05
 QUIET = 1e-4  # of the running power: what is below is silence
 TINY = 1e-9
-SEGMENT = 96  # patches of one line that one window gives to a training step
+SEGMENT = 240  # patches of one line that one window gives to a training step, at most
 LINEAR_PATCHES = 16
-PAIRS_EVERY = 5
+PAIRS_EVERY = 7
 RIDGES = (1e-3, 1e-1, 10.0)
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -150,21 +150,22 @@ class WaveformEncoder(nn.Module):
     def _segments(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (L, T, P), what comes next of each (L, T, F), and what of that was measured."""
         rng = np.random.default_rng((seed, 1))
-        length = SEGMENT + max(AHEAD)
+        drawn = [_draw(self._front(window), rng) for window in windows]
+        reach = min(SEGMENT, max(patches.values_LTP.shape[1] for patches in drawn))
+        length = reach + max(AHEAD)
         values, scale = torch.zeros(len(windows), length, PATCH), torch.ones(len(windows), length)
         valid = torch.zeros(len(windows), length, dtype=torch.bool)
-        for row, window in enumerate(windows):
-            patches = _draw(self._front(window), rng)
+        for row, patches in enumerate(drawn):
             start = int(rng.integers(max(patches.values_LTP.shape[1] - length, 0) + 1))
             part = slice(start, start + length)
             size = patches.values_LTP[0, part].shape[0]
             values[row, :size] = torch.from_numpy(patches.values_LTP[0, part])
             scale[row, :size] = torch.from_numpy(patches.rms_LT[0, part]).float()
             valid[row, :size] = torch.from_numpy(patches.valid_LT[0, part])
-        target_LTF = _what_follows(values, scale)
-        known = torch.stack([valid[:, step : step + SEGMENT] for step in AHEAD], -1) & valid[:, :SEGMENT, None]
+        target_LTF = _what_follows(values, scale, reach)
+        known = torch.stack([valid[:, step : step + reach] for step in AHEAD], -1) & valid[:, :reach, None]
         widths = torch.tensor([PATCH + BANDS] + [BANDS] * (len(AHEAD) - 1))
-        return values[:, :SEGMENT], target_LTF, known.repeat_interleave(widths, -1)
+        return values[:, :reach], target_LTF, known.repeat_interleave(widths, -1)
 
     def _pairs(self, windows: Sequence[Sequence[SensorFrame]], seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """What was (N, C), what repeating it would say (N, F) and what comes next (N, F), at some places."""
@@ -174,14 +175,14 @@ class WaveformEncoder(nn.Module):
         past = torch.cat([torch.ones_like(seen[..., :1]), *(delayed(seen, step) for step in range(LINEAR_PATCHES))], -1)
         last = torch.cat([values_LTP, energies_LTK.repeat(1, 1, len(AHEAD))], -1)
         known_LT = known_LTF.all(-1)
-        known_LT[:, torch.arange(SEGMENT) % PAIRS_EVERY > 0] = False
+        known_LT[:, torch.arange(known_LT.shape[1]) % PAIRS_EVERY > 0] = False
         return past[known_LT].double(), last[known_LT].double(), target_LTF[known_LT].double()
 
 
-def _what_follows(values: Tensor, scale: Tensor) -> Tensor:
-    """Samples of the next patch and energies of some later ones, by the deviation up to now, (L, SEGMENT, F)."""
-    raw, now = values * scale[..., None], scale[:, :SEGMENT, None] + TINY
-    later = [(raw[:, step : step + SEGMENT] / now).clamp(-LIMIT, LIMIT) for step in AHEAD]
+def _what_follows(values: Tensor, scale: Tensor, reach: int) -> Tensor:
+    """Samples of the next patch and energies of some later ones, by the deviation up to now, (L, reach, F)."""
+    raw, now = values * scale[..., None], scale[:, :reach, None] + TINY
+    later = [(raw[:, step : step + reach] / now).clamp(-LIMIT, LIMIT) for step in AHEAD]
     return torch.cat([later[0], *map(log_energies, later)], -1)
 
 

@@ -29,8 +29,8 @@ from iotlam_waveform.orders import BINS, STRETCHES, order_lines
 from iotlam_waveform.window import Doubles, Stretch, stretches
 
 HEADER = ("is_order", "low", "middle", "high", "second_signal", "third_signal", "level", "cycle")
-"""Kind of token; which third of the orders; which of the modality's signals; log10 of its root mean square and of the
-cycle's hertz, halved; 0 where unknown."""
+"""Kind of token; which third of the orders; which of the modality's signals; half of log10 of its root mean square and,
+in order tokens, of the cycle's hertz: that of a whole window is not known before its end."""
 
 POOL = 8
 MOST_WAVE_TOKENS = 64
@@ -135,12 +135,11 @@ class WaveformModality(ABC):
                 fix="collect more before encoding",
             )
         cyclic = self.cyclic(stretch, lines)
-        cycle = 0.0 if cyclic is None else float(_half_log(cyclic[2].mean()))
-        waves = self._wave_tokens(stretch, lines, cycle)
-        return waves if cyclic is None else [*waves, self._order_tokens(stretch, lines, cyclic, cycle)]
+        waves = self._wave_tokens(stretch, lines)
+        return waves if cyclic is None else [*waves, self._order_tokens(stretch, lines, cyclic)]
 
     @torch.no_grad()
-    def _wave_tokens(self, stretch: Stretch, lines: Lines, cycle: float) -> list[Tokens]:
+    def _wave_tokens(self, stretch: Stretch, lines: Lines) -> list[Tokens]:
         patches = cut(lines.values_LN, lines.valid_LN)
         context_LTD = self.encoder(torch.from_numpy(patches.values_LTP)).numpy()
         count = context_LTD.shape[1]
@@ -150,12 +149,12 @@ class WaveformModality(ABC):
         valid_LT = np.add.reduceat(patches.valid_LT, starts, axis=1, dtype=np.intp) * 2 >= stops - starts
         tokens_LTD = np.zeros((*body_LTD.shape[:2], len(HEADER) + WIDTH))
         tokens_LTD[..., len(HEADER) :] = body_LTD
-        _head(tokens_LTD, lines.signal_L[:, None], _half_log(patches.rms_LT[:, stops - 1]), cycle)
+        _head(tokens_LTD, lines.signal_L[:, None], _half_log(patches.rms_LT[:, stops - 1]))
         time_T = self._time_s(stretch, stops * PATCH - 1)
         return [Tokens(tokens, valid, time_T) for tokens, valid in zip(tokens_LTD, valid_LT, strict=True)]
 
     def _order_tokens(
-        self, stretch: Stretch, lines: Lines, cyclic: tuple[Doubles, NDArray[np.intp], Doubles], cycle: float
+        self, stretch: Stretch, lines: Lines, cyclic: tuple[Doubles, NDArray[np.intp], Doubles]
     ) -> Tokens:
         values_SN, signal_S, speed_N = cyclic
         cycles_N = np.cumsum(speed_N) / common_rate_hz(stretch.rate_hz, self.rate_hz)
@@ -163,7 +162,8 @@ class WaveformModality(ABC):
         tokens = np.zeros((len(values_SN), STRETCHES, len(HEADER) + BINS))
         tokens[..., len(HEADER) :] = found_SRI / 2.0
         level_S = _half_log(np.sqrt((values_SN**2).mean(-1)))
-        _head(tokens, signal_S[:, None], level_S[:, None], cycle)
+        _head(tokens, signal_S[:, None], level_S[:, None])
+        tokens[..., HEADER.index("cycle")] = _half_log(speed_N.mean())
         tokens[..., 0] = 1.0
         tokens[..., 1 : 1 + STRETCHES] = np.eye(STRETCHES)
         seen = bool(found_SRI.any()) and lines.valid_LN.mean() >= 0.5
@@ -187,11 +187,10 @@ class WaveformModality(ABC):
         return values_CN[..., np.clip(index, 0, values_CN.shape[-1] - 1)]
 
 
-def _head(tokens: Doubles, signal: NDArray[np.intp], level: Doubles, cycle: float) -> None:
+def _head(tokens: Doubles, signal: NDArray[np.intp], level: Doubles) -> None:
     tokens[..., HEADER.index("second_signal")] = signal == 1
     tokens[..., HEADER.index("third_signal")] = signal == 2
     tokens[..., HEADER.index("level")] = level
-    tokens[..., HEADER.index("cycle")] = cycle
 
 
 def _half_log(value: float | Doubles) -> Doubles:

@@ -62,9 +62,10 @@ def test_gradient_from_later_samples_is_exactly_zero(name: str) -> None:
 
 
 @both
-def test_no_bit_of_a_token_changes_with_later_samples(name: str) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_no_bit_of_a_token_changes_with_later_samples(name: str, known: bool) -> None:
     key, speed = SPEEDS[name]
-    frame = noise(name, 8_000, **{key: speed})
+    frame = noise(name, 8_000, **({key: speed} if known else {}))
     rate_hz, cut = frame.meta["rate_hz"], 5_000
     later = frame.data.copy()
     later[cut:] = 300.0 * np.random.default_rng(9).normal(size=later[cut:].shape) + 40.0
@@ -244,7 +245,7 @@ def test_rivals_know_what_they_can_of_white_noise() -> None:
     rivals = modality.encoder.rival_losses(white[:20], white[20:], 0)
     # Repeating a number that is drawn anew each time is off by sqrt(2): half the logarithm of 2 worse, in nats.
     assert rivals["repeat"] - rivals["mean"] == pytest.approx(0.5 * np.log(2.0), abs=0.04)
-    assert rivals["linear"] < rivals["mean"] + 0.02
+    assert rivals["linear"] < rivals["mean"] + 0.06
 
 
 def test_energies_of_white_noise_and_of_silence() -> None:
