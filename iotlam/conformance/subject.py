@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from iotlam.conformance.catalog import Failed, NotApplicable
 from iotlam.conformance.target import Target
 from iotlam.conformance.watch import Watch, peak_private_mb, private_mb
 from iotlam.contracts import BadInput, ModalityManifest, PluginError, SensorFrame, TokenBatch, TokenSpec
-from iotlam.plugins.registry import GROUP, LoadedModality, guarded, hold
+from iotlam.plugins.discovery import Entry
+from iotlam.plugins.registry import LoadedModality, guarded, hold
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,9 +57,8 @@ class Subject:
         self.state_before_import = process_state()
         if self.target.search is not None:
             sys.path.insert(0, str(self.target.search))
-        point = EntryPoint(self.name, self.target.value, GROUP)
         start = time.process_time()
-        factory = guarded(self.name, "import", point.load)
+        factory = guarded(self.name, "import", Entry(self.name, self.target.value).load)
         self.import_s = time.process_time() - start
         return factory
 

@@ -8,7 +8,6 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +23,7 @@ from iotlam.contracts import (
     TokenSpec,
     check_window,
 )
-from iotlam.plugins.discovery import find, unknown_name
+from iotlam.plugins.discovery import Entry, entries, find, unknown_name
 
 GROUP = "iotlam.modalities"
 T = TypeVar("T")
@@ -113,16 +112,14 @@ class LoadedModality:
 
 def list_modalities() -> list[ModalityInfo]:
     """All registered modalities by name, read from their manifests; imports none of them and never raises."""
-    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     owners: dict[str, str] = {}
     infos = []
-    for point in points:
-        owner = point.dist.name if point.dist else ""
-        first = owners.setdefault(point.name, owner)
-        manifest, problem = _read_manifest(point)
-        if first != owner:
+    for entry in entries(GROUP):
+        first = owners.setdefault(entry.name, entry.distribution)
+        manifest, problem = _read_manifest(entry)
+        if first != entry.distribution:
             problem = f"the name is taken by distribution '{first}'"
-        infos.append(ModalityInfo(point.name, manifest, problem, owner))
+        infos.append(ModalityInfo(entry.name, manifest, problem, entry.distribution))
     return infos
 
 
@@ -187,21 +184,29 @@ def guarded(name: str, step: str, call: Callable[[], T]) -> T:
         raise PluginError(name, step, error) from error
 
 
-def _read_manifest(point: EntryPoint) -> tuple[ModalityManifest | None, str | None]:
+def package_folders(module: str) -> list[Path]:
+    """The folders of an entry point's package, found without importing it; several for a namespace package.
+
+    Raises:
+        Exception: whatever the import system raises for a broken name.
+    """
+    package, *inner = module.split(".")
+    # For a top-level name this locates the package without running it.
+    spec = importlib.util.find_spec(package)
+    return [Path(root, *inner) for root in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _read_manifest(entry: Entry) -> tuple[ModalityManifest | None, str | None]:
     """The manifest in the folder of the package that the entry point names, or why there is none."""
     try:
-        package, *inner = point.module.split(".")
-        # For a top-level name this locates the package without running it.
-        spec = importlib.util.find_spec(package)
-        roots = list(spec.submodule_search_locations or ()) if spec else []
-        if not roots:
-            return None, f"package '{package}' is not importable"
-        paths = [Path(root, *inner) / MANIFEST_NAME for root in roots]
+        paths = [folder / MANIFEST_NAME for folder in package_folders(entry.module)]
+        if not paths:
+            return None, f"package '{entry.module.partition('.')[0]}' is not importable"
         manifest = ModalityManifest.from_toml(next((path for path in paths if path.exists()), paths[0]))
     except Exception as error:  # a broken plugin must not hide the others
         return None, str(error)
-    if manifest.name != point.name:
-        return None, f"the manifest says name '{manifest.name}', the entry point '{point.name}'"
+    if manifest.name != entry.name:
+        return None, f"the manifest says name '{manifest.name}', the entry point '{entry.name}'"
     return manifest, None
 
 
