@@ -141,7 +141,9 @@ def randomisation_correlation(
     before = attribute(model, batches)
     after = attribute(randomised(model, seed), batches)
     valid = {name: batch.mask_BT for name, batch in batches.items()}
-    flat = [torch.cat([scores[name][valid[name]] for name in batches]).double().numpy() for scores in (before, after)]
+    flat = [
+        torch.cat([scores[name][valid[name]] for name in batches]).detach().double().numpy() for scores in (before, after)
+    ]
     return spearman(*flat)
 
 
