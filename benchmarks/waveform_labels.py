@@ -154,8 +154,8 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{row[str(share)]:.3f} ± {result['spread'][name][str(share)]:.3f}" for share in SHARES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     made = (f"Macro-F1 on unseen bearings, mean ± spread over {result['splits']} splits x {result['draws']} draws of "
-            f"labels, {result['windows']} windows of 1 s. One window costs {result['tokenise_ms_median']:.1f} ms on one "
-            f"thread (median, load {result['load']:.1f}). Made by `benchmarks/waveform_labels.py`.")  # fmt: skip
+            f"labels, {result['windows']} windows of 1 s. One window costs {result['tokenise_ms_median']:.1f} ms on "
+            f"one thread (median, load {result['load']:.1f}). Made by `benchmarks/waveform_labels.py`.")  # fmt: skip
     return "\n".join([*lines, "", made, ""])
 
 
