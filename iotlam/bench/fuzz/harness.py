@@ -98,7 +98,7 @@ def fuzz_reader(
     keep: Path | None = None,
     on_case: Callable[[int], None] = lambda count: None,
 ) -> FuzzReport:
-    """Read every seed as it is, then spoilt copies of them in turn.
+    """Read every seed as it is, then spoilt copies, the more of a seed the smaller it is.
 
     Args:
         modality: name of the modality.
@@ -121,10 +121,14 @@ def fuzz_reader(
             outcome = process.read(whole.main)
             report.add(outcome, whole.main.name, "as it is", whole.size)
             if outcome.kind == "refused":
-                raise BadInput(f"File '{whole.main}'", expected="frames", got=outcome.text, fix="give a whole file")
+                raise BadInput(
+                    f"File '{whole.main}'", expected="frames", got=outcome.text.rstrip("."), fix="give a whole file"
+                )
+        share_S = np.array([1.0 / np.sqrt(whole.size) for whole in seeds])
+        share_S /= share_S.sum()
         for number in range(cases):
             rng = np.random.default_rng([seed, number])
-            spoilt, how = _spoil(seeds[number % len(seeds)], Path(folder) / "case", rng)
+            spoilt, how = _spoil(seeds[rng.choice(len(seeds), p=share_S)], Path(folder) / "case", rng)
             crashes = len(report.crashes)
             report.add(process.read(spoilt.main), f"{number:05d}/{spoilt.main.name}", how, spoilt.size)
             if keep is not None and len(report.crashes) > crashes:

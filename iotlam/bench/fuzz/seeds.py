@@ -7,7 +7,7 @@ import json
 import os
 import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from iotlam.plugins import LoadedModality, load
 
 Frames = Sequence[SensorFrame]
 REAL_FILES = 2
-LARGEST_BYTES = 4_000_000
+LARGEST_REAL_BYTES, LARGE_BYTES = 4_000_000, 12_000_000
 SEARCHED_FILES = 40
 
 
@@ -48,13 +48,23 @@ def seed_files(modality: str, folder: Path) -> list[Seed]:
         folder: where to write them.
 
     Returns:
-        One seed for each suffix that this module can write, and up to two real files of each suffix from
-        `IOTLAM_DATA`, up to 4 MB. What needs a package that is not installed is left out.
+        One seed for each suffix that this module can write, for samples and points also a large one of 12 MB, where
+        memory shows, and up to two real files of each suffix from `IOTLAM_DATA`, up to 4 MB. What needs a package
+        that is not installed is left out.
     """
     plugin = load(modality)
     frames, manifest = plugin.sample(0), plugin.manifest
-    written = [_write(suffix, frames, manifest.units[0], folder) for suffix in manifest.files]
-    return [seed for seed in written if seed] + [seed for suffix in manifest.files for seed in _real(plugin, suffix)]
+    unit, suffixes = manifest.units[0], manifest.files
+    written = [_write(suffix, frames, unit, folder / "small") for suffix in suffixes]
+    if manifest.dims[0] in ("sample", "point"):
+        written += [_write(suffix, [_enlarged(frames[0])], unit, folder / "large") for suffix in suffixes]
+    return [seed for seed in written if seed] + [seed for suffix in suffixes for seed in _real(plugin, suffix)]
+
+
+def _enlarged(frame: SensorFrame) -> SensorFrame:
+    """The frame's data over and over, some 12 MB."""
+    times = -(-LARGE_BYTES // frame.data.nbytes)
+    return replace(frame, data=np.concatenate([frame.data] * times), mask=None)
 
 
 def _write(suffix: str, frames: Frames, unit: str, folder: Path) -> Seed | None:
@@ -80,7 +90,7 @@ def _real(plugin: LoadedModality, suffix: str) -> list[Seed]:
         path for path in Path(root).rglob(f"*{suffix}") if path.is_file() and not path.name.endswith(tuple(longer))
     ]
     sized = sorted((path.stat().st_size, path) for path in found)
-    candidates = [path for size, path in sized if size <= LARGEST_BYTES][:SEARCHED_FILES]
+    candidates = [path for size, path in sized if size <= LARGEST_REAL_BYTES][:SEARCHED_FILES]
     return [Seed((path,)) for path in candidates if _reads(plugin, path)][:REAL_FILES]
 
 
@@ -189,7 +199,7 @@ def _wave(path: Path, frames: Frames, unit: str) -> tuple[Path, ...]:
 
 
 def _table(path: Path, frames: Frames, unit: str) -> tuple[Path, ...]:
-    values_NC = _columns(frames[0])[:4096]
+    values_NC = _columns(frames[0])[:65536]
     time_N = np.arange(len(values_NC)) / frames[0].meta["rate_hz"]
     header = ";".join(["time [s]", *(f"x{axis} [{unit}]" for axis in range(values_NC.shape[1]))])
     np.savetxt(path, np.column_stack([time_N, values_NC]), "%.9g", ";", header=header, comments="")
@@ -202,7 +212,9 @@ def _arrays(path: Path, frames: Frames, unit: str) -> tuple[Path, ...]:
 
 
 def _matlab(path: Path, frames: Frames, unit: str) -> tuple[Path, ...]:
-    importlib.import_module("scipy.io").savemat(path, {"x": _columns(frames[0])}, do_compression=True)
+    values_NC = _columns(frames[0])
+    small = values_NC.nbytes < LARGE_BYTES  # the large one repeats itself: compressed it would look like a bomb
+    importlib.import_module("scipy.io").savemat(path, {"x": values_NC}, do_compression=small)
     return _notes(path, f'rate_hz = {frames[0].meta["rate_hz"]}\nunits = "{unit}"\n')
 
 
