@@ -8,8 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from iotlam.blocks.geometry import Doubles, mounted_pose
-from iotlam.contracts import BadInput
-from iotlam.contracts.records import Record
+from iotlam.contracts import BadInput, Record
 
 CALIBRATION_NAME = "calibration.toml"
 SLACK_BYTES = 16_000_000
