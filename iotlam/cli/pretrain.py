@@ -14,7 +14,11 @@ def pretrain(
     preset: Annotated[str, typer.Option(help="Which decoder to train.")] = "nano",
     streams: Annotated[str, typer.Option(help="Which application's sensor streams to learn.")] = "traffic",
     work: Annotated[Path, typer.Option(help="Folder for recorded streams and checkpoints.")] = Path("runs/traffic"),
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1200,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps that the learning rate is planned for; --steps if not given.")
+    ] = None,
+    word_weight: Annotated[float, typer.Option(min=0.0, help="Weight of an entry of words; 1 of the stream's.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, streams and order.")] = 0,
 ) -> None:
     """Train a decoder from random weights to predict sensor streams and words about them; resumes from --work.
@@ -30,6 +34,6 @@ def pretrain(
     check_writable("--out", out)
     check_writable("--work", work)
     material = load_entry("iotlam.streams", streams, "Streams")(work, seed)
-    config = PretrainConfig(steps=steps, seed=seed)
+    config = PretrainConfig(steps=steps, horizon=horizon, word_weight=word_weight, seed=seed)
     facts = pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)
     typer.echo(json.dumps(facts))

@@ -26,6 +26,7 @@ def optimise(
     folder: Path | None,
     recipe: str,
     on_step: Callable[[int, float], None],
+    horizon: int | None = None,
 ) -> int:
     """Take what is left of `steps` AdamW steps on the parameters that learn; Ctrl-C loses at most the last few.
 
@@ -39,6 +40,7 @@ def optimise(
         folder: where the checkpoint is; None for runs too short to be resumed.
         recipe: everything else that decides the result; a checkpoint of another recipe is refused.
         on_step: told the number of each finished step and its loss.
+        horizon: steps that the cosine is laid out for, `steps` where None.
 
     Returns:
         How many steps were taken now; 0 where all had been.
@@ -52,7 +54,7 @@ def optimise(
     module.train()
     for step in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(step, steps, warmup)
+            group["lr"] = learning_rate * schedule(step, horizon or steps, warmup)
         loss = loss_at(step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

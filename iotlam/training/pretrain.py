@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional
 
 from iotlam.contracts import BadInput
 from iotlam.decoder import new_decoder
@@ -33,15 +34,19 @@ class PretrainConfig:
     Attributes:
         steps: optimiser steps.
         batch: lines a step.
-        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
+        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth at `horizon`.
         warmup: steps of linear warm-up.
+        horizon: steps that the schedule is laid out for, `steps` where None; a shorter run ends at a higher rate.
+        word_weight: how much an entry of the words counts in the loss, against 1 for one of the stream.
         seed: weights, codebooks and the lines drawn.
     """
 
-    steps: int = 2000
+    steps: int = 1200
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: int = 50
+    horizon: int | None = None
+    word_weight: float = 1.0
     seed: int = 0
 
 
@@ -53,7 +58,9 @@ FITTED_EPISODES = 20
 FITTED_TEXTS = 4000
 """Episodes that the codebooks are fitted on, and descriptions that the vocabulary is."""
 
-Facts = dict[str, float | str]
+METRICS = "metrics.jsonl"
+
+Facts = dict[str, float | str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,35 +143,36 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
     """Train all weights of a causal decoder; resumes from `folder`, where `metrics.jsonl` gets the loss curve.
 
     Returns:
-        Entries seen, and what the steps taken now cost.
+        Entries seen, and what all steps have cost, those before a resume included.
     """
     folder.mkdir(parents=True, exist_ok=True)
     experts = {"output_router_logits": True} if hasattr(decoder.config, "router_aux_loss_coef") else {}
 
     def loss_at(step: int) -> Tensor:
-        entries_BL, labels_BL = _batch(corpus, config, step)
+        entries_BL, weights_BL = (each.to(decoder.device) for each in _batch(corpus, config, step))
         with half_precision(decoder.device):
-            loss: Tensor = decoder(
-                input_ids=entries_BL.to(decoder.device), labels=labels_BL.to(decoder.device), **experts
-            ).loss
-        return loss
+            output = decoder(input_ids=entries_BL, **experts)
+        loss = weighted_loss(output.logits, entries_BL, weights_BL)
+        balance: Tensor | float = decoder.config.router_aux_loss_coef * output.aux_loss if experts else 0.0
+        return loss + balance
 
-    start_s, start_cpu_s = time.monotonic(), time.process_time()
-    with progress("Pretraining", total=config.steps) as show, (folder / "metrics.jsonl").open("a") as log:
+    before = _last(folder / METRICS)
+    start_s, start_cpu_s = time.monotonic() - before["seconds"], time.process_time() - before["cpu_seconds"]
+    with progress("Pretraining", total=config.steps) as show, (folder / METRICS).open("a") as log:
 
         def on_step(step: int, loss: float) -> None:
             show(1, loss=loss)
-            spent = {"seconds": time.monotonic() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
-            log.write(json.dumps({"step": step, "loss": loss, **spent}) + "\n")
+            seconds, cpu_seconds = time.monotonic() - start_s, time.process_time() - start_cpu_s
+            row = {"step": step, "loss": loss, "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+            log.write(json.dumps(row) + "\n")
             log.flush()
 
-        steps = _optimise(decoder, loss_at, config, folder, f"{config}, {len(corpus)} looks", on_step)
+        _optimise(decoder, loss_at, config, folder, f"{config}, {len(corpus)} looks", on_step)
     return {
-        "entries_seen": sum(int((_batch(corpus, config, step)[1] >= 0).sum()) for step in range(config.steps)),
-        "steps_now": steps,
-        "seconds": round(time.monotonic() - start_s, 1),
-        "cpu_seconds": round(time.process_time() - start_cpu_s, 1),
-        "device": str(decoder.device),
+        "entries_seen": sum(int((_batch(corpus, config, step)[1] > 0).sum()) for step in range(config.steps)),
+        "seconds": _last(folder / METRICS)["seconds"],
+        "cpu_seconds": _last(folder / METRICS)["cpu_seconds"],
+        "device": decoder.device.type,
     }
 
 
@@ -179,9 +187,31 @@ def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[
     }
 
 
+def _last(metrics: Path) -> dict[str, float]:
+    """The last row of the loss curve; zeros where there is none."""
+    rows = metrics.read_text().splitlines() if metrics.exists() else []
+    last: dict[str, float] = json.loads(rows[-1]) if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
+    return last
+
+
+def weighted_loss(logits_BLV: Tensor, entries_BL: Tensor, weights_BL: Tensor) -> Tensor:
+    """Weighted mean nats per entry, each predicted from those before it."""
+    nats_N = functional.cross_entropy(
+        logits_BLV[:, :-1].flatten(0, 1).float(), entries_BL[:, 1:].flatten(), reduction="none"
+    )
+    weights_N = weights_BL[:, 1:].flatten()
+    loss: Tensor = (weights_N * nats_N).sum() / weights_N.sum()
+    return loss
+
+
 def _batch(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[Tensor, Tensor]:
-    rng = np.random.default_rng((config.seed, 1, step))
-    return pad([line.entries for line in corpus.batch(rng, config.batch)])
+    """Entries and their weights (B, L) in the loss, 0 for padding."""
+    lines = corpus.batch(np.random.default_rng((config.seed, 1, step)), config.batch)
+    entries_BL, labels_BL = pad([line.entries for line in lines])
+    weights_BL = (labels_BL >= 0).float()
+    for row, line in enumerate(lines):
+        weights_BL[row, len(line.looks) : len(line.entries)] = config.word_weight
+    return entries_BL, weights_BL
 
 
 def _looks(lines: Sequence[Line]) -> Tensor:
@@ -195,8 +225,8 @@ def _optimise(
     folder: Path,
     recipe: str,
     on_step: Callable[[int, float], None],
-) -> int:
-    return optimise(
+) -> None:
+    optimise(
         decoder,
         loss_at,
         steps=config.steps,
@@ -206,6 +236,7 @@ def _optimise(
         folder=folder,
         recipe=recipe,
         on_step=on_step,
+        horizon=config.horizon,
     )
 
 

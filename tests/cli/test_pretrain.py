@@ -11,12 +11,14 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
+from iotlam.training import pretrain
 
 STREAMS = """
 import numpy as np
 import torch
 from iotlam.contracts import DecisionQuery, TokenBatch
 from iotlam.training.shards import Sample, Shard
+from iotlam.training.streams import Streams
 
 def streams(folder, seed):
     (folder / "asked").parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,7 @@ def streams(folder, seed):
             torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2), "bell", torch.zeros(1, 2, 2)
         )
         Shard.pack([Sample({"bell": tokens}, query, {})] * 9).save(path)
-    return paths
+    return Streams(paths, lambda sample, places: f"{len(places)} bells ring.")
 """
 RUNNER = CliRunner()
 Install = Callable[..., Path]
@@ -40,7 +42,10 @@ def bells(install: Install) -> None:
     install("acme_bells", STREAMS, {"iotlam.streams": {"bells": "acme_bells:streams"}})
 
 
-def test_a_decoder_learns_the_streams_that_are_named(bells: None, tmp_path: Path) -> None:
+def test_a_decoder_learns_the_streams_that_are_named(
+    bells: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrain, "HELD_OUT_LINES", 4)
     out, work = tmp_path / "out", tmp_path / "work"
     command = ["pretrain", "--streams", "bells", "--out", str(out), "--work", str(work), "--steps", "2", "--seed", "4"]
     result = RUNNER.invoke(app, command)

@@ -18,7 +18,7 @@ from iotlam.training.device import half_precision
 from iotlam.training.tuning import CPU, PART, predict, tune
 
 RANK, ALPHA = 4, 8.0
-BATCH = 12
+BATCH = 8
 FULL_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 LORA_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 """Learning rates, five each; LoRA's optimum lies about ten times higher ("LoRA Without Regret", 2025)."""

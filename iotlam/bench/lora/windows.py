@@ -25,7 +25,7 @@ WAITED, LONG_S = "wait_s_K", 10.0
 """Target of the shards that the states are read from, and what counts as long."""
 
 STATES = ("nobody waits", "up to 10 s", "longer")
-LABELLED, VALIDATION, TEST = 40, 100, 200
+LABELLED, VALIDATION, TEST = 40, 100, 150
 """Windows of each state; as many labelled ones anew for each seed."""
 
 
