@@ -6,12 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import safetensors.torch  # noqa: E402, F401
-import torch  # noqa: E402
 
 import iotlam.blocks.window  # noqa: E402
 import iotlam.fusion  # noqa: E402
 import iotlam.model.processor  # noqa: E402, F401
-
-# Imports half of torch when it is first done. No backward pass here: it would start threads, which no fork survives.
-torch.optim.Adam(torch.nn.Linear(1, 1).parameters())

@@ -65,3 +65,19 @@ def render(target: Path, name: str) -> None:
 
 def _renamed(text: str, name: str) -> str:
     return text.replace(CLASS, "".join(part.capitalize() for part in name.split("_"))).replace(WORD, name)
+
+
+def register(site: Path, name: str, value: str, description: str = "") -> None:
+    """Make a package's modality known as an installer would, by the metadata of a distribution.
+
+    Args:
+        site: folder on the import path.
+        name: name of the modality.
+        value: `package:Class`.
+        description: README of the distribution.
+    """
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir(exist_ok=True)
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n\n"
+    (info / "METADATA").write_text(head + description, encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n", encoding="utf-8")

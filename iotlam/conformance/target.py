@@ -21,6 +21,7 @@ class Target:
         folder: the folder that holds its manifest and code.
         project: the project's folder, None for an installed modality.
         search: folder to put on the import path, None for an installed modality.
+        distribution: the installed distribution that brings it, "" for a project.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Target:
     folder: Path
     project: Path | None = None
     search: Path | None = None
+    distribution: str = ""
 
     @property
     def manifest_path(self) -> Path:
@@ -60,7 +62,7 @@ def _installed(name: str) -> Target:
             got="no such package",
             fix="install it again",
         )
-    return Target(name, point.value, folders[0])
+    return Target(name, point.value, folders[0], distribution=point.distribution)
 
 
 def _project(path: Path) -> Target:

@@ -124,23 +124,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
 def test_a_demo_gets_its_options(bell: None) -> None:
     result = RUNNER.invoke(app, ["demo", "bell", "--out", "there", "--seed", "3", "--json"])
     assert json.loads(result.stdout) == {"out": "there", "seed": 3, "quick": False}
-    assert "one of bell, traffic" in RUNNER.invoke(app, ["demo", "nothing"]).stderr
-
-
-def test_sensors_are_listed_and_filtered() -> None:
-    lines = RUNNER.invoke(app, ["sensors", "list"]).stdout.splitlines()
-    assert lines[0].split()[:3] == ["name", "units", "dims"] and len(lines) >= 4
-    for pattern in ("lid", "l?dar"):
-        found = json.loads(RUNNER.invoke(app, ["sensors", "list", pattern, "--json"]).stdout)
-        assert [info["name"] for info in found] == ["lidar"] and found[0]["problem"] is None
-    missed = RUNNER.invoke(app, ["sensors", "list", "smell"])
-    assert missed.exit_code == 2 and "lidar" in missed.stderr
-
-
-def test_a_broken_sensor_is_listed_with_its_problem(install: Install) -> None:
-    install("acme_mute", "", {"iotlam.modalities": {"mute": "acme_mute:Mute"}})
-    lines = RUNNER.invoke(app, ["sensors", "list"]).stdout.splitlines()
-    assert "modality.toml" in next(line for line in lines if line.startswith("mute"))
+    assert "one of bell, sensors, traffic" in RUNNER.invoke(app, ["demo", "nothing"]).stderr
 
 
 def test_doctor_names_what_is_missing_and_how_to_get_it(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, SuiteResult
 from iotlam.conformance import Report, all_checks, examine, resolve
 from iotlam.conformance.broken import Broken, all_broken, examine_broken
+from iotlam.conformance.scaffold import register
 from iotlam.contracts import MANIFEST_NAME, Json
 from iotlam.plugins import list_modalities
 from iotlam.training.progress import Step
@@ -161,14 +162,6 @@ def _site_of_probes(site: Path) -> None:
         text = manifest.replace('name = "lidar"', f'name = "{name}"')
         (site / name / MANIFEST_NAME).write_text(text, encoding="utf-8")
         register(site, name, f"{name}:Probe")
-
-
-def register(site: Path, name: str, value: str) -> None:
-    """Make a package known as an installer would: metadata of a distribution with one modality."""
-    info = site / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(f"[iotlam.modalities]\n{name} = {value}\n", encoding="utf-8")
 
 
 def _found(discovery: dict[str, list[tuple[float, int]]]) -> dict[str, Metric]:

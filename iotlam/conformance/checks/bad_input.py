@@ -25,7 +25,7 @@ from iotlam.conformance.windows import (
 from iotlam.contracts import UNITS, BadInput, SensorFrame
 
 AREA = "bad input"
-OVERSIZE_BYTES = 32_000_000
+OVERSIZE_BYTES = 16_000_000
 NARROW = "narrow the manifest to what the sensor gives, so that iotlam can refuse it"
 
 
@@ -188,7 +188,7 @@ def _variable(subject: Subject) -> list[int]:
 
 @check(AREA, "silver", needs=(*STEADY, "single-frame-survived"))
 def oversize_survived(subject: Subject) -> None:
-    """A reading that is 64 times as long, up to 32 MB, gives tokens within the budget or a BadInput."""
+    """A reading that is 64 times as long, up to 16 MB, gives tokens within the budget or a BadInput."""
     axes = _variable(subject)
     frame = subject.sample(0)[-1]
     for axis in axes:

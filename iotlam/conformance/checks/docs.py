@@ -8,9 +8,9 @@ import io
 import re
 import sys
 from importlib.metadata import metadata as metadata_of
-from importlib.metadata import packages_distributions
 
 from iotlam.conformance.catalog import MADE, STEADY, Failed, check
+from iotlam.conformance.scaffold import register
 from iotlam.conformance.subject import Subject
 from iotlam.plugins.registry import guarded
 
@@ -24,9 +24,8 @@ def _readme(subject: Subject) -> str:
     for path in (folder / "README.md" for folder in folders):
         if path.is_file():
             return path.read_text(encoding="utf-8")
-    package = subject.target.value.partition(":")[0].partition(".")[0]
-    owners = packages_distributions().get(package, [])
-    return str(metadata_of(owners[0]).json.get("description", "")) if owners else ""
+    owner = subject.target.distribution
+    return str(metadata_of(owner).json.get("description", "")) if owner else ""
 
 
 @check(AREA, "silver", needs=("manifest-valid",))
@@ -65,10 +64,7 @@ def _registered(subject: Subject) -> None:
     project = subject.target.project
     if project is None:
         return
-    info = subject.watch.tmp / f"iotlam_check_{subject.name}-0.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: iotlam-check-{subject.name}\nVersion: 0\n")
-    (info / "entry_points.txt").write_text(f"[iotlam.modalities]\n{subject.name} = {subject.target.value}\n")
+    register(subject.watch.tmp, subject.name, subject.target.value)
     if str(subject.watch.tmp) not in sys.path:
         sys.path.append(str(subject.watch.tmp))
 

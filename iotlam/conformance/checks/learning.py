@@ -103,18 +103,20 @@ def gradient_reaches_all(subject: Subject) -> None:
 
 @check(AREA, "platinum", needs=("gradient-reaches-all", "loss-follows-seed"))
 def training_lowers_loss(subject: Subject) -> Facts:
-    """A few steps of Adam lower the loss of the windows that they see."""
+    """A few small steps against the gradient's sign lower the loss of the windows that they see."""
     import torch
 
     encoder = _trainable(subject)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-3)
     losses = []
     for _ in range(STEPS):
-        optimizer.zero_grad()
+        encoder.zero_grad()
         loss = _loss(subject, encoder)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
         losses.append(float(loss))
+        with torch.no_grad():  # torch.optim would take seconds to import what it could compile with
+            for parameter in encoder.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(1e-3 * parameter.grad.sign())
     last = float(_loss(subject, encoder))
     if not last < losses[0]:
         raise Failed(
