@@ -35,7 +35,7 @@ def write_html(template: Path, contents: Mapping[str, Any], path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, percent=percent)
+    environment.filters.update(figure=figure, percent=percent, points=points)
     text = environment.get_template(template.name).render({"paint": PAINT, **contents})
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -71,3 +71,9 @@ def percent(share: float) -> str:
     if shown in ("0", "100") and share not in (0.0, 1.0):
         shown = f"{100.0 * share:.1f}"
     return f"{shown}{NO_BREAK}%"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in points of per cent, with its sign: +5.5, −0.6, 0.0."""
+    shown = f"{100.0 * difference:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")

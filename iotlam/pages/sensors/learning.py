@@ -63,6 +63,13 @@ class Learned:
     price_from: int
     seconds: float
 
+    @property
+    def fullest(self) -> int:
+        """The situation in which all modalities together have most bits."""
+        return int(
+            torch.stack([torch.stack([bits_T.sum() for bits_T in bits]) for bits in self.bits.values()]).sum(0).argmax()
+        )
+
     def per_window(self, name: str) -> float:
         """Bits of a window of a modality, averaged over the situations."""
         return sum(float(bits_T.sum()) for bits_T in self.bits[name]) / len(self.bits[name])

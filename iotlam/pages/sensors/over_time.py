@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iotlam.pages.drawing import light, responsive
-from iotlam.pages.sensors.reading import Array, Reading
+from iotlam.pages.drawing import drawn, light
+from iotlam.pages.sensors.reading import PANEL_IN, TALL_IN, Array, Reading
 from iotlam.pages.sensors.streams import sample_times_s
 
 MOST_SAMPLES = 1_200
@@ -40,7 +40,7 @@ def over_time(reading: Reading, draw: Draw) -> Markup:
         figure.align_ylabels()
         figure.tight_layout(pad=0.4)
 
-    return responsive(3.6, f"{reading.manifest.name} over time, and the bits of its tokens", fill)
+    return drawn(PANEL_IN, TALL_IN, f"{reading.manifest.name} over time, and the bits of its tokens", fill)
 
 
 def waveform(axes: Axes, reading: Reading, per_s: float) -> None:

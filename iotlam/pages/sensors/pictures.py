@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from iotlam.pages.drawing import drawn
 from iotlam.pages.sensors import in_space, over_time
-from iotlam.pages.sensors.reading import Kind, Reading, kind_of
+from iotlam.pages.sensors.reading import PANEL_IN, TALL_IN, Kind, Reading, kind_of
 
-PANEL_IN, TALL_IN = 4.4, 3.4
 OVER_TIME: dict[Kind, over_time.Draw] = {
     "spectrogram": over_time.spectrogram,
     "waveform": over_time.waveform,

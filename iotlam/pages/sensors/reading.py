@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from iotlam.contracts import ModalityManifest, SensorFrame, TokenBatch
 from iotlam.pages.sensors.streams import is_waveform
 
+PANEL_IN, TALL_IN = 4.4, 3.4
+"""Width and height of a picture, inches."""
+
 Array = NDArray[Any]
 Kind = Literal["picture", "points", "spectrogram", "waveform", "series", "map"]
 

@@ -26,8 +26,6 @@ from iotlam.training.progress import progress
 
 Rows = list[dict[str, Any]]
 TEMPLATE = Path(__file__).with_name("page.html.j2")
-SHOWN = 0
-"""The situation whose readings are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,16 @@ def _rows(streams: list[Stream], learned: Learned) -> Rows:
     rows = [
         {
             "modality": stream.name,
-            "source": stream.windows[SHOWN].source,
+            "source": stream.windows[learned.fullest].source,
+            "recorded": stream.recorded,
             "tokens": sum(int(batch.mask_BT.sum()) for batch in stream.tokens) / len(stream.tokens),
             "tokenize_ms": stream.tokenize_ms,
         }
         for stream in streams
     ]
     rows.sort(key=lambda row: -learned.per_window(str(row["modality"])))
-    control = {"modality": CONTROL, "source": "drawn anew", "tokens": len(learned.bits[CONTROL][0]), "tokenize_ms": 0.0}
+    control = {"modality": CONTROL, "source": "drawn anew", "tokens": len(learned.bits[CONTROL][0])}
+    control |= {"recorded": False, "tokenize_ms": 0.0}
     return [row | _worth(str(row["modality"]), learned) for row in [*rows, control]]
 
 
@@ -122,7 +122,7 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
         "learned": learned,
         "streams": [by_name[row["modality"]] for row in rows if row["modality"] != CONTROL],
         "all_recorded": all(stream.recorded for stream in streams),
-        "facts_of": {stream.name: _in_words(stream) for stream in streams},
+        "facts_of": {stream.name: _in_words(stream, learned.fullest) for stream in streams},
         "pictures": {stream.name: _pictures(_reading(stream, learned, colours)) for stream in streams},
         "learning": learning_chart(learned, colours),
         "task": {
@@ -155,17 +155,17 @@ def lead(rows: Rows) -> str:
     """Who contributed most, and what the control got."""
     *sensors, control = rows
     whole = sum(row["bits_per_window"] for row in sensors) or 1.0
-    first = sensors[0]
+    first, got = sensors[0], float(control["bits_per_token"])
     return (
         f"Most bits come from {first['modality']}: {figure(first['bits_per_window'])} per window, "
         f"{percent(first['bits_per_window'] / whole)} of all. A stream of {CONTROL}, fused along as a control, "
-        f"got {control['bits_per_token']:.3f} bits per token."
+        f"got {'fewer than 0.001' if got < 0.001 else format(got, '.3f')} bits per token."
     )
 
 
-def _in_words(stream: Stream) -> str:
+def _in_words(stream: Stream, situation: int) -> str:
     """What a window is, in words."""
-    manifest, frames, tokens = stream.manifest, stream.windows[SHOWN].frames, stream.tokens[SHOWN]
+    manifest, frames, tokens = stream.manifest, stream.windows[situation].frames, stream.tokens[situation]
     sizes = " × ".join(f"{size:,}" for size in frames[-1].data.shape)
     rate = f" at {float(frames[-1].meta['rate_hz']):,.10g} Hz" if manifest.rate_in_meta else ""
     count = f"{len(frames)} readings" if len(frames) > 1 else "One reading"
@@ -178,10 +178,10 @@ def _in_words(stream: Stream) -> str:
 def _reading(stream: Stream, learned: Learned, colours: dict[str, str]) -> Reading:
     return Reading(
         stream.manifest,
-        stream.windows[SHOWN].frames,
-        stream.tokens[SHOWN],
-        learned.looked[stream.name][SHOWN].numpy(),
-        learned.bits[stream.name][SHOWN].numpy(),
+        stream.windows[learned.fullest].frames,
+        stream.tokens[learned.fullest],
+        learned.looked[stream.name][learned.fullest].numpy(),
+        learned.bits[stream.name][learned.fullest].numpy(),
         colours[stream.name],
     )
 

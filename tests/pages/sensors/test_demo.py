@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam.pages.page import figure, percent
+from iotlam.pages.page import figure, percent, points
 from iotlam.pages.sensors import demo as module
 from iotlam.pages.sensors.demo import data_folder, demo
 from iotlam.pages.sensors.situations import CONTROL
@@ -66,3 +66,4 @@ def test_numbers_are_said_as_exactly_as_they_are_known() -> None:
     assert [figure(value) for value in (0.004, 1.254, 83.14, 1905.2)] == ["0.00", "1.25", "83.1", "1,905"]
     shares = (0.0, 0.001, 0.3, 0.998, 1.0)
     assert [percent(share)[:-2] for share in shares] == ["0", "0.1", "30", "99.8", "100"]
+    assert [points(gain) for gain in (0.055, -0.006, -0.0001)] == ["+5.5", "−0.6", "0.0"]
