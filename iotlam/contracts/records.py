@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import tomllib
@@ -74,8 +75,13 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """JSON Schema (2020-12) of the record."""
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(cls)}
+        """JSON Schema (2020-12) of the record; its fields are described as in the docstring."""
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(cls)}
+        body, text = schema["$defs"][cls.__name__], inspect.getdoc(cls) or ""
+        body["description"] = text.partition("\n")[0]
+        for name, meaning in re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE):
+            body["properties"].get(name, {})["description"] = " ".join(meaning.split())
+        return schema
 
 
 def _explain(cls: type[Record], raw: object, subject: str, message: str) -> BadInput:

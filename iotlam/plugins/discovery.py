@@ -73,8 +73,8 @@ def _registrations(folder: str) -> Iterator[tuple[str, str]]:
     for name in names:
         in_egg = name == "EGG-INFO" and folder.endswith(".egg")
         if in_egg or name.endswith((".dist-info", ".egg-info")):
-            stem = os.path.basename(folder) if in_egg else name
-            yield stem.partition("-")[0].removesuffix(".egg-info"), _read(os.path.join(folder, name))
+            stem, _ = os.path.splitext(os.path.basename(folder) if in_egg else name)
+            yield stem.partition("-")[0], _read(os.path.join(folder, name))
 
 
 def _read(folder: str) -> str:

@@ -194,3 +194,52 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(install: Install) -> No
     with pytest.raises(BadInput, match="'zzz'"):
         load_many(["sonar", "zzz"])
     assert list(load_many(["sonar"])) == ["sonar"]
+
+
+READER = """
+from iotlam.contracts import BadInput, SensorFrame
+import numpy as np
+
+def read(path):
+    for index, line in enumerate(path.read_text().splitlines()):
+        if line == "bad":
+            raise BadInput(str(path), expected="numbers", got=line, fix="correct it")
+        yield SensorFrame(index, np.full(3, float(line), np.float32)) if line != "odd" else line
+"""
+READS = MANIFEST + 'files = [".txt", ".log"]\nreader = "acme_sonar.files:read"\n'
+
+
+def _reads(install: Install, tmp_path: Path, text: str) -> tuple[LoadedModality, Path]:
+    files = {"modality.toml": READS, "files.py": READER}
+    install("acme_sonar", PLUGIN, {"iotlam.modalities": {"sonar": "acme_sonar:Sonar"}}, files)
+    path = tmp_path / "echo.TXT"
+    path.write_text(text)
+    return load("sonar"), path
+
+
+def test_a_file_is_read_frame_by_frame(install: Install, tmp_path: Path) -> None:
+    sonar, path = _reads(install, tmp_path, "1\n2\nnonsense\n")
+    frames = sonar.read(path)
+    assert [next(frames).data[0], next(frames).data[0]] == [1, 2]
+    with pytest.raises(PluginError, match=r"'sonar'.*'read'.*ValueError"):
+        next(frames)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "word"), [("bad", BadInput, "correct it"), ("odd", PluginError, "a str instead")]
+)
+def test_what_a_reader_refuses_or_does_wrong_is_told(
+    install: Install, tmp_path: Path, text: str, kind: type[IotlamError], word: str
+) -> None:
+    sonar, path = _reads(install, tmp_path, text)
+    with pytest.raises(kind, match=word):
+        list(sonar.read(path))
+
+
+def test_a_file_that_cannot_be_read_is_refused_at_once(install: Install, tmp_path: Path) -> None:
+    sonar, path = _reads(install, tmp_path, "1")
+    for wrong, word in ((tmp_path / "gone.txt", "none"), (tmp_path / "echo.wav", r"ends in \.txt, \.log")):
+        with pytest.raises(BadInput, match=word):
+            sonar.read(wrong)
+    with pytest.raises(BadInput, match="no reader"):
+        load("radar").read(path)
