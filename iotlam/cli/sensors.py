@@ -62,7 +62,7 @@ def list_sensors(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the modality, such as thermal.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the project; default iotlam-NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the project; default NAME.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the package of a new modality: it works as it stands and passes the check; then make it yours.
@@ -71,14 +71,14 @@ def new(
     """
     from iotlam.conformance.scaffold import write_package
 
-    folder = out or Path(f"iotlam-{name}")
+    folder = out or Path(name)
     written = write_package(name, folder)
     if as_json:
         print_json({"modality": name, "folder": folder, "files": written})
         return
     for path in written:
         typer.echo(folder / path)
-    typer.echo(f"next: iotlam sensors check {folder}; pip install -e {folder}; iotlam demo sensors")
+    typer.echo(f"next: iotlam sensors check {folder}; pip install -e ./{folder}; iotlam demo sensors")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 from iotlam.conformance.catalog import Check, Failed, NotApplicable, all_checks
 from iotlam.conformance.results import Result
 from iotlam.conformance.target import Target
-from iotlam.contracts import IotlamError
+from iotlam.contracts import BadInput, IotlamError
 
 START_LIMIT_S = 120.0
 
@@ -62,9 +62,18 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, self._target, folder), daemon=True)
         self._process.start()
         theirs.close()
-        if not self._pipe.poll(START_LIMIT_S):
-            raise TimeoutError(f"no worker within {START_LIMIT_S:g} s")
-        self._pipe.recv()
+        try:
+            started = self._pipe.poll(START_LIMIT_S) and self._pipe.recv()
+        except EOFError:
+            started = False
+        if not started:
+            self._stop()
+            raise BadInput(
+                "Conformance kit",
+                expected="a process of its own to start",
+                got="none",
+                fix="call it under: if __name__ == '__main__'",
+            )
 
     def _stop(self) -> None:
         if self._process is not None:

@@ -18,7 +18,7 @@ RUNNER = CliRunner()
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     assert RUNNER.invoke(app, ["sensors", "new", "thermal"]).exit_code == 0
-    return tmp_path / "iotlam-thermal"
+    return tmp_path / "thermal"
 
 
 def listed(*arguments: str) -> list[str]:
