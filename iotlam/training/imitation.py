@@ -114,7 +114,7 @@ def shuffle(sample: Sample, rng: np.random.Generator) -> Sample:
         query.allowed_P[candidates],
     )
     order = {"_P": candidates, "_K": places}
-    targets = {name: value[order.get(name[-2:], slice(None))] for name, value in sample.targets.items()}
+    targets = {name: value[order[name[-2:]]] if name[-2:] in order else value for name, value in sample.targets.items()}
     return Sample(sample.tokens, mixed, targets)
 
 
