@@ -18,7 +18,7 @@ from iotlam.contracts import TokenSpec
 MIN_SIGMA_M = 0.5
 MAX_LOGIT = 10.0
 LOG2_E = 1.0 / math.log(2.0)
-LEAST_SPREAD = 1e-3
+SPREAD_GAIN = 100.0
 PAIR_GAIN = 1.75
 START_SINK = 4.0  # near-linear in the first few tokens
 
@@ -111,9 +111,9 @@ class PairTerm(nn.Module):
         for linear in (self.inner, self.outer):
             nn.init.normal_(linear.weight, std=PAIR_GAIN / linear.in_features**0.5)
 
-    def forward(self, stack_BKMD: Tensor, present_B1M: Tensor) -> Tensor:
-        """Latents (B, K, D) of the pairs that are present."""
-        p_BKMW = self.inner(stack_BKMD) * present_B1M[..., None]
+    def forward(self, stack_BKMD: Tensor) -> Tensor:
+        """Latents (B, K, D) of the pairs; a modality that is missing comes as zeros."""
+        p_BKMW = self.inner(stack_BKMD)
         latents_BKD: Tensor = self.outer(0.5 * (p_BKMW.sum(2).square() - p_BKMW.square().sum(2)))
         return latents_BKD
 
@@ -125,7 +125,7 @@ class PlaceAttention(nn.Module):
         w = exp(q_h . k_t) exp(-|p_t - anchor_kh|^2 / (2 sigma_hm^2)),
     normalised as a density, w / (sink_h + sum_t w): no token nearby leaves zeros, and there is no
     normalisation that would hide how much there is. log(1 + sum w / sink) goes along, as the count, and with
-    `sees_spread` the log of how much the values differ.
+    `sees_spread` how much the values differ.
     All parameters are shared by all places, so that any number of any junction's can be asked about.
     The modalities are then weighted by a masked softmax per place, and `pair_width` > 0 adds what only two of
     them together can say.
@@ -198,7 +198,7 @@ class PlaceAttention(nn.Module):
         sum_BHKE, total_BHK1 = sums_BHKX[..., : values_BHTE.shape[-1]], sums_BHKX[..., -1:]
         features = [sum_BHKE / (self._sink_H11 + total_BHK1), torch.log1p(total_BHK1 / self._sink_H11)]
         if self.sees_spread:
-            features.append(_log_spread(sum_BHKE, sums_BHKX[..., -2:-1], total_BHK1))
+            features.append(_spread(sum_BHKE, sums_BHKX[..., -2:-1], total_BHK1, self._sink_H11))
         heads_BKHX = torch.cat(features, dim=-1).transpose(1, 2)
         latents_BKD: Tensor = self.merge_heads(heads_BKHX.flatten(-2))
         return latents_BKD, total_BHK1[..., 0]
@@ -209,12 +209,21 @@ class PlaceAttention(nn.Module):
         score_BKM = torch.cat([self.scores[name](latents) for name, latents in by_modality.items()], dim=-1)
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
-        mixed_BKD = (share_BKM[..., None] * stack_BKMD).sum(2)
-        return mixed_BKD if self.pairs is None else mixed_BKD + self.pairs(stack_BKMD, present_B1M)
+        weighed_BKMD = share_BKM[..., None] * stack_BKMD
+        mixed_BKD = weighed_BKMD.sum(2)
+        if self.pairs is None:
+            return mixed_BKD
+        # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too.
+        pairs_BKD: Tensor = self.pairs(present_B1M.sum(-1)[..., None, None] * weighed_BKMD)
+        return mixed_BKD + pairs_BKD
 
 
-def _log_spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor) -> Tensor:
-    """Log of how much the values that a head sees differ, (B, H, K, 1): least for a sensor that repeats itself."""
-    total_BHK1 = total_BHK1.clamp_min(LEAST_SPREAD)
-    mean_square_BHK1 = (sum_BHKE / total_BHK1).square().mean(-1, keepdim=True)
-    return torch.log(LEAST_SPREAD + (square_BHK1 / total_BHK1 - mean_square_BHK1).clamp_min(0.0))
+def _spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor, sink_H11: Tensor) -> Tensor:
+    """How much the values that a head sees differ, log(1 + 100 variance): 0 for a sensor that repeats itself.
+
+    The sink weighs the variance down as it does the square of the mean, so that it fades with the tokens; (B, H, K, 1).
+    """
+    least_BHK1 = total_BHK1.clamp_min(1e-6)
+    variance_BHK1 = square_BHK1 / least_BHK1 - (sum_BHKE / least_BHK1).square().mean(-1, keepdim=True)
+    seen_BHK1 = total_BHK1 / (sink_H11 + total_BHK1)
+    return torch.log1p(SPREAD_GAIN * seen_BHK1.square() * variance_BHK1.clamp_min(0.0))

@@ -141,10 +141,8 @@ def randomisation_correlation(
     before = attribute(model, batches)
     after = attribute(randomised(model, seed), batches)
     valid = {name: batch.mask_BT for name, batch in batches.items()}
-    flat = [
-        torch.cat([scores[name][valid[name]] for name in batches]).detach().double().numpy() for scores in (before, after)
-    ]
-    return spearman(*flat)
+    flat = [torch.cat([scores[n][valid[n]] for n in batches]).detach().double() for scores in (before, after)]
+    return spearman(flat[0].numpy(), flat[1].numpy())
 
 
 def randomised(model: M, seed: int = 0) -> M:
@@ -168,7 +166,7 @@ def spearman(a_N: NDArray[np.float64], b_N: NDArray[np.float64]) -> float:
 
 @torch.no_grad()
 def zero_bit_change(
-    model: nn.Module, predict: Predict, batches: Batches, threshold_bits: float = 0.05, seed: int = 0
+    model: nn.Module, predict: Predict, batches: Batches, threshold_bits: float = 0.01, seed: int = 0
 ) -> float:
     """Relative change of the output, |after - before| / |before|, when tokens with about no bits become noise.
 

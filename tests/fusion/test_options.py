@@ -110,12 +110,12 @@ def test_a_pair_says_what_neither_says_alone() -> None:
     fusion = _fusion(FusionConfig(d_fusion=16, n_anchors=4, pair_width=4))
     pairs = fusion.attention.pairs
     assert pairs is not None
-    stack, present = torch.randn(2, 3, 3, 16), torch.ones(2, 1, 3, dtype=torch.bool)
+    stack = torch.randn(2, 3, 3, 16)
     p = pairs.inner(stack)
     want = pairs.outer(p[:, :, 0] * p[:, :, 1] + p[:, :, 0] * p[:, :, 2] + p[:, :, 1] * p[:, :, 2])
-    torch.testing.assert_close(pairs(stack, present), want, rtol=1e-4, atol=1e-5)
-    present[..., 1:] = False
-    assert float(pairs(stack, present).abs().max()) < 1e-6
+    torch.testing.assert_close(pairs(stack), want, rtol=1e-4, atol=1e-5)
+    stack[:, :, 1:] = 0.0
+    assert float(pairs(stack).abs().max()) < 1e-6
 
 
 @torch.no_grad()
@@ -142,7 +142,7 @@ def test_a_stuck_sensor_differs_from_a_steady_one_of_the_same_mean_where_spread_
         return spread
 
     alive, stuck = (features(ALL, t) for t in (tokens, tokens[:, :1].expand(2, 400, 2).contiguous()))
-    assert (stuck < alive - 1.0).all() and stuck.max() == pytest.approx(math.log(1e-3), abs=0.2)
+    assert stuck.max() == pytest.approx(0.0, abs=1e-3) and float(alive.min()) > 0.02
 
 
 @settings(deadline=None, max_examples=30)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iotlam.bench.fusion.data import KIND_SENSORS, KINDS, Windows, World, kinds
-from iotlam.bench.fusion.network import FusionNetwork, answer, fit, from_pool, right, supervised, task_loss
+from iotlam.bench.fusion.network import FusionNetwork, answer, fit, from_pool, one_place, right, supervised, task_loss
 from iotlam.bench.rivals.fusion_networks import BottleneckAttention, Concatenation, LateFusion, Perceiver
 from iotlam.contracts import Json, TokenSpec
 
@@ -61,9 +61,9 @@ def modalities_agree(network: nn.Module, windows: Windows) -> tuple[Tensor, Tens
         functional.cross_entropy(latents[one] @ latents[other].T / 0.1, same_B)
         for one, other in permutations(latents, 2)
     ]
-    said = network(windows.batches)
-    task = task_loss(network.head(network.latent(windows.batches).detach()), windows.labels)
-    return torch.stack(contrast).mean() + task, said.rate_bits
+    fused = network.fusion(windows.batches, *one_place(windows.batches, network.fusion.n_anchors))
+    task = task_loss(network.head(fused.latents_BKD[:, 0].detach()), windows.labels)
+    return torch.stack(contrast).mean() + task, fused.rate_bits
 
 
 def _points(network: nn.Module, test: Windows) -> Json:

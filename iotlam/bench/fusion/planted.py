@@ -19,8 +19,9 @@ from iotlam.bench.rivals.fusion_networks import Concatenation
 from iotlam.contracts import Json, TokenBatch
 from iotlam.fusion import optimise_bits, sanity
 
-BETA = 0.03
+BETA = 0.1
 POOL, TEST, EXPLAINED = 2000, 2000, 100
+ZERO_BITS = 0.01  # a hundredth of a bit per token is about none
 OURS, SAMPLE = "iotlam bits", "iotlam bits, per sample"
 
 Batches = Mapping[str, TokenBatch]
@@ -103,13 +104,15 @@ def _sanity(network: FusionNetwork, test: Windows, bits: Scores, few: Windows) -
         return answer(model, batches).bits
 
     idle = answer(network, test.batches).bits["idle"]
-    noise = {n: (bits[n] < 0.05) & b.mask_BT for n, b in few.batches.items()}
+    noise = {n: (bits[n] < ZERO_BITS) & b.mask_BT for n, b in few.batches.items()}
     with torch.no_grad():
         before, after = predict(few.batches), predict(sanity.replace_by_noise(few.batches, noise))
     chance = sanity.random_scores(few.batches)
     return {
         "noise_bits_per_token": float(idle.sum() / test.batches["idle"].mask_BT.sum()),
-        "zero_bit_change": sanity.zero_bit_change(network, predict, test.batches),
+        "zero_bit_share": _total(noise) / _total({n: b.mask_BT for n, b in few.batches.items()}),
+        "zero_bit_change": sanity.zero_bit_change(network, predict, test.batches, ZERO_BITS),
+        "change_below_0.05_bits": sanity.zero_bit_change(network, predict, test.batches, 0.05),
         "zero_bit_change_in_front_of_the_gates": float((after - before).norm() / before.norm()),
         "deletion_area": sanity.deletion(predict, few.batches, bits).area,
         "deletion_area_random": sanity.deletion(predict, few.batches, chance).area,
@@ -117,6 +120,10 @@ def _sanity(network: FusionNetwork, test: Windows, bits: Scores, few: Windows) -
         "insertion_area_random": sanity.insertion(predict, few.batches, chance).area,
         "randomisation_spearman": sanity.randomisation_correlation(network, attribute, few.batches),
     }
+
+
+def _total(chosen: Scores) -> float:
+    return float(sum(part.sum() for part in chosen.values()))
 
 
 def _with_lost_modalities(train: Callable[[torch.Generator], Windows]) -> Callable[[torch.Generator], Windows]:

@@ -33,7 +33,7 @@ def integrated_gradients(value: Encode, batches: Batches, steps: int = 16) -> di
 
 def nib(encode: Encode, batches: Batches, steps: int = 10) -> dict[str, Tensor]:
     """NIB (ICLR 2025, LMBTough/NIB): the path gradients of the cosine between a modality's and the others' latents."""
-    score = {}
+    score: dict[str, Tensor] = {}
     for name, target_BD in _targets(encode, batches).items():
 
         def cosine(own: Batches, target_BD: Tensor = target_BD) -> Tensor:

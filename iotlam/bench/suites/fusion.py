@@ -43,7 +43,7 @@ def fusion(quick: bool, progress: Progress) -> SuiteResult:
     rows: list[Json] = []
     with progress("Planted evidence", len(seeds) + 1) as step:
         for seed in seeds:
-            rows.append(measure_planted(seed, steps(400)))
+            rows.append(measure_planted(seed, steps(500)))
             step(1)
         rows.append(retrained(seeds[0], steps(300)))
         step(1)
@@ -52,7 +52,7 @@ def fusion(quick: bool, progress: Progress) -> SuiteResult:
             rows += measure_kinds(seed, steps(500), step)
     with progress("Missing and broken sensors", len(seeds) * (len(SUBSETS) + len(FAULTS) + 1)) as step:
         for seed in seeds:
-            rows += measure_robustness(seed, steps(1000), steps(150), step)
+            rows += measure_robustness(seed, steps(1000), steps(100), step)
     metrics |= _planted(rows) | _kinds(rows) | _retained(rows)
     return SuiteResult("fusion", rows, metrics, time.monotonic() - start)
 
