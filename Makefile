@@ -33,7 +33,7 @@ bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
 weights: $(READY) ## train the shipped weights from nothing: hours; started again, it resumes
-	$(BIN)/iotlam pretrain --out iotlam/decoder/weights/nano --work $(RUN)
+	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN)
 	$(BIN)/iotlam traffic train --out $(RUN)
 	mkdir -p apps/iotlam_traffic/weights
 	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \

@@ -1,39 +1,74 @@
-"""`iotlam pretrain`: a decoder preset learns to predict the sensor streams of the simulators at hand."""
+"""`iotlam pretrain`: a decoder learns the streams of a simulator, an encoder the readings of its sensor; no labels."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from iotlam.contracts import Json, check_writable
+from iotlam.plugins import list_modalities, load_entry, unknown_name
+
 
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Folder for the decoder.")],
-    preset: Annotated[str, typer.Option(help="Which decoder to train.")] = "nano",
-    streams: Annotated[str, typer.Option(help="Which application's sensor streams to learn.")] = "traffic",
-    work: Annotated[Path, typer.Option(help="Folder for recorded streams and checkpoints.")] = Path("runs/traffic"),
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1200,
-    horizon: Annotated[
-        int | None, typer.Option(min=1, help="Steps that the learning rate is planned for; --steps if not given.")
+    what: Annotated[str, typer.Argument(help="A decoder preset, or a modality whose encoder learns.")] = "nano",
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("pretrained"),
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for recorded streams and checkpoints; runs/STREAMS or runs/MODALITY.")
     ] = None,
-    word_weight: Annotated[float, typer.Option(min=0.0, help="Weight of an entry of words; 1 of the stream's.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, streams and order.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; each has a default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, data and order.")] = 0,
+    streams: Annotated[str, typer.Option(help="Decoder: which application's sensor streams to learn.")] = "traffic",
+    word_weight: Annotated[
+        float, typer.Option(min=0.0, help="Decoder: weight of an entry of words; 1 of the stream's.")
+    ] = 1.0,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Encoder: recordings to learn, a file or a folder; may be repeated.")
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None, typer.Option(help="Encoder: recordings that only measure; whole machines or sites.")
+    ] = None,
 ) -> None:
-    """Train a decoder from random weights to predict sensor streams and words about them; resumes from --work.
+    """Train from random weights, without labels; resumes from --work where it was stopped.
 
-    Example: iotlam pretrain --out my-decoder --preset nano-moe
+    Example: iotlam pretrain nano-moe --out my-decoder
+
+    Example: iotlam pretrain vibration --data recordings --held-out other-rig --out my-encoder
     """
-    from iotlam.contracts import check_writable
-    from iotlam.decoder import new_decoder
-    from iotlam.plugins import load_entry
+    check_writable("--out", out)
+    if any(info.name == what for info in list_modalities()):
+        folder = work or Path("runs") / what
+        check_writable("--work", folder)
+        facts = _pretrain_encoder(what, data or [], held_out or [], steps, seed, folder, out)
+    else:
+        folder = work or Path("runs") / streams
+        check_writable("--work", folder)
+        facts = _pretrain_decoder(what, streams, steps, word_weight, seed, folder, out)
+    typer.echo(json.dumps(facts))
+
+
+def _pretrain_encoder(
+    name: str, data: list[Path], held_out: list[Path], steps: int | None, seed: int, work: Path, out: Path
+) -> Json:
+    from iotlam.training.encoders import EncoderConfig, pretrain_encoder
+
+    config = EncoderConfig(seed=seed)
+    config = config if steps is None else replace(config, steps=steps)
+    return pretrain_encoder(name, data, held_out, config, work, out)
+
+
+def _pretrain_decoder(
+    preset: str, streams: str, steps: int | None, word_weight: float, seed: int, work: Path, out: Path
+) -> Json:
+    from iotlam.decoder import PRESETS
     from iotlam.training.pretrain import PretrainConfig, pretrain_preset
 
-    new_decoder(preset, seed)  # a wrong name is said before an hour of recording
-    check_writable("--out", out)
-    check_writable("--work", work)
+    if preset not in PRESETS:  # said before an hour of recording
+        raise unknown_name("What to pretrain", preset, [*PRESETS, *(info.name for info in list_modalities())])
     material = load_entry("iotlam.streams", streams, "Streams")(work, seed)
-    config = PretrainConfig(steps=steps, horizon=horizon, word_weight=word_weight, seed=seed)
-    facts = pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)
-    typer.echo(json.dumps(facts))
+    config = PretrainConfig(word_weight=word_weight, seed=seed)
+    config = config if steps is None else replace(config, steps=steps)
+    return pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)

@@ -55,7 +55,7 @@ def build_decoder(name_or_path: str) -> PreTrainedModel:
     if name_or_path not in PRESETS:
         return _load(name_or_path, name_or_path, "give a preset, a folder saved by transformers or a hub model")
     with decoder_folder(name_or_path) as folder:
-        return _load(str(folder), name_or_path, f"run: iotlam pretrain --preset {name_or_path} --out {folder}")
+        return _load(str(folder), name_or_path, f"run: iotlam pretrain {name_or_path} --out {folder}")
 
 
 @contextmanager

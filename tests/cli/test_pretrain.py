@@ -1,4 +1,4 @@
-"""`iotlam pretrain`: any application's streams, by entry point; wrong options are said before recording."""
+"""`iotlam pretrain`: any application's streams, any modality's encoder; wrong options are said before recording."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
-from iotlam.training import pretrain
+from iotlam.plugins import load
+from iotlam.training import encoders, pretrain
 
 STREAMS = """
 import numpy as np
@@ -60,7 +62,7 @@ def test_a_decoder_learns_the_streams_that_are_named(
     ("wrong", "parts"),
     [
         (["--streams", "bels"], ["Streams", "traffic", "perhaps 'bells'"]),
-        (["--preset", "giant"], ["giant", "nano"]),
+        (["nanno"], ["nanno", "vibration", "perhaps 'nano'"]),
         (["--out", "taken"], ["--out", "a folder to write to"]),
         (["--work", "taken/run"], ["--work", "a folder to write to"]),
     ],
@@ -74,3 +76,32 @@ def test_a_wrong_option_is_said_before_recording(
     result = RUNNER.invoke(app, ["pretrain", "--streams", "bells", "--out", "out", "--work", "work", *wrong])
     assert result.exit_code == 2 and all(part in result.stderr for part in parts), result.output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_encoder_learns_the_recordings_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "MEASURED_WINDOWS", 8)
+    monkeypatch.setattr(encoders, "RIVALS_WINDOWS", 8)
+    frame = next(iter(load("vibration").sample(0)))
+    for name in ("learnt", "held"):
+        np.savez(tmp_path / f"{name}.npz", data=frame.data, rate_hz=12_000.0, units="m/s2")
+    out, work = tmp_path / "out", tmp_path / "work"
+    files = ["--data", str(tmp_path / "learnt.npz"), "--held-out", str(tmp_path / "held.npz")]
+    command = ["pretrain", "vibration", *files, "--out", str(out), "--work", str(work), "--steps", "2", "--seed", "3"]
+    result = RUNNER.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["modality"], facts["steps"], facts["seed"]) == ("vibration", 2, 3)
+    assert (facts["recordings"], facts["held_out_recordings"]) == (["learnt.npz"], ["held.npz"])
+    assert facts == json.loads((out / "encoder.json").read_text()) and (out / "encoder.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [(["video"], "a torch module with self_supervised_loss, got none"), (["vibration", "--data", "gone"], "gone")],
+)
+def test_what_cannot_learn_or_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], part: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = RUNNER.invoke(app, ["pretrain", *wrong, "--out", "out"])
+    assert result.exit_code == 2 and part in result.stderr and list(tmp_path.iterdir()) == []
