@@ -148,6 +148,7 @@ def test_the_decoders_own_weights_stay(new_model: Callable[[], IotlamModel], dec
 def test_shuffling_renames_places_and_candidates_with_their_targets(decision: Decide) -> None:
     one = taught(decision(3))
     one = replace(one, query=replace(one.query, allowed_P=np.array([True, False, True])))
+    one = replace(one, targets={**one.targets, "wait_s_K": np.arange(3, dtype=np.float32)})
     names = {row.tobytes(): index for index, row in enumerate(one.query.features_PF)}
     orders = set()
     for seed in range(40):
@@ -161,6 +162,7 @@ def test_shuffling_renames_places_and_candidates_with_their_targets(decision: De
         assert [places[row.argmax()] for row in query.serves_PK] == candidates
         np.testing.assert_array_equal(query.allowed_P, one.query.allowed_P[candidates])
         np.testing.assert_array_equal(mixed.targets[TEACHER], one.targets[TEACHER][candidates])
+        np.testing.assert_array_equal(mixed.targets["wait_s_K"], places)
         assert mixed.targets[RETURN] == -1.0 and mixed.tokens is one.tokens
     assert len(orders) > 12  # of 36; were both in one order, of 6
 

@@ -18,7 +18,7 @@ from iotlam.training.imitation import ImitationConfig, imitate
 from iotlam.training.shards import Shard
 
 DECISIONS = 20
-TRAINING = ImitationConfig(steps=12, batch=8, warmup=2)
+TRAINING = ImitationConfig(steps=30, batch=8, learning_rate=3e-3, warmup=5)
 
 
 @dataclass(frozen=True, slots=True)

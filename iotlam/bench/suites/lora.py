@@ -123,7 +123,8 @@ def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metri
 
 def _decoders() -> list[str]:
     """The decoder under test, and the presets whose weights are here."""
-    return [DECODER, *(name for name in PRESETS if name != DECODER and _present(name))]
+    others = (name for name in PRESETS if name != Path(DECODER).name)
+    return [DECODER, *filter(_present, others)]
 
 
 def _present(preset: str) -> bool:
