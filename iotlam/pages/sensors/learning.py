@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from iotlam.contracts import TokenBatch
 from iotlam.fusion import RateSchedule, parameter_groups
-from iotlam.pages.sensors.situations import CONTROL, MISSING, Examples, SituationModel
+from iotlam.pages.sensors.situations import CONTROL, Examples, SituationModel
 from iotlam.pages.sensors.streams import Stream
 from iotlam.training.loop import schedule
 from iotlam.training.seeds import seed_everything
 
 BATCH = 24
 LEARNING_RATE, WARMUP = 5e-3, 10
-BETA = 0.02
+BETA = 0.01
 """Price of a bit per token, in nats of the task's loss, once it has risen."""
+HALF = 0.5
+FREE = 0.4
+"""Share of the steps during which bits cost nothing."""
 ANCHORS = 8
 HISTORY = 60
 """Points of the learning curve, at most."""
@@ -44,8 +47,8 @@ class Learned:
         accuracy: share of right answers, all sensors present.
         alone: the same by modality, with nothing but this one.
         without: the same by modality, with all but this one.
-        gain: by modality, how much greater that share is with it than without it when others are missing as often as
-            in learning.
+        gain: by modality, how much greater that share is with it than without it where each other one is missing from
+            half of the examples.
         history: how it came to that.
         steps: steps of learning.
         price_from: step at which bits began to cost.
@@ -109,7 +112,7 @@ def learn(streams: Sequence[Stream], seed: int, steps: int, trials: int, on_step
             gain={name: right.gain(name) for name in names},
             history=history,
             steps=steps,
-            price_from=round(RateSchedule(BETA, steps).free * steps),
+            price_from=round(RateSchedule(BETA, steps, free=FREE).free * steps),
             seconds=seconds,
         )
 
@@ -124,18 +127,21 @@ class Measured:
 
     def share(self, names: Sequence[str]) -> float:
         """With these modalities and no other, none of them missing."""
-        batches, label_B = self.examples.draw(self.trials, dict.fromkeys(names, 0.0))
-        return self._right(batches, label_B)
+        batches, label_B = self.examples.draw(self.trials, names)
+        return float(self._right(batches, label_B).mean())
 
     def gain(self, name: str) -> float:
-        """With one modality minus without it, the others missing as often as in learning."""
-        batches, label_B = self.examples.draw(self.trials, {**dict.fromkeys(self.examples.names, MISSING), name: 0.0})
-        with_it = self._right(batches, label_B)
-        return with_it - self._right({other: batch for other, batch in batches.items() if other != name}, label_B)
+        """With one modality minus without it, the others missing from half of the examples."""
+        batches, label_B = self.examples.draw(self.trials, self.examples.names, HALF)
+        others = {other: batch for other, batch in batches.items() if other != name}
+        gain_B = self._right(batches, label_B) - self._right(others, label_B)
+        return float(gain_B[batches[name].mask_BT.any(1)].mean())
 
-    def _right(self, batches: dict[str, TokenBatch], label_B: Tensor) -> float:
-        logits_BS = self.model(batches)[0]
-        return float((logits_BS.argmax(-1) == label_B).float().mean())
+    def _right(self, batches: dict[str, TokenBatch], label_B: Tensor) -> Tensor:
+        """1 for each example that is named rightly, else 0."""
+        logits_BS, _, _ = self.model(batches)
+        right_B: Tensor = logits_BS.argmax(-1) == label_B
+        return right_B.float()
 
 
 def places(streams: Sequence[Stream]) -> tuple[Tensor, float]:
@@ -157,13 +163,12 @@ def places(streams: Sequence[Stream]) -> tuple[Tensor, float]:
 def _train(model: SituationModel, examples: Examples, steps: int, on_step: Callable[..., object]) -> list[Moment]:
     optimizer = torch.optim.Adam(parameter_groups(model, LEARNING_RATE))
     pace = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, WARMUP))
-    price = RateSchedule(BETA, steps)
-    missing = {**dict.fromkeys(examples.names, MISSING), CONTROL: 0.0}
+    price = RateSchedule(BETA, steps, free=FREE)
     history, right = [], 0.0
     model.train()
     every = max(steps // HISTORY, 1)
     for step in range(steps):
-        batches, label_B = examples.draw(BATCH, missing)
+        batches, label_B = examples.draw(BATCH, examples.names, missing=None)
         logits_BS, rate_bits, bits = model(batches)
         loss = nn.functional.cross_entropy(logits_BS, label_B) + price(step) * rate_bits
         optimizer.zero_grad()

@@ -19,7 +19,7 @@ from iotlam.pages.sensors.charts import learning_chart
 from iotlam.pages.sensors.learning import BETA, Learned, learn
 from iotlam.pages.sensors.pictures import pictures_of
 from iotlam.pages.sensors.reading import Reading
-from iotlam.pages.sensors.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, MISSING, TOKEN_NOISE
+from iotlam.pages.sensors.situations import CONTROL, DRIFT, GLANCE, LOOKED_AT, TOKEN_NOISE
 from iotlam.pages.sensors.streams import Failure, Stream, gather
 from iotlam.plugins import list_modalities
 from iotlam.training.progress import progress
@@ -130,7 +130,6 @@ def _contents(streams: list[Stream], failures: list[Failure], learned: Learned, 
             "glance": GLANCE,
             "noise": TOKEN_NOISE,
             "drift": DRIFT,
-            "missing": MISSING,
             "price": BETA,
         },
         "facts": {},

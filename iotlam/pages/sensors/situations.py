@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +23,11 @@ GLANCE = 0.4
 """Share of them in one example; drawn anew each time."""
 TOKEN_NOISE = 1.0
 """Noise of each token, in standard deviations of the modality's features."""
-DRIFT = 1.5
+DRIFT = 1.0
 """Noise that all tokens of a modality share in one example, in the same unit."""
-MISSING = 0.5
-"""Share of the examples from which a modality is missing."""
+
+
+Batches = dict[str, TokenBatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class SituationModel(nn.Module):
         self.head = nn.Linear(config.d_fusion, situations)
         self.register_buffer("anchors_HX", anchors_HX)
 
-    def forward(self, batches: dict[str, TokenBatch]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def forward(self, batches: Batches) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Logits (B, S), scalar rate in bits per token, and by modality the bits of each token (B, T)."""
         size = len(next(iter(batches.values())).tokens_BTD)
         anchors_HX = self.anchors_HX
@@ -73,26 +74,32 @@ class Examples:
         self.generator = torch.Generator().manual_seed(seed)
         self.specs = [*(stream.spec for stream in streams), TokenSpec(CONTROL, CONTROL_DIM, CONTROL_TOKENS)]
 
-    def draw(self, size: int, missing: Mapping[str, float]) -> tuple[dict[str, TokenBatch], Tensor]:
+    def draw(
+        self, size: int, names: Collection[str], missing: float | None = 0.0
+    ) -> tuple[dict[str, TokenBatch], Tensor]:
         """Examples and the numbers of their situations (B,).
 
         Args:
             size: how many, B.
-            missing: the modalities in them, each with the share of the examples from which it is missing. Where that
-                leaves none at all, none is missing.
+            names: the modalities in them, the control perhaps among them.
+            missing: how probable it is that an example lacks a modality; None: from 0 to 1, another for each example.
+                Where that leaves none at all, none is missing. The control is always there.
         """
         label_B = torch.randint(self.situations, (size,), generator=self.generator)
-        names = [name for name in self.sensed if name in missing]
-        share_M1 = torch.tensor([missing[name] for name in names])[:, None]
-        missing_MB = torch.rand(len(names), size, generator=self.generator) < share_M1
+        present = [name for name in self.sensed if name in names]
+        share_B = self._random(size) if missing is None else torch.full((size,), missing)
+        missing_MB = self._random(len(present), size) < share_B
         missing_MB &= ~missing_MB.all(0)
         batches = {
             name: self._glance(self.sensed[name], label_B, ~missing_B)
-            for name, missing_B in zip(names, missing_MB, strict=True)
+            for name, missing_B in zip(present, missing_MB, strict=True)
         }
-        if CONTROL in missing:
+        if CONTROL in names:
             batches[CONTROL] = self.control(size)
         return batches, label_B
+
+    def _random(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator)
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +117,7 @@ class Examples:
         whole = sensed.batch
         valid_BT = whole.mask_BT[label_B]
         count = max(round(GLANCE * valid_BT.shape[1]), 1)
-        order_BT = torch.rand(valid_BT.shape, generator=self.generator).masked_fill(~valid_BT, -1.0)
+        order_BT = self._random(*valid_BT.shape).masked_fill(~valid_BT, -1.0)
         index_BN = order_BT.topk(count, dim=1).indices
         row_B1 = label_B[:, None]
         tokens_BND = whole.tokens_BTD[row_B1, index_BN]
