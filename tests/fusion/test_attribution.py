@@ -1,9 +1,15 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from iotlam.contracts import BadInput, TokenBatch, TokenSpec
+from iotlam.contracts import BadInput, DecisionQuery, TokenBatch, TokenSpec
 from iotlam.fusion import BottleneckFusion, FusionConfig, modality_bits, modality_shares, optimise_bits
+from iotlam.model import IotlamConfig, IotlamModel, collate
 
 SPECS = (TokenSpec("lidar", 3, 100), TokenSpec("sound", 2, 100))
 
@@ -69,3 +75,22 @@ def test_a_model_without_gates_or_a_loss_that_runs_none_is_told() -> None:
         optimise_bits(nn.Linear(2, 2), lambda: torch.zeros(()))
     with pytest.raises(BadInput, match="no gate was passed"):
         optimise_bits(_fusion(), lambda: torch.zeros((), requires_grad=True))
+
+
+def test_a_whole_model_is_explained_as_its_guide_says(tmp_path: Path) -> None:
+    sizes = LlamaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=8)
+    LlamaForCausalLM(sizes).save_pretrained(tmp_path)
+    config = IotlamConfig(SPECS, 3, decoder=str(tmp_path), fusion=FusionConfig(d_fusion=8, n_anchors=2))
+    model = IotlamModel(config).eval()
+    tokens = {name: TokenBatch(b.tokens_BTD[:1], b.mask_BT[:1], b.time_BT[:1], name) for name, b in _batches().items()}
+    zeros, ones = np.zeros((4, 2, 2), np.float32), np.ones((3, 4), np.float32)
+    query = DecisionQuery(zeros, ones, np.eye(3, dtype=np.float32), np.ones(3, dtype=np.bool_))
+    carried = modality_bits(model.answer(tokens, query).bits)
+    assert set(carried) == set(tokens) and all(bits_B.shape == (1,) and bits_B > 0 for bits_B in carried.values())
+    inputs = collate([(tokens, query)])
+    choice = model(inputs).logits_BP.argmax(1)
+    bits = optimise_bits(
+        model, lambda: cross_entropy(model(inputs).logits_BP, choice, reduction="sum"), beta=1.0, draws=1
+    )
+    assert {name: b.shape for name, b in bits.items()} == {name: b.mask_BT.shape for name, b in tokens.items()}
+    assert float(modality_bits(bits)["lidar"]) < float(carried["lidar"])
