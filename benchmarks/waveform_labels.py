@@ -140,8 +140,15 @@ def main() -> None:
                 scores[name][str(share)].append(macro_f1(told, fault_N[out_N]))
     means = {name: {share: float(np.mean(values)) for share, values in row.items()} for name, row in scores.items()}
     spread = {name: {share: float(np.std(values)) for share, values in row.items()} for name, row in scores.items()}
-    result = {"macro_f1": means, "spread": spread, "windows": len(fault_N), "splits": len(SIZES) ** len(FAULTS),
-              "draws": DRAWS, "tokenise_cpu_ms_median": float(np.median(spent_ms)), "load": os.getloadavg()[0]}  # fmt: skip
+    result = {
+        "macro_f1": means,
+        "spread": spread,
+        "windows": len(fault_N),
+        "splits": len(SIZES) ** len(FAULTS),
+        "draws": DRAWS,
+        "tokenise_cpu_ms_median": float(np.median(spent_ms)),
+        "load": os.getloadavg()[0],
+    }
     (HERE / "results" / "waveform-labels.json").write_text(json.dumps(result, indent=2) + "\n")
     README.write_text(re.sub(r"(<!-- labels -->\n).*?(<!-- /labels -->)", lambda m: m[1] + table(result) + m[2],
                              README.read_text(), flags=re.DOTALL))  # fmt: skip
@@ -153,10 +160,11 @@ def table(result: dict[str, Any]) -> str:
     for name, row in result["macro_f1"].items():
         cells = [f"{row[str(share)]:.3f} ± {result['spread'][name][str(share)]:.3f}" for share in SHARES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    splits, cost_ms = result["splits"], result["tokenise_cpu_ms_median"]
     made = [
-        f"Macro-F1 on unseen bearings, mean ± spread over {result['splits']} splits x {result['draws']} draws of labels,",
-        f"{result['windows']} windows of 1 s, one axis. One costs {result['tokenise_cpu_ms_median']:.1f} ms of one processor",
-        f"to tokenise (median, load {result['load']:.1f}). Made by `benchmarks/waveform_labels.py`.",
+        f"Macro-F1 on unseen bearings, mean ± spread over {splits} splits x {result['draws']} draws of labels,",
+        f"{result['windows']} windows of 1 s, one axis. One costs {cost_ms:.1f} ms of one processor to tokenise",
+        f"(median, load {result['load']:.1f}). Made by `benchmarks/waveform_labels.py`.",
     ]
     return "\n".join([*lines, "", *made, ""])
 
