@@ -34,7 +34,6 @@ def learning_chart(learned: Learned, colours: Mapping[str, str]) -> Markup:
         upper.tick_params(axis="x", length=0.0)
         lower.plot(step_N, [100.0 * moment.accuracy for moment in learned.history], color=light("ink"), linewidth=1.4)
         lower.set(ylim=(0.0, 103.0), xlim=(0.0, step_N[-1]), ylabel="right (%)", xlabel="step of learning")
-        figure.align_ylabels()
         figure.tight_layout(pad=0.4)
 
     return responsive(3.4, "Bits per token of each sensor, and the share of right answers, over the learning", draw)
