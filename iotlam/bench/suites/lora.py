@@ -89,7 +89,7 @@ def race(
             tested = [measure(arm, best[arm.name], drawn[seed], test, steps, seed, "test") for arm in competitors]
             cpu_s = {row["arm"]: row["fit_cpu_s"] for row in tested}
             full = next(arm for arm in competitors if arm.name == "full")
-            fewer = max(1, round(steps * min(cpu_s["lora"] / cpu_s["full"], 1.0)))
+            fewer = max(1, round(steps * min(cpu_s["lora"] / max(cpu_s["full"], 1e-6), 1.0)))
             same_cpu = replace(full, name="full-equal-cpu")
             tested.append(measure(same_cpu, best["full"], drawn[seed], test, fewer, seed, "test"))
             rows += tested
