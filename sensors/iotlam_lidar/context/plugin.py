@@ -34,7 +34,8 @@ class LidarContextModality:
 
     def __init__(self, weights: Path | None = None) -> None:
         self._fixed = LidarModality()
-        self.encoder = MaskedGridEncoder(lambda frames: [_grid(self._fixed.tokenize(frames))], SCALE_F)
+        with torch.random.fork_rng(devices=[]):  # initial weights are replaced: draw nothing that others draw from
+            self.encoder = MaskedGridEncoder(lambda frames: [_grid(self._fixed.tokenize(frames))], SCALE_F)
         load_weights(self.encoder, weights or WEIGHTS)
         self.encoder.eval()
 

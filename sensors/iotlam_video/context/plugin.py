@@ -37,7 +37,8 @@ class VideoContextModality:
 
     def __init__(self, weights: Path | None = None) -> None:
         self._fixed = VideoModality()
-        self.encoder = MaskedGridEncoder(self._front, SCALE_F, GIVEN)
+        with torch.random.fork_rng(devices=[]):  # initial weights are replaced: draw nothing that others draw from
+            self.encoder = MaskedGridEncoder(self._front, SCALE_F, GIVEN)
         load_weights(self.encoder, weights or WEIGHTS)
         self.encoder.eval()
 
