@@ -17,8 +17,8 @@ tags: [iot, sensor-fusion, information-bottleneck, lora]
 ---
 # iotlam model
 
-Chooses among candidates from the tokens of {names}: bottleneck gates, shared attention over places,
-a causal decoder adapted by LoRA, and a head whose choice is projected onto the allowed candidates.
+{does} from the tokens of {names}: bottleneck gates, shared attention over places,
+a causal decoder adapted by LoRA, and a head whose answers are projected onto the allowed ones.
 
 ## Inputs
 
@@ -53,11 +53,19 @@ Apache-2.0 for these weights; the base decoder keeps its own licence.
 """
 
 
+DOES = {
+    "choose": "Chooses among candidates",
+    "classify": "Says which candidates hold",
+    "write": "Writes text",
+}
+
+
 def model_card(config: IotlamConfig, share: Share, training: Mapping[str, object]) -> str:
     """The card as Markdown, from the configuration, the counted share and the facts of the training."""
     manifests = {info.name: info.manifest for info in list_modalities()}
     facts = "\n".join(f"- {name}: {value}" for name, value in training.items())
     return CARD.format(
+        does=DOES[config.head],
         names=", ".join(spec.modality for spec in config.modalities),
         rows="\n".join(_row(spec, manifests.get(spec.modality)) for spec in config.modalities),
         n_anchors=config.fusion.n_anchors,
