@@ -28,6 +28,7 @@ class Subject:
         target: where it is.
         watch: sees what it does to the machine.
         import_s: CPU seconds that its import took beyond torch, numpy and iotlam.
+        base_mb: memory of this process before the import; None where that cannot be told.
         added_mb: the most memory that loading it and one window added; None where that cannot be told.
         state_before_import: settings of the process before the plugin was imported.
     """
@@ -35,6 +36,7 @@ class Subject:
     target: Target
     watch: Watch
     import_s: float = 0.0
+    base_mb: float | None = None
     added_mb: float | None = None
     state_before_import: dict[str, Any] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class Subject:
         """What its entry point names; imports it."""
         from iotlam.conformance.state import process_state
 
-        self._base_mb = private_mb()
+        self.base_mb = private_mb()
         self.state_before_import = process_state()
         if self.target.search is not None:
             sys.path.insert(0, str(self.target.search))
@@ -87,8 +89,8 @@ class Subject:
         frames = self.sample(0)
         tokens = guarded(self.name, "tokenize", lambda: self.plugin.tokenize(frames))
         peak_mb = peak_private_mb()
-        if peak_mb is not None and self._base_mb is not None:
-            self.added_mb = max(peak_mb - self._base_mb, 0.0)
+        if peak_mb is not None and self.base_mb is not None:
+            self.added_mb = max(peak_mb - self.base_mb, 0.0)
         return tokens
 
     def sample(self, seed: int) -> list[SensorFrame]:
