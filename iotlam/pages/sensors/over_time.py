@@ -37,7 +37,8 @@ def over_time(reading: Reading, draw: Draw) -> Markup:
         lower.plot(per_s * reading.time_T, reading.bits_T, ".", color=colour, markersize=4.0)
         lower.set_ylim(0.0, max(1.08 * float(reading.bits_T.max(initial=0.0)), 1.0))
         lower.set(ylabel="bits per token", xlabel=f"time after the newest reading ({unit})")
-        figure.tight_layout(pad=0.4)
+        for _ in range(2):  # the first fit may change the ticks, and with them the room that they need
+            figure.tight_layout(pad=0.4)
 
     return drawn(PANEL_IN, TALL_IN, f"{reading.manifest.name} over time, and the bits of its tokens", fill)
 
