@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; each has a default.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, data and order.")] = 0,
     streams: Annotated[str, typer.Option(help="Decoder: which application's sensor streams to learn.")] = "traffic",
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Decoder: steps that the learning rate is planned for; --steps if none.")
+    ] = None,
     word_weight: Annotated[
         float, typer.Option(min=0.0, help="Decoder: weight of an entry of words; 1 of the stream's.")
     ] = 1.0,
@@ -46,7 +49,8 @@ def pretrain(
     else:
         folder = work or Path("runs") / streams
         check_writable("--work", folder)
-        facts = _pretrain_decoder(what, streams, steps, word_weight, seed, folder, out)
+        recipe = {"steps": steps, "horizon": horizon, "word_weight": word_weight, "seed": seed}
+        facts = _pretrain_decoder(what, streams, recipe, folder, out)
     typer.echo(json.dumps(facts))
 
 
@@ -60,15 +64,12 @@ def _pretrain_encoder(
     return pretrain_encoder(name, data, held_out, config, work, out)
 
 
-def _pretrain_decoder(
-    preset: str, streams: str, steps: int | None, word_weight: float, seed: int, work: Path, out: Path
-) -> Json:
+def _pretrain_decoder(preset: str, streams: str, recipe: dict[str, Any], work: Path, out: Path) -> Json:
     from iotlam.decoder import PRESETS
     from iotlam.training.pretrain import PretrainConfig, pretrain_preset
 
     if preset not in PRESETS:  # said before an hour of recording
         raise unknown_name("What to pretrain", preset, [*PRESETS, *(info.name for info in list_modalities())])
-    material = load_entry("iotlam.streams", streams, "Streams")(work, seed)
-    config = PretrainConfig(word_weight=word_weight, seed=seed)
-    config = config if steps is None else replace(config, steps=steps)
+    material = load_entry("iotlam.streams", streams, "Streams")(work, recipe["seed"])
+    config = PretrainConfig(**{name: value for name, value in recipe.items() if value is not None})
     return pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)
