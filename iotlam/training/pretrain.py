@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work:
         config: how long and how fast.
         work: where checkpoints and the loss curve go.
         out: folder of the finished decoder: `config.json`, `model.safetensors`, its vocabulary (`tokenizer.json`), the
-            codebooks of its streams (`quantizers.safetensors`) and `pretraining.json`.
+            codebooks of its streams (`quantizers.safetensors`), `pretraining.json` and the loss curve, `metrics.jsonl`.
 
     Returns:
         The held-out figures, and what they were made with.
@@ -114,6 +115,7 @@ def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work:
     decoder.half().save_pretrained(out, safe_serialization=True)
     material.tokenizer.save(str(out / TOKENIZER))
     save_quantizers(material.quantizers, out)
+    shutil.copyfile(work / METRICS, out / METRICS)
     (out / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 

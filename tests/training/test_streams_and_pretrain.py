@@ -321,5 +321,5 @@ def test_a_preset_becomes_a_folder_that_transformers_reads(
     assert decoder.dtype == torch.float16
     assert AutoTokenizer.from_pretrained(tmp_path / "out").decode([SAY]) == "<say>"
     assert set(load_quantizers(tmp_path / "out")) == {"lidar", "video"}
-    log = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2] and all(entry["loss"] > 0 for entry in log)
