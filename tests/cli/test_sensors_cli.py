@@ -63,6 +63,7 @@ def test_a_new_package_passes_the_check_at_once(project: Path) -> None:
     assert not list(project.rglob("__pycache__")), "and leaves nothing behind"
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_is_told_and_so_is_what_a_tier_lacks(project: Path) -> None:
     readme = project / "README.md"
     readme.write_text(readme.read_text().replace("```python", "```text"))
@@ -74,12 +75,14 @@ def test_a_check_that_fails_is_told_and_so_is_what_a_tier_lacks(project: Path) -
     assert report["tier"] == "silver" and report["next_tier"] == "gold" and len(report["results"]) >= 60
 
 
+@pytest.mark.slow
 def test_a_tier_that_is_not_reached_is_a_failure() -> None:
     assert RUNNER.invoke(app, ["sensors", "check", "radar", "--tier", "bronze"]).exit_code == 0
     result = RUNNER.invoke(app, ["sensors", "check", "radar", "--tier", "platinum"])
     assert result.exit_code == 1 and "missing for platinum: reader-imports (not applicable)" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_card_holds_manifest_tier_and_measured_facts(project: Path) -> None:
     page = RUNNER.invoke(app, ["sensors", "card", str(project)]).stdout
     assert page.startswith("# thermal\n") and "| tier | platinum |" in page and "| one window, ms |" in page
