@@ -22,7 +22,8 @@ from iotlam.contracts import SensorFrame
 WIDTH, CONTEXT = 32, 16
 DILATIONS = (1, 2, 4, 1)
 HIDDEN_SHARE, HIDDEN_CELLS = 0.3, 2
-RIVAL_WINDOWS, RIVAL_REACH, RIDGE = 96, 2, 1e-3
+REACH = 2
+RIVAL_WINDOWS, RIDGE = 96, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class MaskedGridEncoder(nn.Module):
         self._front = front
         self._scale_F = torch.tensor(scale_F, dtype=torch.float32)
         self._wanted = [number for number in range(len(scale_F)) if number not in given]
-        self.enter = nn.Linear(len(scale_F) + 1, WIDTH)
+        self.enter = nn.Linear(2 * len(scale_F) + 1, WIDTH)
         self.blocks = nn.ModuleList(GridBlock(WIDTH, dilation) for dilation in DILATIONS)
         self.norm = nn.RMSNorm(WIDTH)
         self.leave = nn.Linear(WIDTH, CONTEXT)
@@ -80,9 +81,9 @@ class MaskedGridEncoder(nn.Module):
     def forward(self, values_BHWF: Tensor, shown_BHW: Tensor) -> Tensor:
         """Context of every cell, (B, H, W, C), from those that are shown."""
         shown_BHW1 = shown_BHW[..., None].float()
-        known = values_BHWF.clone()
+        known = torch.asinh(values_BHWF / self._scale_F)  # rare features can be tens of deviations large
         known[..., self._wanted] = known[..., self._wanted] * shown_BHW1
-        x_BHWD = self.enter(torch.cat([known, shown_BHW1], -1))
+        x_BHWD = self.enter(torch.cat([known, _mean_around(known, shown_BHW1), shown_BHW1], -1))
         for block in self.blocks:
             x_BHWD = block(x_BHWD)
         context_BHWC: Tensor = self.leave(self.norm(x_BHWD))
@@ -102,7 +103,7 @@ class MaskedGridEncoder(nn.Module):
         """
         values, shown, asked = self._puzzles(windows, seed)
         filled = self.fill(self(values, shown))
-        errors_NF: Tensor = ((filled - values[..., self._wanted]) / self._scale_F[self._wanted])[asked]
+        errors_NF: Tensor = (filled - (values / self._scale_F)[..., self._wanted])[asked]
         loss: Tensor = errors_NF.square().mean() if len(errors_NF) else filled.sum() * 0.0
         return loss
 
@@ -145,13 +146,20 @@ class MaskedGridEncoder(nn.Module):
         for index, window in enumerate(windows):
             values, shown, asked = self._puzzles([window], seed * 1000 + index)
             known = torch.cat([values * shown[..., None], shown[..., None]], -1).permute(0, 3, 1, 2)
-            size = 2 * RIVAL_REACH + 1
-            seen_LC = functional.unfold(known, size, padding=RIVAL_REACH)[0].T
+            size = 2 * REACH + 1
+            seen_LC = functional.unfold(known, size, padding=REACH)[0].T
             seen_NFK = seen_LC[asked.flatten()].reshape(-1, known.shape[1], size**2)
             around.append(torch.cat([seen_NFK.flatten(1), torch.ones(len(seen_NFK), 1)], 1))
             nearby.append((seen_NFK[:, :-1].sum(-1) / seen_NFK[:, -1:].sum(-1).clamp(min=1))[:, self._wanted])
             target.append(values[asked][:, self._wanted])
         return torch.cat(around), torch.cat(target), torch.cat(nearby)
+
+
+def _mean_around(known_BHWF: Tensor, shown_BHW1: Tensor) -> Tensor:
+    """Mean of the shown cells within two of each cell, as partial convolutions count (Liu et al., ECCV 2018)."""
+    both = torch.cat([known_BHWF * shown_BHW1, shown_BHW1], -1).permute(0, 3, 1, 2)
+    pooled = functional.avg_pool2d(both, 2 * REACH + 1, stride=1, padding=REACH).permute(0, 2, 3, 1)
+    return pooled[..., :-1] / (pooled[..., -1:] + 1e-3)
 
 
 def _hide(rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.bool_]:
