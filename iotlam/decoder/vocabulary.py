@@ -78,7 +78,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     path = folder / TOKENIZER
     if not path.is_file():
-        fix = "name a decoder's folder that holds one"
+        fix = "pretrain the decoder anew (iotlam pretrain), or name a folder that holds one"
         raise BadInput(f"Vocabulary of '{folder}'", expected=TOKENIZER, got="no such file", fix=fix)
     try:
         return Tokenizer.from_file(str(path))

@@ -17,9 +17,11 @@ from iotlam.bench.lora.hygiene import Hygiene
 from iotlam.bench.lora.small import nearest_neighbours, ridge, small_mlp
 from iotlam.bench.lora.windows import STATES, WAITED, Windows, balanced, draw_windows, state
 from iotlam.bench.statistics import mean_ci95
+from iotlam.bench.suites import lora as suite_module
 from iotlam.bench.suites.lora import SEEDS, STEPS, figures, race
-from iotlam.contracts import DecisionQuery, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
 from iotlam.decoder.vocabulary import BEGIN, NEXT, SAY, train_tokenizer
+from iotlam.plugins import load_entry
 from iotlam.training.shards import Sample, Shard
 from iotlam.training.streams import fit_quantizers, stream_codes
 
@@ -189,8 +191,12 @@ class _silent:
     def __exit__(self, *_: object) -> None: ...
 
 
-def test_the_suite_is_found_by_name(tmp_path: Path) -> None:
-    from iotlam.bench.suites.lora import lora
-    from iotlam.plugins import load_entry
-
-    assert load_entry("iotlam.suites", "lora", "Suite") is lora
+def test_a_decoder_without_a_vocabulary_is_said_before_recording(
+    decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = load_entry("iotlam.suites", "lora", "Suite")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(suite_module, "DECODER", decoder)
+    with pytest.raises(BadInput, match="expected tokenizer.json"):
+        suite(True, _silent)
+    assert not list(tmp_path.iterdir())

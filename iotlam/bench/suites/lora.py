@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from iotlam.bench.lora.arms import Arm, accuracies, arms, measure, sweep
 from iotlam.bench.lora.hygiene import Hygiene, as_row, examine
@@ -21,7 +22,7 @@ from iotlam.decoder import PRESETS, decoder_folder, load_tokenizer
 from iotlam.plugins import load_entry
 from iotlam.training.progress import Step
 from iotlam.training.shards import Shard
-from iotlam.training.streams import load_quantizers
+from iotlam.training.streams import Quantizer, load_quantizers
 
 Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 
@@ -44,27 +45,30 @@ def lora(quick: bool, progress: Progress) -> SuiteResult:
     """
     start = time.monotonic()
     torch.set_num_threads(1)
+    with decoder_folder(DECODER) as folder:  # a decoder without a vocabulary is said before episodes are recorded
+        tokenizer, quantizers = load_tokenizer(folder), load_quantizers(folder)
     paths = load_entry("iotlam.streams", STREAMS, "Streams")(WORK, STREAMS_SEED, 3 if quick else EPISODES).paths
     shards = [Shard.load(path) for path in paths]
     with progress("Drawing windows", None):
-        parts, vocab = split(shards, quick)
-    rows = race(arms(DECODER, Path(DECODER).name, vocab), parts, quick, progress)
+        parts = split(shards, tokenizer, quantizers, quick)
+    competitors = arms(DECODER, Path(DECODER).name, tokenizer.get_vocab_size())
+    rows = race(competitors, parts, quick, progress)
     with progress("Adapter hygiene", None):
         hygiene = [examine(decoder, shards[0]) for decoder in _decoders()]
     rows += [as_row(each) for each in hygiene]
     return SuiteResult("lora", rows, figures(rows, hygiene), time.monotonic() - start)
 
 
-def split(shards: Sequence[Shard], quick: bool) -> tuple[tuple[Windows, Windows, Windows], int]:
-    """Windows to label, to choose settings on and to test on, from a third of the episodes each; and the vocabulary."""
-    with decoder_folder(DECODER) as folder:
-        tokenizer, quantizers = load_tokenizer(folder), load_quantizers(folder)
+def split(
+    shards: Sequence[Shard], tokenizer: Tokenizer, quantizers: Mapping[str, Quantizer], quick: bool
+) -> tuple[Windows, Windows, Windows]:
+    """Windows to label, to choose settings on and to test on, from a third of the episodes each."""
     raw = []
     for turn, per_state in enumerate((LABELLED * (1 + len(SEEDS)), VALIDATION, TEST)):
         rng = np.random.default_rng((STREAMS_SEED, turn))
         raw.append(draw_windows(shards[turn::3], quantizers, tokenizer, per_state // (8 if quick else 1), rng))
     pool, validation, test = (part.standardised(like=raw[0]) for part in raw)
-    return (pool, validation, test), tokenizer.get_vocab_size()
+    return pool, validation, test
 
 
 def race(
