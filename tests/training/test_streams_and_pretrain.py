@@ -305,6 +305,7 @@ def test_one_episode_is_too_few(recorded: Callable[[int], Streams]) -> None:
         prepare(recorded(1), VOCAB, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "parameters"), [("nano", 5_008_640), ("nano-moe", 10_108_160)])
 def test_a_preset_becomes_a_folder_that_transformers_reads(
     recorded: Callable[[int], Streams], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, parameters: int
