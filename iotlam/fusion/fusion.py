@@ -61,7 +61,7 @@ class FusionOutput:
         latents_BKD: float32, zero for padded places.
         bits: by modality (B, T), bits that each token was let carry, 0 for masked ones: its attribution.
         rate_bits: scalar, bits per valid token, averaged over the modalities that are present.
-        cross_nats: scalar, mean of -log q(other modality | modality) per place and pair; 0 without a pair.
+        cross_nats: scalar, mean of -log q(other modality | modality) per place and pair; 0 without a pair or where not asked for.
         attention: by modality (B, H, K, T), the attention weights, where asked for.
     """
 
@@ -100,6 +100,7 @@ class BottleneckFusion(nn.Module):
         anchors_BKHX: Tensor,
         place_mask_BK: Tensor,
         with_attention: bool = False,
+        with_likelihood: bool = True,
     ) -> FusionOutput:
         """Fuse one batch.
 
@@ -108,6 +109,7 @@ class BottleneckFusion(nn.Module):
             anchors_BKHX: float32 (B, K, H, 2), points along each place, metres.
             place_mask_BK: bool, False marks padded places.
             with_attention: also return the attention weights.
+            with_likelihood: compute `cross_nats`, which only training needs.
 
         Raises:
             BadInput: for a modality that is not known, a wrong token width or number of anchors.
@@ -122,7 +124,9 @@ class BottleneckFusion(nn.Module):
             looked[name] = Looked(z_BTD, batch.mask_BT, batch.time_BT, batch.position_BTX, open_BT)
         places = self.attention(looked, anchors_BKHX, place_mask_BK, with_attention)
         masks = {name: batch.mask_BT for name, batch in batches.items()}
-        cross_nats = self._cross_nats(places, masks, place_mask_BK)
+        cross_nats = anchors_BKHX.new_zeros(())
+        if with_likelihood:
+            cross_nats = self._cross_nats(places, masks, place_mask_BK)
         rate_bits = _rate_bits(bits, masks, anchors_BKHX)
         return FusionOutput(places.latents_BKD, bits, rate_bits, cross_nats, places.attention)
 

@@ -41,7 +41,7 @@ class Decision:
         bits: by modality (B, T), bits carried by each token: the attribution.
         latents_BKD: latents of the places.
         rate_bits: scalar, mean bits per token.
-        cross_nats: scalar, mean cross-modal negative log-likelihood per place.
+        cross_nats: scalar, mean cross-modal negative log-likelihood per place; 0 without gradients.
     """
 
     logits_BP: Tensor
@@ -60,7 +60,7 @@ class Wording:
         logits_BLV: scores of the entry that follows each entry of the text.
         bits: by modality (B, T), bits carried by each token: the attribution.
         rate_bits: scalar, mean bits per token.
-        cross_nats: scalar, mean cross-modal negative log-likelihood per place.
+        cross_nats: scalar, mean cross-modal negative log-likelihood per place; 0 without gradients.
     """
 
     logits_BLV: Tensor
@@ -232,7 +232,9 @@ class IotlamModel(nn.Module):
 
     def _read(self, inputs: ModelInput) -> tuple[FusionOutput, Tensor, Tensor]:
         """The fused tokens, and the context of the decoder: embeddings (B, S, D) and mask (B, S)."""
-        fused = self.fusion(inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK)
+        fused = self.fusion(
+            inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK, with_likelihood=torch.is_grad_enabled()
+        )
         places_BKD = self.projector.places(fused.latents_BKD)
         candidates_BPD = self.projector.candidates(fused.latents_BKD, inputs)
         mask_BS = torch.cat([inputs.place_mask_BK, inputs.candidate_mask_BP], dim=1)

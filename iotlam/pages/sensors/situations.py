@@ -61,7 +61,8 @@ class SituationModel(nn.Module):
         anchors_HX = self.anchors_HX
         assert isinstance(anchors_HX, Tensor)
         anchors_BKHX = anchors_HX.expand(size, 1, *anchors_HX.shape)
-        fused = self.fusion(batches, anchors_BKHX, torch.ones(size, 1, dtype=torch.bool))
+        everywhere_B1 = torch.ones(size, 1, dtype=torch.bool)
+        fused = self.fusion(batches, anchors_BKHX, everywhere_B1, with_likelihood=False)
         return self.head(fused.latents_BKD[:, 0]), fused.rate_bits, fused.bits
 
 
