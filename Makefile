@@ -32,7 +32,7 @@ check: $(READY) ## style, types, and who may import whom
 bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
-weights: $(READY) ## train the shipped weights from nothing: hours; started again, it resumes
+weights: $(READY) ## train decoder and traffic policy from nothing: hours; started again, it resumes
 	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN) --steps 1200 --horizon 2000
 	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 1000 --word-weight 4
 	$(BIN)/iotlam traffic train --out $(RUN)

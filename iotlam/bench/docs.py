@@ -52,5 +52,6 @@ def table(result: Json) -> str:
         )
     host = result["host"]
     made = f"Made by `iotlam bench {result['suite']}` (iotlam {result['version']}) in {result['seconds']:.0f} s"
-    where = f"{host['cores']} cores, {host['threads']} thread a process, load {host['load']}"
+    threads = f"{host['threads']} thread a process, " if host["threads"] else ""
+    where = f"{host['cores']} cores, {threads}load {host['load']}"
     return "\n".join([*lines, "", f"{made} on {host['cpu']}, {where}.", ""])

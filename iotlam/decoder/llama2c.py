@@ -4,7 +4,7 @@ Version 0: seven int32 (dim, hidden dim, layers, heads, key-value heads, vocabul
 means that the classifier has weights of its own), then float32 weights, layer upon layer of each kind. Its vocabulary
 file: an int32, then for each entry a float32 score, an int32 length and as many bytes.
 
-Run it: python -m iotlam.decoder.llama2c stories260K.bin tok512.bin my-decoder
+Run it: convert(Path("stories260K.bin"), Path("tok512.bin"), Path("my-decoder"))
 """
 
 from __future__ import annotations
@@ -204,9 +204,3 @@ def _bytes(path: Path) -> bytes:
 
 def _broken(path: Path, expected: str, got: str) -> BadInput:
     return BadInput(f"File {path}", expected=expected, got=got, fix="download it again")
-
-
-if __name__ == "__main__":
-    import typer
-
-    typer.run(convert)

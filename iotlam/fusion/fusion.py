@@ -61,7 +61,8 @@ class FusionOutput:
         latents_BKD: float32, zero for padded places.
         bits: by modality (B, T), bits that each token was let carry, 0 for masked ones: its attribution.
         rate_bits: scalar, bits per valid token, averaged over the modalities that are present.
-        cross_nats: scalar, mean of -log q(other modality | modality) per place and pair; 0 without a pair or where not asked for.
+        cross_nats: scalar, mean of -log q(other modality | modality) per place and pair; 0 without
+            a pair or where not asked for.
         attention: by modality (B, H, K, T), the attention weights, where asked for.
     """
 

@@ -175,7 +175,10 @@ class IotlamModel(nn.Module):
         return Wording(output.logits[:, -text_BL.shape[1] :], fused.bits, fused.rate_bits, fused.cross_nats)
 
     def information_loss(self, decision: Decision | Wording) -> Tensor:
-        """What to add to the loss of the task: beta x rate + gamma x cross-modal negative log-likelihood."""
+        """What to add to the loss of the task: beta x rate + gamma x cross-modal negative log-likelihood.
+
+        The likelihood is computed where gradients are: without them only the rate counts.
+        """
         return self.config.beta * decision.rate_bits + self.config.gamma * decision.cross_nats
 
     def decide(self, processor: IotlamProcessor, frames: FramesByModality, query: DecisionQuery) -> Decision:

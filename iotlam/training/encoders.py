@@ -90,7 +90,7 @@ def pretrain_encoder(
         "recordings": sorted(path.name for path in learnt_files),
         "held_out_recordings": sorted(path.name for path in held_files),
         "recorded_windows": len(learnt),
-        "nats": measure(modality, encoder, learnt, held, config),
+        "losses": measure(modality, encoder, learnt, held, config),
         "cpu_seconds": round(_spent_s(work), 1),
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -151,15 +151,19 @@ def measure(
     if held:
         sources["recorded"] = [held[index % len(held)] for index in range(max(MEASURED_WINDOWS, len(held)))]
     mixed = _batch(modality, learnt, RIVALS_WINDOWS, config.recorded, np.random.default_rng((config.seed, 2)))
+    order = np.random.default_rng((config.seed, 3)).permutation(len(mixed))  # a rival may fit on the first few only
+    mixed = [mixed[int(index)] for index in order]
     rivals = getattr(encoder, "rival_losses", None)
-    nats = {}
+    losses_by_source = {}
     for source, windows in sources.items():
         chunks = [windows[start : start + config.batch] for start in range(0, len(windows), config.batch)]
         own = [float(_loss(encoder, chunk, index)) * len(chunk) for index, chunk in enumerate(chunks)]
-        nats[source] = {"encoder": sum(own) / len(windows)}
+        losses_by_source[source] = {"encoder": sum(own) / len(windows)}
         if rivals is not None:
-            nats[source] |= rivals(mixed, windows, config.seed)
-    return {source: {rival: round(loss, 4) for rival, loss in losses.items()} for source, losses in nats.items()}
+            losses_by_source[source] |= rivals(mixed, windows, config.seed)
+    return {
+        source: {rival: round(loss, 4) for rival, loss in losses.items()} for source, losses in losses_by_source.items()
+    }
 
 
 def _optimise(

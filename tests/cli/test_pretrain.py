@@ -97,7 +97,12 @@ def test_an_encoder_learns_the_recordings_that_are_named(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("wrong", "part"),
-    [(["video"], "a torch module with self_supervised_loss, got none"), (["vibration", "--data", "gone"], "gone")],
+    [
+        (["video"], "a torch module with self_supervised_loss, got none"),
+        (["vibration", "--data", "gone"], "gone"),
+        (["vibration", "--word-weight", "1"], "--word-weight: expected options of the encoder of 'vibration'"),
+        (["nano", "--held-out", "gone"], "--held-out: expected options of a decoder"),
+    ],
 )
 def test_what_cannot_learn_or_be_read_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], part: str

@@ -87,4 +87,4 @@ def test_shipped_weights_fill_in_better_than_simple_rules(loaded: dict[str, Load
         losses = [modality.encoder.self_supervised_loss([window], 2000 + k).item() for k, window in enumerate(held_out)]
     assert np.mean(losses) < min(rivals.values()), (np.mean(losses), rivals)
     recipe = Path(__file__).parents[2] / "sensors" / f"iotlam_{name}" / "context" / "encoder.json"
-    assert json.loads(recipe.read_text())["nats"]["simulated"]["encoder"] == pytest.approx(np.mean(losses), rel=0.25)
+    assert json.loads(recipe.read_text())["losses"]["simulated"]["encoder"] == pytest.approx(np.mean(losses), rel=0.25)

@@ -33,7 +33,7 @@ def test_it_is_small_and_its_making_is_told() -> None:
     told = json.loads((Path(iotlam_spectrum.__file__).parent / "encoder.json").read_text())
     assert told["modality"] == "spectrum" and told["recordings"] and told["held_out_recordings"]
     assert not set(told["recordings"]) & set(told["held_out_recordings"])
-    assert set(told["nats"]["recorded"]) == {"encoder", *GUESSES} == set(told["nats"]["simulated"])
+    assert set(told["losses"]["recorded"]) == {"encoder", *GUESSES} == set(told["losses"]["simulated"])
 
 
 @torch.no_grad()

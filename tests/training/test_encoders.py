@@ -94,7 +94,7 @@ def run(name: str, folder: Path, steps: int = 60, **options: Any) -> dict[str, A
 def test_an_encoder_learns_and_says_how(modality: str, tmp_path: Path) -> None:
     learnt, kept = recording(tmp_path / "a.txt"), recording(tmp_path / "b.txt", 4)
     facts = run(modality, tmp_path, data=[learnt], held_out=[kept])
-    assert facts["nats"]["simulated"]["encoder"] < 0.2 and facts["nats"]["recorded"]["encoder"] < 0.2
+    assert facts["losses"]["simulated"]["encoder"] < 0.2 and facts["losses"]["recorded"]["encoder"] < 0.2
     assert json.loads((tmp_path / "out" / "encoder.json").read_text()) == facts
     assert facts["recordings"] == ["a.txt"] and facts["held_out_recordings"] == ["b.txt"]
     assert facts["recorded_windows"] == 2 and facts["cpu_seconds"] >= 0.0
@@ -175,8 +175,8 @@ def test_built_in_encoders_train_from_random_weights(
     monkeypatch.setattr("iotlam.training.encoders.MEASURED_WINDOWS", 8)
     monkeypatch.setattr("iotlam.training.encoders.RIVALS_WINDOWS", 16)
     facts = pretrain_encoder(name, [], [], EncoderConfig(steps=12, batch=4), tmp_path / "work", tmp_path / "out")
-    assert facts["nats"]["simulated"].keys() == {"encoder", "mean", "repeat", "linear"}
-    assert np.isfinite(list(facts["nats"]["simulated"].values())).all()
+    assert facts["losses"]["simulated"].keys() == {"encoder", "mean", "repeat", "linear"}
+    assert np.isfinite(list(facts["losses"]["simulated"].values())).all()
     assert (tmp_path / "out" / "encoder.safetensors").stat().st_size <= 2**20
     curve = [json.loads(line)["loss"] for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
     assert np.mean(curve[-3:]) < np.mean(curve[:3])
