@@ -7,8 +7,8 @@ import platform
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.resources import files
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import iotlam
@@ -92,9 +92,19 @@ def _sumo() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    found = sorted(Path(str(files("iotlam"))).rglob("*.safetensors"))
-    for path in found:
-        yield Check(f"weights {path.stem}", True, f"{path.stat().st_size / 1e6:.1f} MB", core=True)
+    """Weights of iotlam and of the packages that come with it, found without importing them."""
+    try:
+        packages = {point.module.partition(".")[0] for point in distribution("iotlam").entry_points}
+    except PackageNotFoundError:
+        packages = {"iotlam"}
+    found = 0
+    for package in sorted(packages):
+        spec = find_spec(package)
+        for root in map(Path, (spec.submodule_search_locations or []) if spec else []):
+            for path in sorted(root.rglob("*.safetensors")):
+                found += 1
+                size = f"{path.stat().st_size / 1e6:.1f} MB"
+                yield Check(f"weights {package}/{path.relative_to(root)}", True, size, core=True)
     if not found:
         yield Check("weights", False, "missing", "pip install --force-reinstall iotlam", core=True)
 
