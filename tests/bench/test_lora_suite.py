@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from iotlam.bench.host import describe_host
 from iotlam.bench.lora import arms as arms_module
 from iotlam.bench.lora.arms import Arm, Fitted, arms, measure, sweep
-from iotlam.bench.lora.hygiene import Hygiene
+from iotlam.bench.lora.hygiene import Hygiene, as_row
 from iotlam.bench.lora.small import nearest_neighbours, ridge, small_mlp
 from iotlam.bench.lora.windows import STATES, WAITED, Windows, balanced, draw_windows, state
 from iotlam.bench.statistics import mean_ci95
+from iotlam.bench.suite import SuiteResult, result_json
 from iotlam.bench.suites import lora as suite_module
 from iotlam.bench.suites.lora import SEEDS, STEPS, figures, race
 from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
@@ -145,7 +148,9 @@ def test_figures_by_hand() -> None:
         for seed in SEEDS
     ]
     clean = Hygiene("nano", 0.0, 0.5, 0.0, 1e-7, 42, 0, False, 0.04)
+    rows.append(as_row(clean))
     told = figures(rows, [clean])
+    json.dumps(result_json(SuiteResult("lora", rows, told, 1.0), describe_host()))
     assert told["gap_to_full_tuning_points_lower95"].value == pytest.approx(1.0) and STEPS > 0
     assert told["above_small_mlp_points"].anchor == "mlp-measured 75.3 %"
     assert told["above_small_mlp_points"].value == pytest.approx(5.0)

@@ -147,4 +147,4 @@ def _hidden(model: StreamClassifier, windows: Windows) -> Tensor:
 
 def accuracies(rows: Sequence[Json], arm: str) -> list[float]:
     """Test accuracies of an arm in per cent, seed by seed."""
-    return [100.0 * row["accuracy"] for row in rows if row["arm"] == arm and row["part"] == "test"]
+    return [100.0 * row["accuracy"] for row in rows if row.get("arm") == arm and row["part"] == "test"]
