@@ -6,16 +6,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.bench.suite import Metric, Progress, SuiteResult
 from iotlam.model import from_pretrained, save_pretrained
-from iotlam.training.progress import Step
 from iotlam_street.junction import Junction
 from iotlam_street.scenarios import Scenario
 from iotlam_traffic.controller import SensorController
@@ -24,8 +22,6 @@ from iotlam_traffic.demo import demo_scenario
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, run_trial, run_trials
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.rules import RULES
-
-Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 
 
 def skeleton(quick: bool, progress: Progress) -> SuiteResult:

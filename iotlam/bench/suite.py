@@ -63,7 +63,36 @@ class SuiteResult:
     seconds: float
 
 
-Suite = Callable[[bool, Callable[[str, int | None], AbstractContextManager[Step]]], SuiteResult]
+Progress = Callable[[str, int | None], AbstractContextManager[Step]]
+"""Draws the progress of a piece of work: its title and how many steps it has, None where unknown."""
+
+Suite = Callable[[bool, Progress], SuiteResult]
+
+
+def at_most(
+    value: float,
+    bound: float,
+    n: int,
+    *,
+    unit: str = "",
+    anchor: str = "",
+    ci95: tuple[float, float] | None = None,
+) -> Metric:
+    """A figure that must not exceed a bound."""
+    return Metric(float(value), unit, anchor, f"<= {bound:g}", bool(value <= bound), n, ci95)
+
+
+def at_least(
+    value: float,
+    bound: float,
+    n: int,
+    *,
+    unit: str = "",
+    anchor: str = "",
+    ci95: tuple[float, float] | None = None,
+) -> Metric:
+    """A figure that must reach a bound."""
+    return Metric(float(value), unit, anchor, f">= {bound:g}", bool(value >= bound), n, ci95)
 
 
 def default_path(name: str, quick: bool) -> Path:

@@ -6,20 +6,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from iotlam.bench.fuzz import fuzz_all
-from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.bench.suite import Progress, SuiteResult, at_most
 from iotlam.contracts import DecisionQuery, FramesByModality, Json
 from iotlam.plugins import LoadedModality, list_modalities, load
-from iotlam.training.progress import Step
-
-Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 
 SENSORS = ("lidar", "spectrum", "vibration", "video")
 PLACES, CANDIDATES, FEATURES = 8, 4, 5
@@ -46,12 +41,14 @@ def core(quick: bool, progress: Progress) -> SuiteResult:
     p95 = _p95(ours["total_ms"])
     anchor = f"VideoMAE + AST + PatchTST + Perceiver, encoders alone, {_p95(rival['total_ms']):.1f} ms"
     metrics = {
-        "pipeline_four_sensors_p95_ms": Metric(p95, "ms", anchor, "<= 40", p95 <= 40, len(ours["total_ms"]), None),
-        "pipeline_rss_mb": _at_most(ours["rss_mb"], "MB", 400, 1, f"the transformers, {rival['rss_mb']:.0f} MB"),
-        "causality_gradient_max": _at_most(causality, "", 0, outputs),
-        "reader_fuzz_crashes": _at_most(fuzz["crashes"], "", 0, fuzz["cases"]),
-        "reader_fuzz_memory_ratio": _at_most(fuzz["memory_ratio"], "", 4, fuzz["cases"]),
-        "lidar_permutation_difference": _at_most(permutation, "", 0, orders),
+        "pipeline_four_sensors_p95_ms": at_most(p95, 40, len(ours["total_ms"]), unit="ms", anchor=anchor),
+        "pipeline_rss_mb": at_most(
+            ours["rss_mb"], 400, 1, unit="MB", anchor=f"the transformers, {rival['rss_mb']:.0f} MB"
+        ),
+        "causality_gradient_max": at_most(causality, 0, outputs),
+        "reader_fuzz_crashes": at_most(fuzz["crashes"], 0, fuzz["cases"]),
+        "reader_fuzz_memory_ratio": at_most(fuzz["memory_ratio"], 4, fuzz["cases"]),
+        "lidar_permutation_difference": at_most(permutation, 0, orders),
     }
     return SuiteResult(
         "core", [_row("iotlam", ours), _row("rival", rival), *fuzz["rows"]], metrics, time.monotonic() - start
@@ -256,7 +253,3 @@ def _row(who: str, measured: Json) -> Json:
 
 def _p95(values: list[float]) -> float:
     return float(np.percentile(values, 95))
-
-
-def _at_most(value: float, unit: str, bound: float, count: int, anchor: str = "") -> Metric:
-    return Metric(value, unit, anchor, f"<= {bound:g}", value <= bound, count, None)

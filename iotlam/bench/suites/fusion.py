@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,12 +16,10 @@ from iotlam.bench.fusion.planted import SAMPLE, measure_planted, retrained
 from iotlam.bench.fusion.robustness import measure_robustness
 from iotlam.bench.fusion.scenes import FAULTS, SUBSETS
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.bench.suite import Metric, Progress, SuiteResult, at_most
 from iotlam.contracts import Json
-from iotlam.training.progress import Step
 
 SEEDS = range(10, 15)  # worlds 0, 1 and 100 on are for developing
-Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 
 
 def fusion(quick: bool, progress: Progress) -> SuiteResult:
@@ -61,12 +58,12 @@ def _channel(samples: int) -> dict[str, Metric]:
     error, monte_carlo = channel.closed_form_error(), channel.monte_carlo_errors(samples)
     (change, m2ib), (gap, iba) = channel.rescaling_change(), channel.bound_gaps()
     return {
-        "kl_closed_form_error": _at_most(error.value, 1e-5, "nats", error.tried),
-        "kl_monte_carlo_standard_errors": _at_most(max(monte_carlo), 3.0, "s.e.", len(monte_carlo)),
-        "kl_affine_rescaling_change": _at_most(
-            change.value, 1e-5, "", change.tried, f"M2IB's formula, x{m2ib:.1f} under x10"
+        "kl_closed_form_error": at_most(error.value, 1e-5, error.tried, unit="nats"),
+        "kl_monte_carlo_standard_errors": at_most(max(monte_carlo), 3.0, len(monte_carlo), unit="s.e."),
+        "kl_affine_rescaling_change": at_most(
+            change.value, 1e-5, change.tried, anchor=f"M2IB's formula, x{m2ib:.1f} under x10"
         ),
-        "bound_gap_nats_per_dim": _at_most(gap.value, 1e-3, "nats", gap.tried, f"IBA {iba:.4f} nats at .5"),
+        "bound_gap_nats_per_dim": at_most(gap.value, 1e-3, gap.tried, unit="nats", anchor=f"IBA {iba:.4f} nats at .5"),
     }
 
 
@@ -111,10 +108,6 @@ def _retained(rows: Sequence[Json]) -> dict[str, Metric]:
         anchor = f"specialist for {accuracy['case']} {accuracy['specialist']:.3f}"
         metrics[f"{kind}_modality_retained_min"] = _median([v for v, _ in worst], 0.97, anchor, at_least=True)
     return metrics
-
-
-def _at_most(value: float, bound: float, unit: str, count: int, anchor: str = "") -> Metric:
-    return Metric(value, unit, anchor, f"<= {bound:g}", value <= bound, count, None)
 
 
 def _median(values: Sequence[float], bound: float, anchor: str = "", unit: str = "", at_least: bool = False) -> Metric:

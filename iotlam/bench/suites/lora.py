@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,12 @@ from iotlam.bench.lora.arms import Arm, accuracies, arms, measure, sweep
 from iotlam.bench.lora.hygiene import Hygiene, as_row, examine
 from iotlam.bench.lora.windows import LABELLED, TEST, VALIDATION, Windows, balanced, draw_windows
 from iotlam.bench.statistics import mean_ci95
-from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.bench.suite import Metric, Progress, SuiteResult, at_most
 from iotlam.contracts import Json
 from iotlam.decoder import PRESETS, decoder_folder, load_tokenizer
 from iotlam.plugins import load_entry
-from iotlam.training.progress import Step
 from iotlam.training.shards import Shard
 from iotlam.training.streams import Quantizer, load_quantizers
-
-Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 
 DECODER = "nano"
 STREAMS, STREAMS_SEED, EPISODES = "traffic", 1, 24
@@ -109,19 +105,19 @@ def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metri
     share = max(tuned["tuned"] / tuned["parameters"], *(each.share for each in hygiene))
     gap, gap_ci95 = _ahead(rows, "full")
     return {
-        "trainable_share_all_in": _at_most(share, 0.05, "paper 0.05 (published)", 1 + len(hygiene)),
-        "gap_to_full_tuning_points_lower95": _at_least(gap_ci95[0], -1.0, rows, "full", gap_ci95),
+        "trainable_share_all_in": at_most(share, 0.05, 1 + len(hygiene), anchor="paper 0.05 (published)"),
+        "gap_to_full_tuning_points_lower95": _points_above(gap_ci95[0], -1.0, rows, "full", gap_ci95),
         "above_random_decoder_points": _above(rows, "random-lora", 2.0),
         "above_small_mlp_points": _above(rows, small, 2.0),
         "above_head_only_points": _above(rows, "head-only", None),
         "above_full_tuning_at_equal_cpu_points": _above(rows, "full-equal-cpu", None),
-        "gap_to_full_tuning_points": _at_least(gap, None, rows, "full", gap_ci95),
+        "gap_to_full_tuning_points": _points_above(gap, None, rows, "full", gap_ci95),
         "lora_accuracy_percent": _accuracy(rows),
-        "start_difference": _at_most(max(each.start for each in hygiene), 0.0, "", len(hygiene)),
-        "reload_difference": _at_most(max(each.reload for each in hygiene), 0.0, "", len(hygiene)),
-        "merge_difference": _at_most(max(each.merge for each in hygiene), 2e-6, "", len(hygiene)),
-        "modules_outside_decoder": _at_most(sum(each.outside for each in hygiene), 0, "", len(hygiene)),
-        "base_weights_changed": _at_most(sum(each.base_changed for each in hygiene), 0, "", len(hygiene)),
+        "start_difference": at_most(max(each.start for each in hygiene), 0.0, len(hygiene)),
+        "reload_difference": at_most(max(each.reload for each in hygiene), 0.0, len(hygiene)),
+        "merge_difference": at_most(max(each.merge for each in hygiene), 2e-6, len(hygiene)),
+        "modules_outside_decoder": at_most(sum(each.outside for each in hygiene), 0, len(hygiene)),
+        "base_weights_changed": at_most(sum(each.base_changed for each in hygiene), 0, len(hygiene)),
     }
 
 
@@ -144,10 +140,12 @@ def _ahead(rows: Sequence[Json], rival: str) -> tuple[float, tuple[float, float]
 
 def _above(rows: Sequence[Json], rival: str, least: float | None) -> Metric:
     value, ci95 = _ahead(rows, rival)
-    return _at_least(value, least, rows, rival, ci95)
+    return _points_above(value, least, rows, rival, ci95)
 
 
-def _at_least(value: float, least: float | None, rows: Sequence[Json], rival: str, ci95: tuple[float, float]) -> Metric:
+def _points_above(
+    value: float, least: float | None, rows: Sequence[Json], rival: str, ci95: tuple[float, float]
+) -> Metric:
     theirs = accuracies(rows, rival)
     target, met = ("", None) if least is None else (f">= {least:g}", value >= least)
     return Metric(value, "points", f"{rival} {np.mean(theirs):.1f} %", target, met, len(theirs), ci95)
@@ -157,7 +155,3 @@ def _accuracy(rows: Sequence[Json]) -> Metric:
     values = accuracies(rows, "lora")
     mean, ci95 = mean_ci95(values)
     return Metric(mean, "%", "", "", None, len(values), ci95)
-
-
-def _at_most(value: float, most: float, anchor: str, n: int) -> Metric:
-    return Metric(float(value), "", anchor, f"<= {most:g}", value <= most, n, None)

@@ -10,13 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, SuiteResult
+from iotlam.bench.suite import Metric, Progress, SuiteResult, at_least, at_most
 from iotlam.conformance import Report, all_checks, examine, resolve
 from iotlam.conformance.broken import Broken, all_broken, examine_broken
 from iotlam.conformance.scaffold import register
@@ -24,7 +23,6 @@ from iotlam.contracts import MANIFEST_NAME, Json
 from iotlam.plugins import list_modalities
 from iotlam.training.progress import Step
 
-Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 T = TypeVar("T")
 
 PLUGINS = 20
@@ -81,7 +79,7 @@ def plugins(quick: bool, progress: Progress) -> SuiteResult:
         **_conformance(reports),
         **_broken(outcomes),
         **_found(discovery),
-        "scaffold_to_fused_demo_s": _at_most(sum(row["seconds"] for row in scaffold), "s", 30, 1),
+        "scaffold_to_fused_demo_s": at_most(sum(row["seconds"] for row in scaffold), 30, 1, unit="s"),
     }
     rows = [
         *(_report_row(report) for report in reports),
@@ -97,22 +95,14 @@ def _stepped(value: T, step: Step) -> T:
     return value
 
 
-def _at_most(value: float, unit: str, bound: float, n: int, anchor: str = "") -> Metric:
-    return Metric(value, unit, anchor, f"<= {bound:g}", value <= bound, n, None)
-
-
-def _at_least(value: float, bound: float, n: int, anchor: str = "") -> Metric:
-    return Metric(value, "", anchor, f">= {bound:g}", value >= bound, n, None)
-
-
 def _conformance(reports: Sequence[Report]) -> dict[str, Metric]:
     checks = len(all_checks())
     slowest = max(report.seconds for report in reports)
     alarms = sum(len(report.failed) for report in reports)
     return {
-        "conformance_checks": _at_least(checks, 60, 1, "PEFT 38 generic checks (published)"),
-        "conformance_seconds": _at_most(slowest, "s", 20, len(reports)),
-        "false_alarms_on_built_ins": _at_most(alarms, "", 0, len(reports) * checks),
+        "conformance_checks": at_least(checks, 60, 1, anchor="PEFT 38 generic checks (published)"),
+        "conformance_seconds": at_most(slowest, 20, len(reports), unit="s"),
+        "false_alarms_on_built_ins": at_most(alarms, 0, len(reports) * checks),
     }
 
 
@@ -129,8 +119,8 @@ def _broken(outcomes: Sequence[Json]) -> dict[str, Metric]:
     count = len(outcomes)
     share = sum(outcome["caught"] for outcome in outcomes) / count
     return {
-        "broken_plugins": _at_least(count, 40, 1),
-        "broken_plugins_caught_by_named_check": _at_least(share, 1.0, count),
+        "broken_plugins": at_least(count, 40, 1),
+        "broken_plugins_caught_by_named_check": at_least(share, 1.0, count),
     }
 
 
@@ -173,7 +163,7 @@ def _found(discovery: dict[str, list[tuple[float, int]]]) -> dict[str, Metric]:
     imported = max(count for _, count in ours)
     return {
         "discovery_20_plugins_ms": Metric(median, "ms", anchor, "<= 30", median <= 30, len(ours), ci95),
-        "plugins_imported_by_list": _at_most(imported, "", 0, len(ours), f"scan of names {PLUGINS}"),
+        "plugins_imported_by_list": at_most(imported, 0, len(ours), anchor=f"scan of names {PLUGINS}"),
     }
 
 
