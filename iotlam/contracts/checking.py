@@ -23,6 +23,8 @@ def check_window(manifest: ModalityManifest, frames: Sequence[SensorFrame]) -> N
         BadInput: naming modality, field, what was expected, what came and the mend. Looked at are the number of
             frames, dtype, shape, metadata, units, missing and out-of-range values, timestamps and sample rate.
     """
+    if not isinstance(frames, list | tuple):
+        raise _bad(manifest, "window", "a list of frames", type(frames).__name__, "put the frames in a list")
     if not frames:
         raise _bad(manifest, "window", "at least one frame", "none", "leave the modality out of this window")
     for frame in frames:
@@ -124,7 +126,7 @@ def _mend(manifest: ModalityManifest) -> str:
 
 
 def _check_times(manifest: ModalityManifest, sensor: str, times_ns: Iterable[int]) -> None:
-    steps_ns = np.diff(np.fromiter(times_ns, dtype=np.int64))
+    steps_ns = np.diff(np.fromiter(times_ns, dtype=np.int64))  # frames keep |t_ns| below 2^62: no overflow
     if steps_ns.size == 0:
         return
     name = f"t_ns of sensor '{sensor}'"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+MOST_CHARACTERS = 500
+
 
 class IotlamError(Exception):
     """Base of every error that is the user's to mend; the command line prints it and exits 2."""
@@ -40,11 +42,21 @@ class PluginError(IotlamError):
 
     def __init__(self, plugin: str, step: str, reason: object) -> None:
         self.plugin, self.step = plugin, step
-        self.reason = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
+        self.reason = _one_line(reason)
         super().__init__(
             f"Modality plugin '{plugin}': expected '{step}' to succeed, got {self.reason}; "
             f"mend or uninstall the plugin, or leave the modality out."
         )
+
+
+def _one_line(reason: object) -> str:
+    """What foreign code says, as part of a sentence: one printable line, not too long."""
+    try:
+        text = str(reason)
+    except Exception:  # its own __str__ may be broken
+        text = ""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:MOST_CHARACTERS]).split())
+    return f"{type(reason).__name__}: {text}" if isinstance(reason, BaseException) else text
 
 
 class MissingExtra(IotlamError):

@@ -25,7 +25,7 @@ class SensorFrame:
             are named by the manifest under `meta`.
 
     Raises:
-        BadInput: if the mask does not fit the data.
+        BadInput: if a field is not what it says here, or the mask does not fit the data.
     """
 
     t_ns: int
@@ -34,13 +34,25 @@ class SensorFrame:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.mask is not None and self.data.shape[: self.mask.ndim] != self.mask.shape:
-            raise BadInput(
-                "SensorFrame.mask",
-                expected=f"the leading dimensions of data {self.data.shape}",
-                got=f"shape {self.mask.shape}",
-                fix="give one mask entry per item of data",
+        whole = type(self.t_ns) is int or isinstance(self.t_ns, np.integer)
+        if not whole or abs(int(self.t_ns)) >= 2**62:
+            raise _bad("t_ns", "whole nanoseconds, less than 2^62", repr(self.t_ns), "convert the time")
+        if type(self.data) is not np.ndarray:
+            raise _bad(
+                "data", "a numpy array", type(self.data).__name__, "convert it; masked arrays need data and mask"
             )
+        if not isinstance(self.meta, Mapping):
+            raise _bad("meta", "a mapping", type(self.meta).__name__, "give a dict of the calibration")
+        if self.mask is not None:
+            self._check_mask(self.mask)
+
+    def _check_mask(self, mask: NDArray[np.bool_]) -> None:
+        if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.ndim == 0:
+            got = f"{getattr(mask, 'dtype', type(mask).__name__)}"
+            raise _bad("mask", "an array of bool with a dimension or more", got, "convert the mask")
+        if self.data.shape[: mask.ndim] != mask.shape:
+            expected = f"the leading dimensions of data {self.data.shape}"
+            raise _bad("mask", expected, f"shape {mask.shape}", "give one mask entry per item of data")
 
     @property
     def sensor(self) -> str:
@@ -52,3 +64,7 @@ class SensorFrame:
         """Sensor-to-site transform, (4, 4), metres; the identity where none is given."""
         pose = self.meta.get("pose_site")
         return np.eye(4) if pose is None else np.asarray(pose, dtype=np.float64)
+
+
+def _bad(name: str, expected: str, got: str, fix: str) -> BadInput:
+    return BadInput(f"SensorFrame.{name}", expected=expected, got=got, fix=fix)

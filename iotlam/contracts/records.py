@@ -42,7 +42,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             raw = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError also for numbers of thousands of digits
             raise BadInput(subject, expected="JSON", got=str(error), fix="restore the file") from error
         return cls.from_raw(raw, subject)
 
@@ -54,8 +54,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             BadInput: if it cannot be read or is no such record.
         """
         try:
+            if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+                raise OSError("no regular file")
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, too long a number
             got = "no such file" if isinstance(error, FileNotFoundError) else str(error)
             raise BadInput(str(path), expected="a readable TOML file", got=got, fix="write or mend it") from error
         return cls.from_raw(raw, str(path))

@@ -80,9 +80,11 @@ def decoder_sha256(decoder: nn.Module) -> str:
 
 def _load(source: str, name: str, fix: str) -> PreTrainedModel:
     folder = Path(source).expanduser()
-    local = name in PRESETS or folder.exists() or source.startswith((".", "/", "~"))
+    # Names of the hub are OWNER/MODEL; a mistyped preset must not go looking for one.
+    local = name in PRESETS or folder.exists() or source.startswith((".", "/", "~")) or "/" not in source
     if local and not folder.is_dir():
-        raise BadInput(f"Decoder '{name}'", expected="a folder of safetensors weights", got="no such folder", fix=fix)
+        expected = f"a preset ({', '.join(PRESETS)}), a folder of safetensors weights or OWNER/MODEL of the hub"
+        raise BadInput(f"Decoder '{name}'", expected=expected, got="no such folder", fix=fix)
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

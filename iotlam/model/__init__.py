@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "config": ("IotlamConfig",),
     "folder": ("OWN", "from_pretrained", "save_pretrained"),
-    "model": ("Decision", "IotlamModel", "Share"),
+    "model": ("Decision", "IotlamModel", "Share", "Wording"),
     "processor": ("IotlamProcessor", "ModelInput", "collate"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

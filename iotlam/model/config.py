@@ -9,6 +9,7 @@ import msgspec
 from iotlam.contracts import BadInput, Record, TokenSpec
 from iotlam.fusion import FusionConfig
 
+MOST = 1e6  # no size or weight of a model is larger; and not a number is less than nothing
 ROI_M = 6.0
 """How far from the nearest place a token may lie, metres, unless a model says otherwise."""
 
@@ -54,14 +55,14 @@ class IotlamConfig(Record, frozen=True):
         names = [spec.modality for spec in self.modalities]
         if not names or len(set(names)) < len(names):
             raise _bad("modalities", "one or more, each once", ", ".join(names) or "none", "list each modality once")
-        if min(min(spec.dim, spec.max_tokens) for spec in self.modalities) < 1:
+        if not all(1 <= size < MOST for spec in self.modalities for size in (spec.dim, spec.max_tokens)):
             raise _bad("modalities", "positive dim and max_tokens", "others", "correct them")
         for name in ("n_features", "roi_m", "lora_rank", "lora_alpha", "head_width"):
-            if getattr(self, name) <= 0:
-                raise _bad(name, "a positive number", str(getattr(self, name)), "raise it")
+            if not 0 < getattr(self, name) < MOST:
+                raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
         for name in ("beta", "gamma"):
-            if getattr(self, name) < 0:
-                raise _bad(name, "zero or more", str(getattr(self, name)), "raise it")
+            if not 0 <= getattr(self, name) < MOST:
+                raise _bad(name, "zero or more", str(getattr(self, name)), "correct it")
 
 
 def _bad(name: str, expected: str, got: str, fix: str) -> BadInput:

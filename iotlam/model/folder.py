@@ -55,11 +55,11 @@ def from_pretrained(folder: Path) -> IotlamModel:
     config = IotlamConfig.from_json(_text(folder / CONFIG), str(folder / CONFIG))
     _check_adapter(folder / ADAPTER_CONFIG, config)
     model = IotlamModel(config)
-    _check_one_saving(folder)
     adapter = _tensors(folder / ADAPTER)
     _check_same(folder / ADAPTER, adapter, get_peft_model_state_dict(model.decoder, save_embedding_layers=False))
     set_peft_model_state_dict(model.decoder, adapter)
     weights = _tensors(folder / WEIGHTS)
+    _check_one_saving(folder, _digest(adapter | weights))
     _check_same(folder / WEIGHTS, weights, _own_state(model))
     model.load_state_dict(weights, strict=False)
     return model.eval()
@@ -116,14 +116,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path, error) from error
 
 
-def _check_one_saving(folder: Path) -> None:
-    adapter, weights = (_saving(folder / name) for name in (ADAPTER, WEIGHTS))
-    if adapter != weights:
+def _check_one_saving(folder: Path, digest: str) -> None:
+    if any(_saving(folder / name) != digest for name in (ADAPTER, WEIGHTS)):
         raise BadInput(
             f"Model {folder}",
             expected="adapter and weights of one saving",
-            got="files of two, as an interrupted save leaves them",
-            fix="save the model again, or resume its training",
+            got="files of two, as an interrupted save leaves them, or damaged ones",
+            fix="save the model again, restore it, or resume its training",
         )
 
 

@@ -91,10 +91,19 @@ class LoadedModality:
         module, _, function = self.manifest.reader.partition(":")
         reader = guarded(name, "import of its reader", lambda: getattr(importlib.import_module(module), function))
         frames = guarded(name, "read", lambda: iter(reader(path)))
-        while (frame := guarded(name, "read", lambda: next(frames, None))) is not None:
+        while (frame := self._next(frames, path)) is not None:
             if not isinstance(frame, SensorFrame):
                 raise PluginError(name, "read", f"a {type(frame).__name__} instead of a SensorFrame")
             yield frame
+
+    def _next(self, frames: Iterator[SensorFrame], path: Path) -> SensorFrame | None:
+        try:
+            return guarded(self.manifest.name, "read", lambda: next(frames, None))
+        except PluginError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            reason = error.__cause__.strerror or str(error.__cause__)
+            raise BadInput(f"File {path}", expected="a readable file", got=reason, fix="check it") from error
 
     @property
     def encoder(self) -> object | None:
@@ -180,7 +189,7 @@ def guarded(name: str, step: str, call: Callable[[], T]) -> T:
             return call()
     except IotlamError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise PluginError(name, step, error) from error
 
 

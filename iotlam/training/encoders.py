@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -265,4 +266,9 @@ def _check_apart(learnt: Sequence[Path], held_out: Sequence[Path]) -> None:
 
 
 def _spent_s(work: Path) -> float:
-    return sum(float(json.loads(line)["cpu_s"]) for line in (work / METRICS_NAME).read_text().splitlines())
+    """Processor seconds of all steps, those before a resume included; a line that a kill tore is left out."""
+    spent = 0.0
+    for line in (work / METRICS_NAME).read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            spent += float(json.loads(line)["cpu_s"])
+    return spent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -191,9 +192,12 @@ def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[
 
 def _last(metrics: Path) -> dict[str, float]:
     """The last row of the loss curve; zeros where there is none."""
-    rows = metrics.read_text().splitlines() if metrics.exists() else []
-    last: dict[str, float] = json.loads(rows[-1]) if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
-    return last
+    rows = metrics.read_text(errors="replace").splitlines() if metrics.exists() else []
+    for row in reversed(rows):  # the last may be torn by a kill
+        with contextlib.suppress(ValueError):
+            last: dict[str, float] = json.loads(row)
+            return last
+    return {"seconds": 0.0, "cpu_seconds": 0.0}
 
 
 def weighted_loss(logits_BLV: Tensor, entries_BL: Tensor, weights_BL: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ def test_a_window_that_fits_passes() -> None:
     ("frames", "word"),
     [
         ([], "window: expected at least one frame, got none"),
+        (iter([_frame()]), "window: expected a list of frames, got list_iterator"),
+        (np.zeros(3), "window: expected a list of frames, got ndarray"),
         ([np.zeros((3, 2))], "frames of type SensorFrame, got ndarray"),
         ([SensorFrame(0, np.zeros((3, 2)))], "data: expected dtype float32, got float64"),
         ([SensorFrame(0, np.zeros((2, 3), np.float32))], r"shape (sample=any, beam=2), got (2, 3)"),

@@ -78,6 +78,36 @@ def test_the_mask_of_a_frame_covers_leading_dimensions() -> None:
         SensorFrame(0, np.zeros((2, 3)), mask=np.ones(3, np.bool_))
 
 
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"t_ns": 1.5}, "t_ns: expected whole nanoseconds, less than 2.62, got 1.5"),
+        ({"t_ns": None}, "t_ns"),
+        ({"t_ns": 2**63}, "t_ns"),
+        ({"t_ns": True}, "t_ns"),
+        ({"data": [1.0]}, "data: expected a numpy array, got list"),
+        ({"data": np.ma.masked_array(np.zeros(2), mask=True)}, "data: expected a numpy array, got MaskedArray"),
+        ({"meta": None}, "meta: expected a mapping, got NoneType"),
+        ({"mask": np.ones(2, np.uint8)}, "mask: expected an array of bool with a dimension or more, got uint8"),
+        ({"mask": np.array(True)}, "mask"),
+        ({"mask": [True, True]}, "mask: .*got list"),
+    ],
+)
+def test_a_frame_of_something_else_is_refused_by_its_field(fields: dict[str, object], word: str) -> None:
+    with pytest.raises(BadInput, match=word):
+        SensorFrame(**{"t_ns": 0, "data": np.zeros(2), **fields})  # type: ignore[arg-type]
+
+
+def test_a_plugin_error_is_one_printable_line_whatever_the_plugin_says() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert "got Mute: ;" in str(PluginError("sonar", "tokenize", Mute()))
+    text = str(PluginError("sonar", "tokenize", ValueError("two\nlines \x1b[31m" + "x" * 10_000)))
+    assert "ValueError: two lines [31mxxx" in text and text.isprintable() and len(text) < 800
+
+
 def test_a_frame_without_pose_stands_at_the_origin() -> None:
     frame = SensorFrame(0, np.zeros(1))
     assert frame.sensor == "" and np.array_equal(frame.pose_site, np.eye(4))

@@ -26,6 +26,7 @@ def test_a_record_is_the_same_after_json() -> None:
         ("{", "s: expected JSON"),
         ("[" * 100_000, "s: expected JSON"),
         ("[]", "s: expected object, got array"),
+        ("9" * 5000, "s: expected JSON"),
         ('{"modality": "x", "dim": 1}', "s: expected the key max_tokens, got none; add it."),
         ('{"modality": "x", "dim": 1, "max_tokens": 1, "hue": 1}', "s: expected only known keys, got hue"),
         ('{"modality": "x", "dim": "1", "max_tokens": 1}', "s, dim: expected int, got str; correct the value."),

@@ -69,7 +69,9 @@ def test_a_path_that_is_no_folder_never_reaches_the_hub(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
     name, start = name.format(tmp_path=tmp_path), time.monotonic()
-    with pytest.raises(BadInput, match="expected a folder of safetensors weights, got no such folder") as caught:
+    with pytest.raises(
+        BadInput, match="a folder of safetensors weights or OWNER/MODEL of the hub, got no such folder"
+    ) as caught:
         build_decoder(name)
     assert f"'{name}'" in str(caught.value) and time.monotonic() - start < 1.0
 

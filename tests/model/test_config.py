@@ -28,6 +28,9 @@ def test_json_round_trip() -> None:
         ({"roi_m": 0.0}, "roi_m: expected a positive number"),
         ({"modalities": [{"modality": "x", "dim": 0, "max_tokens": 3}]}, "positive dim and max_tokens"),
         ({"beta": -1.0}, "zero or more"),
+        ({"beta": float("nan")}, "zero or more"),
+        ({"roi_m": float("inf")}, "a positive number"),
+        ({"head_width": 10**12}, "a positive number"),
         ({"format": "iotlam-model/0"}, "iotlam-model/1"),
     ],
 )

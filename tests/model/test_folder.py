@@ -120,6 +120,15 @@ def test_a_save_that_died_between_two_files_is_no_model(model: IotlamModel, run:
         from_pretrained(run)
 
 
+@pytest.mark.parametrize("name", [ADAPTER, WEIGHTS])
+def test_a_flipped_bit_in_the_weights_is_found(run: Path, name: str) -> None:
+    content = bytearray((run / name).read_bytes())
+    content[-3] ^= 0x01
+    (run / name).write_bytes(content)
+    with pytest.raises(BadInput, match="or damaged ones"):
+        from_pretrained(run)
+
+
 def test_the_same_weights_are_saved_as_the_same_bytes(model: IotlamModel, run: Path, tmp_path: Path) -> None:
     save_pretrained(model, tmp_path / "again")
     for name in (ADAPTER, WEIGHTS, CONFIG):
@@ -149,7 +158,7 @@ def test_weights_of_another_architecture_are_refused(model: IotlamModel, run: Pa
     wider = IotlamModel(config.changed(fusion=config.fusion.changed(d_fusion=32), lora_rank=2))
     save_pretrained(wider, tmp_path / "other")
     mixed = tmp_path / "mixed"
-    for name, reason in ((WEIGHTS, "of one saving"), (ADAPTER, "of one saving"), (ADAPTER_CONFIG, "rank 4")):
+    for name, reason in ((WEIGHTS, "of one saving"), (ADAPTER, "tensors differ"), (ADAPTER_CONFIG, "rank 4")):
         shutil.copytree(run, mixed)
         shutil.copy(tmp_path / "other" / name, mixed / name)
         with pytest.raises(BadInput, match=reason):
