@@ -16,9 +16,24 @@ def site_pose(frame: SensorFrame) -> Doubles:
     """Sensor-to-site transform of a frame, float64 (4, 4), metres.
 
     Raises:
-        BadInput: if the calibration is missing, is not 4 x 4 or is not finite.
+        BadInput: if the calibration is missing, is not 4 x 4 or is no rotation and translation.
     """
-    return calibration(frame, "pose_site", (4, 4))
+    pose = calibration(frame, "pose_site", (4, 4))
+    if not is_rigid(pose):
+        raise BadInput(
+            f"Calibration 'pose_site' of sensor '{frame.sensor}'",
+            expected="a rotation and a translation in metres, last row 0 0 0 1",
+            got="another matrix",
+            fix="give the sensor's pose in SensorFrame.meta",
+        )
+    return pose
+
+
+def is_rigid(pose: Doubles) -> bool:
+    """Whether a matrix (4, 4) is a rotation and a translation: it must not stretch or mirror."""
+    turn = pose[:3, :3]
+    square = np.isfinite(pose).all() and np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and np.linalg.det(turn) > 0
+    return bool(square and (pose[3] == (0.0, 0.0, 0.0, 1.0)).all())
 
 
 def calibration(frame: SensorFrame, key: str, shape: tuple[int, ...] = ()) -> Doubles:
@@ -29,7 +44,7 @@ def calibration(frame: SensorFrame, key: str, shape: tuple[int, ...] = ()) -> Do
     """
     try:
         value = np.asarray(frame.meta.get(key), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = np.array(np.nan)
     if value.shape == shape and np.isfinite(value).all():
         return value

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from iotlam.blocks.geometry import Doubles, mounted_pose
+from iotlam.blocks.geometry import Doubles, is_rigid, mounted_pose
 from iotlam.contracts import BadInput, Record
 
 CALIBRATION_NAME = "calibration.toml"
@@ -56,14 +56,8 @@ class Calibration(Record, frozen=True):
     def __post_init__(self) -> None:
         if self.pose_site is not None and self.mount is not None:
             raise ValueError("both pose_site and mount")
-        if self.pose_site is not None and not _is_rigid(np.array(self.pose_site)):
+        if self.pose_site is not None and not is_rigid(np.array(self.pose_site)):
             raise ValueError("a pose_site that is no rotation and translation, last row 0 0 0 1")
-
-
-def _is_rigid(pose: Doubles) -> bool:
-    turn = pose[:3, :3]
-    square = np.isfinite(pose).all() and np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and np.linalg.det(turn) > 0
-    return bool(square and (pose[3] == (0.0, 0.0, 0.0, 1.0)).all())
 
 
 C = TypeVar("C", bound=Calibration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 from iotlam.contracts.errors import BadInput
@@ -19,6 +19,11 @@ def check_writable(option: str, folder: Path) -> None:
         BadInput: if it, or the first of its parents that exists, is no folder or is read-only.
     """
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # asking for rights tells root nothing
+            return
+    except OSError as error:
         got = "a file" if nearest.is_file() else "no right to write there"
-        raise BadInput(option, expected="a folder to write to", got=f"{nearest}, {got}", fix="name another folder")
+        raise BadInput(
+            option, expected="a folder to write to", got=f"{nearest}, {got}", fix="name another folder"
+        ) from error
