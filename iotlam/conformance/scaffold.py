@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from iotlam.contracts import BadInput, check_writable
@@ -13,7 +14,7 @@ from iotlam.plugins import names
 from iotlam.plugins.registry import GROUP
 
 WORD, CLASS = "newsensor", "NewSensor"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
 def write_package(name: str, out: Path) -> list[Path]:
@@ -32,24 +33,33 @@ def write_package(name: str, out: Path) -> list[Path]:
     if not NAME.fullmatch(name):
         raise BadInput(
             "Argument NAME",
-            expected="lower-case letters, digits and _, a letter first",
+            expected="lower-case letters, digits and _, a letter first, at most 60",
             got=f"'{name}'",
             fix="write it as in thermal_camera",
         )
-    if name in names(GROUP):
+    if name in names(GROUP) or find_spec(f"iotlam_{name}") is not None:
         raise BadInput("Argument NAME", expected="a name not in use", got=f"'{name}'", fix="choose another name")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput("--out", expected="a new or empty folder", got=f"{out}, which is in use", fix="name another")
-    check_writable("--out", out)
+    try:
+        out = out.resolve()  # also for '.' and for links
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BadInput("--out", expected="a new or empty folder", got=f"{out}, which is in use", fix="name another")
+        check_writable("--out", out)
+        _place(name, out)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+        got = f"{out.name[:80]}: {getattr(error, 'strerror', None) or error}"
+        raise BadInput("--out", expected="a folder that can be made", got=got, fix="name another") from error
+    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+
+
+def _place(name: str, out: Path) -> None:
+    """Write the project beside its place and move it there: nothing half-written stays behind."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and moved there as a whole: nothing half-written stays behind.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".new-") as folder:
         project = Path(folder) / "project"
         render(project, name)
-        if out.exists():
-            out.rmdir()
-        os.replace(project, out)
-    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+        out.mkdir(exist_ok=True)
+        for path in project.iterdir():
+            os.replace(path, out / path.name)
 
 
 def render(target: Path, name: str) -> None:

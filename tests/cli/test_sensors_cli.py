@@ -96,3 +96,23 @@ def test_what_is_no_modality_is_told(command: str, tmp_path: Path) -> None:
     for name in ("lidr", str(tmp_path), str(tmp_path / "gone")):
         result = RUNNER.invoke(app, ["sensors", command, name])
         assert result.exit_code == 2 and "expected" in result.stderr and result.stdout == ""
+
+
+def test_an_odd_place_or_name_for_a_new_package_is_met_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert RUNNER.invoke(app, ["sensors", "new", "thermal", "--out", "."]).exit_code == 0
+    assert (here / "iotlam_thermal" / "modality.toml").is_file()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for arguments in (
+        ["thermal", "--out", str(tmp_path / "loop" / "x")],
+        ["thermal", "--out", str(tmp_path / ("x" * 300))],
+        ["t" * 300],
+        ["waveform"],  # iotlam_waveform is installed
+    ):
+        result = RUNNER.invoke(app, ["sensors", "new", *arguments])
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "loop"]
