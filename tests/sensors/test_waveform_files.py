@@ -348,8 +348,7 @@ def test_every_whole_file_of_the_fuzz_is_read(tmp_path: Path) -> None:
         path.with_name(path.name + ".toml").write_text('units = "gn"\nscale = 2.0\nrate_hz = 12000\n')
         for content in whole_files(suffix, tmp_path):
             path.write_bytes(content)
-            if b"itsc" not in content:
-                assert measured(path, outcome) in ("read", "refused")
+            assert measured(path, outcome) == "read", (suffix, content[:200])
 
 
 def test_a_budget_is_four_times_the_file_and_a_little(tmp_path: Path) -> None:
