@@ -47,7 +47,11 @@ def resolve(name_or_path: str) -> Target:
     if name_or_path in known:
         return _installed(name_or_path)
     path = Path(name_or_path).absolute()
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError):  # too long to be a path, or with a zero in it
+        is_folder = False
+    if is_folder:
         return _project(path)
     raise unknown_name("Modality, or folder of one", name_or_path, known)
 
@@ -73,7 +77,7 @@ def _project(path: Path) -> Target:
         points = raw["project"]["entry-points"][GROUP]
         ((name, value),) = points.items()
         module = value.partition(":")[0].split(".")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(
             str(pyproject),
             expected=f'one entry point under [project.entry-points."{GROUP}"]',
@@ -84,6 +88,9 @@ def _project(path: Path) -> Target:
     search = next((root for root in roots if Path(root, *module).is_dir()), None)
     if search is None:
         raise BadInput(
-            f"Modality '{name}'", expected=f"package '{'.'.join(module)}' in {path}", got="none", fix="add it"
+            f"Modality '{name}'",
+            expected=f"a package (a folder) '{'.'.join(module)}' in {path}, as the entry point says",
+            got="none",
+            fix="let the entry point name the package that holds modality.toml and export the class there",
         )
     return Target(name, value, Path(search, *module), project=path, search=search)

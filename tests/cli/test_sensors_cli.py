@@ -116,3 +116,11 @@ def test_an_odd_place_or_name_for_a_new_package_is_met_or_refused(
         result = RUNNER.invoke(app, ["sensors", "new", *arguments])
         assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "loop"]
+
+
+@pytest.mark.parametrize("project", ["thermal = 5", 'a = "no package:A"', "[" * 20_000])
+def test_a_folder_that_is_no_project_is_refused_in_a_sentence(tmp_path: Path, project: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[project.entry-points."iotlam.modalities"]\n{project}\n')
+    for target in (str(tmp_path), "x" * 5000):
+        result = RUNNER.invoke(app, ["sensors", "check", target])
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output[:300]

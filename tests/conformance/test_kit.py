@@ -110,7 +110,7 @@ def test_an_installed_modality_is_found_by_name_and_a_project_by_folder(install:
         ("[project]\n", "KeyError"),
         ("project = ", "TOMLDecodeError"),
         ('[project.entry-points."iotlam.modalities"]\na = "x:A"\nb = "x:B"\n', "too many values"),
-        ('[project.entry-points."iotlam.modalities"]\na = "x:A"\n', "package 'x'"),
+        ('[project.entry-points."iotlam.modalities"]\na = "x:A"\n', "'x' in "),
     ],
 )
 def test_a_folder_that_is_no_project_is_told(tmp_path: Path, text: str | None, word: str) -> None:
