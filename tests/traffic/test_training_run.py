@@ -24,6 +24,8 @@ from iotlam_traffic import record, train
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED
 from iotlam_traffic.train import REVISIT, Run, TrainConfig
 
+pytestmark = pytest.mark.slow  # whole runs in SUMO
+
 WEIGHTS = ("iotlam.safetensors", "adapter_model.safetensors")
 
 
@@ -225,7 +227,6 @@ def test_streams_are_the_episodes_that_training_starts_with(
     assert train.streams(tmp_path, seed=4).paths[0] != streams[0]
 
 
-@pytest.mark.slow
 def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: TrainConfig) -> None:
     wanted = replace(config, per_map=1, random_junctions=1, modalities=("radar",), rounds=1, round_random=4)
     Run(tmp_path, wanted).go()
