@@ -13,6 +13,7 @@ import iotlam
 from iotlam.cli import pretrain, sensors
 from iotlam.cli.lazy import RootGroup
 from iotlam.cli.output import print_json, print_table
+from iotlam.contracts import Terminated
 from iotlam.plugins import load_entry
 
 app = typer.Typer(cls=RootGroup, no_args_is_help=True, pretty_exceptions_enable=False, suggest_commands=False)
@@ -27,10 +28,6 @@ def run() -> None:
         app(prog_name="iotlam")
     except Terminated:
         sys.exit(128 + signal.SIGTERM)
-
-
-class Terminated(BaseException):
-    """SIGTERM: unwinds, so that nothing is left behind; no `except Exception` may keep it."""
 
 
 def _terminate(*_: object) -> None:

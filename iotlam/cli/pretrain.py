@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -93,4 +94,8 @@ def _pretrain_decoder(preset: str, streams: str, recipe: Json, work: Path, out: 
 
 def _given(recipe: Json) -> Json:
     """What was given; the rest keeps its default."""
+    for name, value in recipe.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            option = f"--{name.replace('_', '-')}"
+            raise BadInput(f"Option {option}", expected="a finite number", got=str(value), fix="correct it")
     return {name: value for name, value in recipe.items() if value is not None}

@@ -3,7 +3,7 @@
 from iotlam.contracts.checking import check_window
 from iotlam.contracts.diagnosis import Diagnosis
 from iotlam.contracts.edge import ChannelState, Device, Link
-from iotlam.contracts.errors import BadInput, IotlamError, MissingExtra, PluginError
+from iotlam.contracts.errors import BadInput, IotlamError, MissingExtra, PluginError, Terminated
 from iotlam.contracts.frames import SensorFrame
 from iotlam.contracts.manifest import API_VERSION, MANIFEST_NAME, ModalityManifest
 from iotlam.contracts.modality import FramesByModality, Json, Modality, SelfSupervised
@@ -33,6 +33,7 @@ __all__ = [
     "Record",
     "SelfSupervised",
     "SensorFrame",
+    "Terminated",
     "TokenBatch",
     "TokenSpec",
     "check_window",

@@ -22,6 +22,10 @@ def _restore(kind: type[IotlamError], message: str, state: dict[str, Any]) -> Io
     return error
 
 
+class Terminated(BaseException):
+    """SIGTERM: unwinds, so that nothing is left behind; nobody may keep it, not even who runs foreign code."""
+
+
 class BadInput(IotlamError):
     """An input that cannot be used, said in one sentence.
 

@@ -19,6 +19,7 @@ from iotlam.contracts import (
     ModalityManifest,
     PluginError,
     SensorFrame,
+    Terminated,
     TokenBatch,
     TokenSpec,
     check_window,
@@ -179,17 +180,22 @@ def hold(manifest: ModalityManifest, plugin: object) -> LoadedModality:
 
 
 def guarded(name: str, step: str, call: Callable[[], T]) -> T:
-    """Run foreign code; SystemExit too, since an import may try to end the program.
+    """Run foreign code, which may raise anything, SystemExit too.
 
     Raises:
-        PluginError: for whatever it raises, but for our own errors, which are the user's to mend.
+        PluginError: for whatever it raises, but for our own errors, which are the user's to mend; of a plugin that
+            does not even load, for those as well, since its user has done nothing yet.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil what commands print
             return call()
-    except IotlamError:
+    except (KeyboardInterrupt, Terminated):
         raise
-    except (Exception, SystemExit, GeneratorExit) as error:
+    except IotlamError as error:
+        if isinstance(error, BadInput) and step in ("import", "construct"):
+            raise PluginError(name, step, error) from error
+        raise
+    except BaseException as error:
         raise PluginError(name, step, error) from error
 
 

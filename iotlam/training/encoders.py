@@ -75,6 +75,9 @@ def pretrain_encoder(
         BadInput: if the modality has no such encoder, or a file cannot be read or is in both lists.
     """
     torch.set_num_threads(1)
+    for file in (out / WEIGHTS_NAME, out / RECIPE_NAME, work / METRICS_NAME):  # said before hours of training
+        if file.is_dir():
+            raise BadInput(str(file), expected="a file or nothing", got="a folder", fix="name another folder")
     modality = load(name)
     encoder = _encoder(modality)
     learnt_files, held_files = files_of(modality, data), files_of(modality, held_out)

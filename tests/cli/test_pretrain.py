@@ -101,6 +101,7 @@ def test_an_encoder_learns_the_recordings_that_are_named(tmp_path: Path, monkeyp
         (["video"], "a torch module with self_supervised_loss, got none"),
         (["vibration", "--data", "gone"], "gone"),
         (["vibration", "--word-weight", "1"], "--word-weight: expected options of the encoder of 'vibration'"),
+        (["vibration", "--learning-rate", "nan"], "--learning-rate: expected a finite number, got nan"),
         (["nano", "--held-out", "gone"], "--held-out: expected options of a decoder"),
     ],
 )

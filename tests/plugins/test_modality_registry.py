@@ -45,6 +45,7 @@ class Sonar:
         return [SensorFrame(0, np.full(5, seed, np.float32))]
 """
 IMPORTED = ("import SensorFrame", "import BadInput, MissingExtra, SensorFrame")
+RAISES = "from iotlam.contracts import BadInput\nraise BadInput('a', expected='b', got='c', fix='d')"
 FRAME, LATER = (SensorFrame(t_ns, np.zeros(5, np.float32)) for t_ns in (0, 500_000_000))
 Install = Callable[..., Path]
 
@@ -116,6 +117,12 @@ def test_a_name_taken_twice_is_a_problem_of_the_second(install: Install) -> None
     [
         ("import numpy", "import no_such_module, numpy", "import"),
         ("import numpy", "raise SystemExit(3)\nimport numpy", "import"),
+        ("import numpy", "class Odd(BaseException): pass\nraise Odd\nimport numpy", "import"),
+        (
+            "import numpy",
+            "from iotlam.contracts import BadInput as B\nraise B('a', expected='b', got='c', fix='d')\nimport numpy",
+            "import",
+        ),
         ("class Sonar", "class Sonor", "import"),
         ("class Sonar:", "class Sonar:\n    def __init__(self):\n        1 / 0\n", "construct"),
         ("def sample", "def samples", "construct"),
