@@ -47,9 +47,7 @@ def measure_robustness(seed: int, steps: int, specialist_steps: int, tick: Calla
         specialist = copy.deepcopy(one)
         fit(specialist, from_pool(train), specialist_steps, BETA, seed)
         tick()
-        ours, theirs = (
-            float(right(answer(n, unseen.batches).logits_BC, unseen.labels).mean()) for n in (one, specialist)
-        )
+        ours, theirs = _accuracy(one, unseen), _accuracy(specialist, unseen)
         rows.append({"experiment": kind, "seed": seed, "case": case, "accuracy": ours, "specialist": theirs})
     return rows
 

@@ -47,7 +47,7 @@ def lora(quick: bool, progress: Progress) -> SuiteResult:
     shards = [Shard.load(path) for path in paths]
     with progress("Drawing windows", None):
         parts = split(shards, tokenizer, quantizers, quick)
-    competitors = arms(DECODER, Path(DECODER).name, tokenizer.get_vocab_size())
+    competitors = arms(DECODER, DECODER, tokenizer.get_vocab_size())
     rows = race(competitors, parts, quick, progress)
     with progress("Adapter hygiene", None):
         hygiene = [examine(decoder, shards[0]) for decoder in _decoders()]
@@ -123,7 +123,7 @@ def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metri
 
 def _decoders() -> list[str]:
     """The decoder under test, and the presets whose weights are here."""
-    others = (name for name in PRESETS if name != Path(DECODER).name)
+    others = (name for name in PRESETS if name != DECODER)
     return [DECODER, *filter(_present, others)]
 
 
