@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -11,12 +13,26 @@ from torch import nn
 
 from iotlam.contracts import BadInput
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write the weights in half precision; the file appears whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     save_file({name: value.detach().half().contiguous() for name, value in module.state_dict().items()}, partial)
     partial.replace(path)
+
+
+def trained(make: Callable[[], M], path: Path) -> M:
+    """A new module with the weights of a file, in eval mode; nobody else's random numbers are drawn for it.
+
+    Raises:
+        BadInput: as `load_weights`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = make()
+    load_weights(module, path)
+    return module.eval()
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

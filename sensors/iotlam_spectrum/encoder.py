@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iotlam.blocks.weights import load_weights
 from iotlam.contracts import SensorFrame
 from iotlam_spectrum.masking import pose
 from iotlam_spectrum.patches import BANDS, CONTEXT, PATCH_SIZE, SLOTS, Patches
@@ -140,15 +138,3 @@ class SpectrumEncoder(nn.Module):
     ) -> dict[str, float]:
         """The same loss of guesses that need no training, by name (`rivals.GUESSES`)."""
         return rival_losses(learnt, pose(held_out, seed))
-
-
-def trained_encoder(weights: Path) -> SpectrumEncoder:
-    """The encoder with the weights of a file.
-
-    Raises:
-        BadInput: if they are not there, or of another encoder.
-    """
-    with torch.random.fork_rng(devices=[]):
-        encoder = SpectrumEncoder()
-    load_weights(encoder, weights)
-    return encoder.eval()

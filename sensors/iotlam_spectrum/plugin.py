@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iotlam.blocks.weights import trained
 from iotlam.blocks.window import age_s, latest_by_sensor, one_batch
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
-from iotlam_spectrum.encoder import WIDTH, trained_encoder
+from iotlam_spectrum.encoder import WIDTH, SpectrumEncoder
 from iotlam_spectrum.patches import FEATURES, cut_patches
 from iotlam_spectrum.synthetic import sample_bursts
 
@@ -31,7 +32,7 @@ class SpectrumModality:
         Raises:
             BadInput: if they are not there, or of another encoder.
         """
-        self.encoder = trained_encoder(weights)
+        self.encoder = trained(SpectrumEncoder, weights)
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
         """Encode a window: up to 32 time slots x 8 bands, 256 tokens, per receiver.

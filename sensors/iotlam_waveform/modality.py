@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from iotlam.blocks.causal import DELAY_SAMPLES, common_rate_hz, resample
-from iotlam.blocks.weights import load_weights
+from iotlam.blocks.weights import trained
 from iotlam.blocks.window import one_batch
 from iotlam.contracts import BadInput, SensorFrame, TokenBatch, TokenSpec
 from iotlam_waveform.encoder import PATCH, WIDTH, Patches, WaveformEncoder, cut
@@ -79,10 +79,7 @@ class WaveformModality(ABC):
     order_width: float
 
     def __init__(self, folder: Path, weights: Path | None = None) -> None:
-        with torch.random.fork_rng(devices=[]):
-            self.encoder = WaveformEncoder(self.patches)
-        load_weights(self.encoder, weights or folder / WEIGHTS)
-        self.encoder.eval()
+        self.encoder = trained(lambda: WaveformEncoder(self.patches), weights or folder / WEIGHTS)
 
     @abstractmethod
     def lines(self, stretch: Stretch) -> Lines:

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import iotlam_spectrum
+from iotlam.blocks.weights import trained
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_spectrum import SpectrumModality
-from iotlam_spectrum.encoder import WIDTH, SpectrumEncoder, trained_encoder
+from iotlam_spectrum.encoder import WIDTH, SpectrumEncoder
 from iotlam_spectrum.masking import Task, pose
 from iotlam_spectrum.patches import BANDS, PATCH_SIZE, cut_patches
 from iotlam_spectrum.plugin import WEIGHTS
@@ -20,7 +21,7 @@ from iotlam_spectrum.rivals import GUESSES, mean_patches, rival_losses
 from iotlam_spectrum.synthetic import sample_bursts
 
 UNSEEN_SEED = 2_000_000  # pretraining draws below 1,000,000 and measures from there on
-ENCODER = trained_encoder(WEIGHTS)
+ENCODER = trained(SpectrumEncoder, WEIGHTS)
 
 
 def windows(count: int, first: int = UNSEEN_SEED, samples: int = 4096) -> list[list[SensorFrame]]:

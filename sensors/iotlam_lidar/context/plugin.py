@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from iotlam.blocks.masked import CONTEXT, Grid, MaskedGridEncoder
-from iotlam.blocks.weights import load_weights
+from iotlam.blocks.weights import trained
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
 from iotlam_lidar.context.synthetic import sample_street
 from iotlam_lidar.pillars import CELL_MM, CELLS, FEATURES, cell_centres
@@ -34,10 +34,7 @@ class LidarContextModality:
 
     def __init__(self, weights: Path | None = None) -> None:
         self._fixed = LidarModality()
-        with torch.random.fork_rng(devices=[]):  # initial weights are replaced: draw nothing that others draw from
-            self.encoder = MaskedGridEncoder(lambda frames: [_grid(self._fixed.tokenize(frames))], SCALE_F)
-        load_weights(self.encoder, weights or WEIGHTS)
-        self.encoder.eval()
+        self.encoder = trained(lambda: MaskedGridEncoder(self._front, SCALE_F), weights or WEIGHTS)
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
         """Encode a window: always 4096 tokens of width 27, the first 11 those of `LidarModality`.
@@ -60,6 +57,9 @@ class LidarContextModality:
     def sample(self, seed: int) -> Sequence[SensorFrame]:
         """One sweep of a street between houses, from a pole or a vehicle."""
         return [sample_street(seed)]
+
+    def _front(self, frames: Sequence[SensorFrame]) -> list[Grid]:
+        return [_grid(self._fixed.tokenize(frames))]
 
 
 def _grid(batch: TokenBatch) -> Grid:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from iotlam.blocks.masked import CONTEXT, Grid, MaskedGridEncoder
-from iotlam.blocks.weights import load_weights
+from iotlam.blocks.weights import trained
 from iotlam.blocks.window import latest_by_sensor
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
 from iotlam_video.context.synthetic import sample_street
@@ -37,10 +37,7 @@ class VideoContextModality:
 
     def __init__(self, weights: Path | None = None) -> None:
         self._fixed = VideoModality()
-        with torch.random.fork_rng(devices=[]):  # initial weights are replaced: draw nothing that others draw from
-            self.encoder = MaskedGridEncoder(self._front, SCALE_F, GIVEN)
-        load_weights(self.encoder, weights or WEIGHTS)
-        self.encoder.eval()
+        self.encoder = trained(lambda: MaskedGridEncoder(self._front, SCALE_F, GIVEN), weights or WEIGHTS)
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
         """Encode a window: tokens of width 32, the first 16 those of `VideoModality`.
