@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +14,7 @@ from typing import Any
 import iotlam
 from iotlam.bench.docs import refresh
 from iotlam.bench.host import Host, describe_host, torch_threads
-from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.contracts import BadInput, Json, check_writable, whole_file
 from iotlam.plugins import load_entry
 from iotlam.training.progress import Step, progress
 
@@ -126,10 +125,8 @@ def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> 
 
 def write_result(path: Path, result: SuiteResult, host: Host) -> None:
     """Write a result as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(result_json(result, host), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(result_json(result, host), indent=1) + "\n", encoding="utf-8")
 
 
 def result_json(result: SuiteResult, host: Host) -> Json:

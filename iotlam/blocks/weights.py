@@ -11,16 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, whole_file
 
 M = TypeVar("M", bound=nn.Module)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write the weights in half precision; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: value.detach().half().contiguous() for name, value in module.state_dict().items()}, partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file({name: value.detach().half().contiguous() for name, value in module.state_dict().items()}, partial)
 
 
 def trained(make: Callable[[], M], path: Path) -> M:

@@ -1,8 +1,11 @@
-"""Checks of where results go, made before the work that makes them."""
+"""Where results go: checked before the work that makes them, and written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from iotlam.contracts.errors import BadInput
@@ -27,3 +30,18 @@ def check_writable(option: str, folder: Path) -> None:
         raise BadInput(
             option, expected="a folder to write to", got=f"{nearest}, {got}", fix="name another folder"
         ) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to: it takes the place of `path` at the end, and goes where anything fails.
+
+    Folders that are missing are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, whole_file
 from iotlam.pages.drawing import PAINT
 
 GENERATOR = '<meta name="generator" content="iotlam">'
@@ -37,13 +36,10 @@ def write_html(template: Path, contents: Mapping[str, Any], path: Path) -> Path:
     )
     environment.filters.update(figure=figure, percent=percent, points=points)
     text = environment.get_template(template.name).render({"paint": PAINT, **contents})
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         fix = "name another place"
         raise BadInput(str(path), expected="a file that can be written", got=reason, fix=fix) from error

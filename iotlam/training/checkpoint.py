@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, whole_file
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -26,11 +25,9 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, step:
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value)
     tensors["rng/torch"] = torch.get_rng_state()
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{CHECKPOINT}.partial"
     metadata = {"step": str(step), "recipe": recipe}
-    save_file({key: value.clone().contiguous() for key, value in tensors.items()}, partial, metadata)
-    os.replace(partial, folder / CHECKPOINT)
+    with whole_file(folder / CHECKPOINT) as partial:
+        save_file({key: value.clone().contiguous() for key, value in tensors.items()}, partial, metadata)
 
 
 def load_checkpoint(folder: Path, module: nn.Module, optimizer: Optimizer, recipe: str) -> int:

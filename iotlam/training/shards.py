@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, TokenBatch, whole_file
 
 Tokens = Mapping[str, TokenBatch]
 
@@ -93,10 +92,8 @@ class Shard:
 
     def save(self, path: Path) -> None:
         """Write as safetensors; the file appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({key: value.contiguous() for key, value in self._tensors.items()}, partial)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            save_file({key: value.contiguous() for key, value in self._tensors.items()}, partial)
 
     @classmethod
     def load(cls, path: Path) -> Shard:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iotlam.contracts import BadInput, check_writable
+from iotlam.contracts import BadInput, check_writable, whole_file
 
 
 def test_a_folder_that_is_or_could_be_made_is_taken_and_not_made(
@@ -32,3 +32,14 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(BadInput, match="locked, no right to write there"):
         check_writable("--out", tmp_path / "locked" / "page")
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "result.txt"
+    with whole_file(path) as partial:
+        partial.write_text("first")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), whole_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
