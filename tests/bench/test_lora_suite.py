@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from iotlam.bench.lora.windows import STATES, WAITED, Windows, balanced, draw_wi
 from iotlam.bench.statistics import mean_ci95
 from iotlam.bench.suite import SuiteResult, result_json
 from iotlam.bench.suites import lora as suite_module
-from iotlam.bench.suites.lora import SEEDS, STEPS, figures, race
+from iotlam.bench.suites.lora import STEPS, SWEEP_SEEDS, figures, race
 from iotlam.contracts import BadInput, DecisionQuery, TokenBatch
 from iotlam.decoder.vocabulary import BEGIN, NEXT, SAY, train_tokenizer
 from iotlam.plugins import load_entry
@@ -134,9 +135,10 @@ def test_validation_chooses_and_the_test_is_touched_once_a_seed(parts: tuple[Win
     tested = [row for row in rows if row["part"] == "test"]
     assert {row["setting"] for row in tested} == {2.0} and all(row["accuracy"] == 1.0 for row in tested)
     assert sum(x is test for x in asked) == 2 * len(("lora", "full", "full-equal-cpu"))
-    assert sum(x is validation for x in asked) == 2 * 3 and not any(x is pool for x in asked)
-    setting, tried = sweep(Arm("x", (3.0, 2.0), fit), balanced(pool, 5, 0), validation, 6, 0)
-    assert setting == 2.0 and len(tried) == 2
+    assert sum(x is validation for x in asked) == 2 * 3 * len(SWEEP_SEEDS) and not any(x is pool for x in asked)
+    drawn = {seed: balanced(pool, 5, seed) for seed in (0, 7, 8)}
+    setting, tried = sweep(Arm("x", (3.0, 2.0), fit), drawn, validation, 6)
+    assert setting == 2.0 and [(row["setting"], row["seed"]) for row in tried] == list(product((3.0, 2.0), drawn))
 
 
 def test_figures_by_hand() -> None:
@@ -145,7 +147,7 @@ def test_figures_by_hand() -> None:
     rows: list[dict[str, Any]] = [
         {"arm": arm, "part": "test", "accuracy": right + 0.001 * seed, "tuned": 3, "parameters": 100}
         for arm, right in accuracy.items()
-        for seed in SEEDS
+        for seed in range(1, 6)
     ]
     clean = Hygiene("nano", 0.0, 0.5, 0.0, 1e-7, 42, 0, False, 0.04)
     rows.append(as_row(clean))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +78,16 @@ def arms(decoder: str, preset: str, vocab: int) -> list[Arm]:
     ]
 
 
-def sweep(arm: Arm, labelled: Windows, validation: Windows, steps: int, seed: int) -> tuple[float, list[Json]]:
-    """The setting with the best accuracy on validation, and a row for each."""
-    rows = [measure(arm, setting, labelled, validation, steps, seed, "validation") for setting in arm.settings]
-    return max(rows, key=lambda row: row["accuracy"])["setting"], rows
+def sweep(arm: Arm, drawn: Mapping[int, Windows], validation: Windows, steps: int) -> tuple[float, list[Json]]:
+    """The setting with the best mean accuracy on validation over the draws, by seed, and a row for each fit."""
+    rows = [
+        measure(arm, setting, labelled, validation, steps, seed, "validation")
+        for setting in arm.settings
+        for seed, labelled in drawn.items()
+    ]
+
+    right = {setting: sum(row["accuracy"] for row in rows if row["setting"] == setting) for setting in arm.settings}
+    return max(right, key=right.__getitem__), rows
 
 
 def measure(

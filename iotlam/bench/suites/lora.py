@@ -23,11 +23,11 @@ from iotlam.training.shards import Shard
 from iotlam.training.streams import Quantizer, load_quantizers
 
 DECODER = "nano"
-STREAMS, STREAMS_SEED, EPISODES = "traffic", 1, 24
+STREAMS, STREAMS_SEED, EPISODES = "traffic", 2, 24
 """Whose streams, and a seed and episodes that pretraining (seed 0) has not seen."""
 
 WORK = Path("runs/bench-lora")
-SWEEP_SEED, SEEDS = 0, (1, 2, 3, 4, 5)
+SWEEP_SEEDS, SEEDS = (0, 100), tuple(range(1, 31))
 STEPS = 120
 SMALL = ("mlp-codes", "mlp-measured", "neighbours", "ridge")
 
@@ -60,7 +60,7 @@ def split(
 ) -> tuple[Windows, Windows, Windows]:
     """Windows to label, to choose settings on and to test on, from a third of the episodes each."""
     raw = []
-    for turn, per_state in enumerate((LABELLED * (1 + len(SEEDS)), VALIDATION, TEST)):
+    for turn, per_state in enumerate((LABELLED * (len(SWEEP_SEEDS) + len(SEEDS)), VALIDATION, TEST)):
         rng = np.random.default_rng((STREAMS_SEED, turn))
         raw.append(draw_windows(shards[turn::3], quantizers, tokenizer, per_state // (8 if quick else 1), rng))
     pool, validation, test = (part.standardised(like=raw[0]) for part in raw)
@@ -76,12 +76,13 @@ def race(
     """
     pool, validation, test = parts
     steps, per_state, seeds = (6, LABELLED // 8, SEEDS[:2]) if quick else (STEPS, LABELLED, SEEDS)
-    drawn = {seed: balanced(pool, per_state, seed) for seed in (SWEEP_SEED, *seeds)}
+    drawn = {seed: balanced(pool, per_state, seed) for seed in (*SWEEP_SEEDS, *seeds)}
+    swept = {seed: drawn[seed] for seed in SWEEP_SEEDS}
     rows: list[Json] = []
     best: dict[str, float] = {}
     with progress("Choosing settings on validation", len(competitors)) as step:
         for arm in competitors:
-            best[arm.name], tried = sweep(arm, drawn[SWEEP_SEED], validation, steps, SWEEP_SEED)
+            best[arm.name], tried = sweep(arm, swept, validation, steps)
             rows += tried
             step(1)
     with progress("Testing", len(seeds)) as step:
