@@ -60,6 +60,7 @@ def read(path: Path) -> Iterator[SensorFrame]:
     """
     calibration, name = calibration_beside(path, LidarCalibration)
     points_N4, intensity_max = _points(path)
+    points_N4[np.isnan(points_N4)] = np.nan  # a damaged file may hold signalling ones, at which numpy warns
     has_intensity = intensity_max > 0.0
     intensity_max = calibration.intensity_max or intensity_max
     if has_intensity:

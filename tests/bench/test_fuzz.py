@@ -1,15 +1,17 @@
 """The harness itself: does it see what it is there to see?"""
 
-import importlib.util
+from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from iotlam.bench.fuzz import FuzzReport, Seed, fuzz_reader, seed_files
+from iotlam.bench.fuzz import FuzzReport, Seed, file_modalities, fuzz_reader, seed_files
 from iotlam.bench.fuzz.mutations import MUTATIONS, mutate
+from iotlam.bench.fuzz.writers import WRITERS
 from iotlam.contracts import BadInput
-from iotlam.plugins import list_modalities, load
+from iotlam.plugins import load
 
 MANIFEST = """
 name = "odd"
@@ -31,7 +33,7 @@ files = [".odd"]
 reader = "odd_sensor:read"
 """
 PLUGIN = """
-import os, time
+import os, time, warnings
 import numpy as np
 from iotlam.contracts import BadInput, SensorFrame, TokenSpec
 
@@ -49,7 +51,9 @@ def read(path):
     if command == b"m": np.ones(50_000_000, np.uint8)
     if command == b"v": np.empty(1 << 40, np.uint8)
     if command == b"b": raise BadInput("File", expected="sense", got="nonsense", fix="mend it")
-    yield SensorFrame(0, np.frombuffer(content, np.uint8))
+    if command == b"w": warnings.warn("of numbers", RuntimeWarning)
+    if command == b"n": return
+    yield SensorFrame(0, np.frombuffer(content, np.int16 if command == b"t" else np.uint8))
     if command == b"l": raise KeyError("after the first frame")
 """
 
@@ -76,9 +80,12 @@ def test_what_a_reader_must_not_do_is_found(odd) -> None:
         b"v": "MemoryError",
         b"d": "exit code 7",
         b"h": "no end after 2 s",
+        b"w": "RuntimeWarning: of numbers",
+        b"n": "frames of nothing",
+        b"t": "'int16', 1",
     }
-    report = odd(*(command + bytes(1000) for command in wanted), b"." + bytes(1000))
-    assert (report.cases, report.frames, report.refused) == (6, 1, 0)
+    report = odd(*(command + bytes(1001) for command in wanted), b"." + bytes(1001))
+    assert (report.cases, report.frames, report.refused) == (9, 1, 0)
     for number, (text, finding) in enumerate(zip(wanted.values(), report.crashes, strict=True)):
         assert text in finding.text and finding.file == f"{number}.odd"
 
@@ -99,7 +106,7 @@ def test_offending_files_are_kept_and_the_process_lives_on(odd, tmp_path: Path) 
     report = odd(b"s" + bytes(6), cases=200, keep=tmp_path / "kept")  # one flipped bit makes an r of the s
     crashed = [finding.file for finding in report.crashes]
     assert 0 < len(crashed) < 100 and report.cases == 201 and report.frames + report.refused + len(crashed) == 201
-    assert all((tmp_path / "kept" / file).read_bytes()[:1] in b"rlvdh" for file in crashed)
+    assert all((tmp_path / "kept" / file).read_bytes()[:1] in b"rlvdhwnt" for file in crashed)
     assert [f.file for f in odd(b"s" + bytes(6), cases=200).crashes] == crashed
 
 
@@ -114,20 +121,20 @@ def test_mutations_take_any_content_and_change_it(content: bytes) -> None:
         assert len({made for made, _ in spoilt}) > 50
 
 
-READ = sorted(info.name for info in list_modalities() if info.manifest and info.manifest.files)
+PACKAGES = {"av": (".mp4", ".mov", ".mkv", ".avi"), "scipy": (".mat",)}
+readers = pytest.mark.parametrize("name", file_modalities())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", READ)
+@readers
 def test_seeds_cover_the_suffixes_and_are_whole(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IOTLAM_DATA", raising=False)
     plugin, seeds = load(name), seed_files(name, tmp_path)
-    wanted = set(plugin.manifest.files)
-    if importlib.util.find_spec("av") is None:
-        wanted -= {".mp4", ".mov", ".mkv", ".avi"}
-    if importlib.util.find_spec("scipy") is None:
-        wanted -= {".mat"}
-    assert {seed.main.name.removeprefix("sample") for seed in seeds} == wanted
+    wanted = {suffix: len(WRITERS[suffix]) for suffix in plugin.manifest.files}
+    absent = {suffix for package, suffixes in PACKAGES.items() if not find_spec(package) for suffix in suffixes}
+    small = [seed for seed in seeds if seed.main.parent.name == "small"]
+    written = Counter(seed.main.name[seed.main.name.index(".") :] for seed in small)
+    assert written == {suffix: count for suffix, count in wanted.items() if suffix not in absent}
     for seed in seeds:
         assert any(True for _ in plugin.read(seed.main)), seed.main
     if plugin.manifest.dims[0] in ("sample", "point"):
@@ -135,7 +142,7 @@ def test_seeds_cover_the_suffixes_and_are_whole(name: str, tmp_path: Path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", READ)
+@readers
 def test_readers_bear_spoilt_files(name: str, tmp_path: Path) -> None:
     small = [seed for seed in seed_files(name, tmp_path) if seed.size < 4_000_000]
     report = fuzz_reader(name, small, 80, seed=1, keep=tmp_path / "kept")

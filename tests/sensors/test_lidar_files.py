@@ -186,3 +186,11 @@ def test_lzf_references_are_bounded() -> None:
                          (bytes([0, 65]) + b"\xe0\xff\x00" * 9999, 10)):  # fmt: skip
         with pytest.raises(ValueError):
             decompress(packed, size)
+
+
+@pytest.mark.filterwarnings("error")
+def test_signalling_nan_of_a_damaged_file_is_missing_without_a_warning(tmp_path: Path) -> None:
+    rows = POINTS.copy()
+    rows.view("<u4")[0] = 0x7FA00000
+    frame = read(tmp_path, "a.bin", rows.tobytes())
+    assert np.isnan(frame.data[0]).all() and np.isfinite(frame.data[1:]).all()

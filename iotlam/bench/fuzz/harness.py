@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.bench.fuzz.mutations import mutate
-from iotlam.bench.fuzz.seeds import Seed, seed_files
+from iotlam.bench.fuzz.seeds import Seed, file_modalities, seed_files
 from iotlam.bench.fuzz.worker import Outcome, ReaderProcess
 from iotlam.contracts import BadInput
-from iotlam.plugins import list_modalities
 
 SPARE_BYTES = 16_000_000
 """Memory that reading the smallest file may take."""
@@ -79,7 +78,7 @@ def fuzz_all(cases: int, seed: int = 0, on_case: Callable[[int], None] = lambda 
         seed: of what is spoilt and how.
         on_case: told the number of files read, one by one.
     """
-    names = [info.name for info in list_modalities() if info.manifest and info.manifest.files]
+    names = file_modalities()
     reports = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -139,10 +138,9 @@ def fuzz_reader(
 
 def _spoil(whole: Seed, folder: Path, rng: np.random.Generator) -> tuple[Seed, str]:
     """A copy of a seed in a folder of its own, one of its files spoilt: mostly the one that is read."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    copies = [shutil.copyfile(path, folder / path.name) for path in whole.files]
-    chosen = copies[0] if len(copies) == 1 or rng.random() < 0.7 else copies[rng.integers(1, len(copies))]
+    copy = whole.copy_to(folder)
+    count = len(copy.files)
+    chosen = copy.files[0 if count == 1 or rng.random() < 0.7 else rng.integers(1, count)]
     content, how = mutate(chosen.read_bytes(), rng)
     chosen.write_bytes(content)
-    return Seed(tuple(copies)), f"{how} of {chosen.name}"
+    return copy, f"{how} of {chosen.name}"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ctypes
 import gc
 import multiprocessing
-import os
 import sys
 import tracemalloc
+import warnings
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from iotlam.contracts import IotlamError, PluginError
-from iotlam.plugins import load
+from iotlam.plugins import LoadedModality, load
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 MOST_ADDRESS_BYTES = 4 << 30
 """Address space a case may claim, touched or not: beyond it an allocation fails, which counts as a crash."""
@@ -26,7 +29,7 @@ class Outcome:
     """What became of a file.
 
     Attributes:
-        kind: it gave frames, it was refused by an error of ours, or anything else happened.
+        kind: it gave frames such as the manifest says, it was refused by an error of ours, or anything else happened.
         text: the error, "" for frames.
         peak_bytes: the most memory that reading took.
     """
@@ -73,7 +76,7 @@ class ReaderProcess:
         return Outcome("crash", text, 0)
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._modality), daemon=True)
         self._process.start()
@@ -86,10 +89,19 @@ class ReaderProcess:
         self._process.join()
 
 
+def _context() -> SpawnContext | ForkServerContext:
+    """Processes that begin with nothing of this one; where they can be forked, the slowest import is done once."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
+    return context
+
+
 def _serve(pipe: Connection, modality: str) -> None:
     """Answer every path with an outcome until the other end goes away."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     plugin = load(modality)
+    warnings.simplefilter("error", RuntimeWarning)  # numpy's, of numbers that a reader did not look at
     gauge = MemoryGauge()
     _limit_address_space()
     gc.collect()
@@ -106,16 +118,19 @@ def _serve(pipe: Connection, modality: str) -> None:
         pipe.send(Outcome(kind, text, gauge.peak_bytes()))
 
 
-def _read(plugin: object, path: Path) -> tuple[Literal["frames", "refused", "crash"], str]:
+def _read(plugin: LoadedModality, path: Path) -> tuple[Literal["frames", "refused", "crash"], str]:
+    wanted, shapes = plugin.manifest, set()
     try:
-        for _ in plugin.read(path):  # type: ignore[attr-defined]
-            pass
+        for frame in plugin.read(path):
+            shapes.add((str(frame.data.dtype), frame.data.ndim))
     except PluginError as error:  # the registry's word for whatever a reader should not raise
         return "crash", str(error)
     except IotlamError as error:
         return "refused", str(error)
     except BaseException as error:
         return "crash", f"{type(error).__name__}: {error}"
+    if shapes != {(wanted.dtype, len(wanted.dims))}:
+        return "crash", f"frames of {shapes or 'nothing'} instead of {wanted.dtype} ({', '.join(wanted.dims)})"
     return "frames", ""
 
 
