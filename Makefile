@@ -33,8 +33,8 @@ bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
 weights: $(READY) ## train decoder and traffic policy from nothing: hours; started again, it resumes
-	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN) --steps 1200 --horizon 2000
-	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 1000 --word-weight 4
+	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN)
+	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 2000
 	$(BIN)/iotlam traffic train --out $(RUN)
 	mkdir -p apps/iotlam_traffic/weights
 	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \

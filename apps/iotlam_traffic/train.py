@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from iotlam.contracts import BadInput, check_writable
+from iotlam.contracts import BadInput, check_writable, whole_file
 from iotlam.model import OWN, IotlamConfig, IotlamModel, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
@@ -114,7 +114,8 @@ class Run:
             todo = config.tasks(config.revisit, min(config.revisit * 4, config.random_junctions), REVISIT)
             shards = shards + self._record("revisit", todo, explore=0.03)
             rate = config.imitation.learning_rate / 2
-            again = replace(config.imitation, steps=config.imitation.steps // 2, learning_rate=rate)
+            # The gates know by now what the task needs: bits have their price from the start.
+            again = replace(config.imitation, steps=config.imitation.steps // 2, learning_rate=rate, free=0.0, ramp=0.0)
             self._imitate("imitation-again", shards, again)
         self._reinforce()
         self._save("reinforcement" if config.rounds else "imitation")
@@ -135,8 +136,8 @@ class Run:
                 fix="give another --out, or the same options to resume",
             )
         check_writable("--out", self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(mine)
+        with whole_file(path) as partial:
+            partial.write_text(mine)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
         """Episodes in which the policy acts as it is now."""

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from iotlam.contracts import Json
+from iotlam.contracts import Json, whole_file
 
 PAGES = (Path("README.md"), Path("docs/benchmarks.md"))
 BLOCK = re.compile(r"(<!-- bench:(?P<suite>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
@@ -25,7 +25,8 @@ def refresh(results: Path, pages: tuple[Path, ...] = PAGES) -> list[Path]:
         old = page.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda match: match[1] + _block(results, match["suite"], match[0], match[1]) + match[3], old)
         if new != old:
-            page.write_text(new, encoding="utf-8")
+            with whole_file(page) as partial:
+                partial.write_text(new, encoding="utf-8")
             changed.append(page)
     return changed
 

@@ -13,7 +13,7 @@ import typer
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam.plugins import list_modalities, load_entry, unknown_name
 
-DECODER_OPTIONS = ("streams", "horizon", "word_weight")
+DECODER_OPTIONS = ("streams", "word_weight")
 ENCODER_OPTIONS = ("data", "held_out", "recorded")
 
 
@@ -29,9 +29,6 @@ def pretrain(
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Its peak; each has a default.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, data and order.")] = 0,
     streams: Annotated[str, typer.Option(help="Decoder: which application's sensor streams to learn.")] = "traffic",
-    horizon: Annotated[
-        int | None, typer.Option(min=1, help="Decoder: steps that the learning rate is planned for; --steps if none.")
-    ] = None,
     word_weight: Annotated[
         float | None, typer.Option(min=0.0, help="Decoder: weight of an entry of words; 1 of the stream's.")
     ] = None,
@@ -62,7 +59,7 @@ def pretrain(
         _refuse(ctx, ENCODER_OPTIONS, "a decoder")
         work = work or Path("runs") / streams
         check_writable("--work", work)
-        facts = _pretrain_decoder(what, streams, {**recipe, "horizon": horizon, "word_weight": word_weight}, work, out)
+        facts = _pretrain_decoder(what, streams, {**recipe, "word_weight": word_weight}, work, out)
     typer.echo(json.dumps(facts))
 
 

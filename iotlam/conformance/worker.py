@@ -8,12 +8,15 @@ import time
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iotlam.conformance.catalog import Check, Failed, NotApplicable, all_checks
 from iotlam.conformance.results import Result
 from iotlam.conformance.target import Target
 from iotlam.contracts import BadInput, IotlamError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 START_LIMIT_S = 120.0
 
@@ -54,7 +57,7 @@ class Worker:
         self._tmp.cleanup()
 
     def _start(self) -> None:
-        context = _context()
+        context = clean_context()
         self._pipe, theirs = context.Pipe()
         self._starts += 1
         folder = Path(self._tmp.name).resolve() / str(self._starts)
@@ -91,7 +94,7 @@ def sentence(name: str, failed: Failed) -> str:
     return f"Modality plugin '{name}', {failed}."
 
 
-def _context() -> Any:
+def clean_context() -> SpawnContext | ForkServerContext:
     """A server that has loaded torch and forks a clean worker in milliseconds; else new interpreters."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

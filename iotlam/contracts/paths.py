@@ -34,14 +34,36 @@ def check_writable(option: str, folder: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to: it takes the place of `path` at the end, and goes where anything fails.
+    """Write a file as a whole or not at all.
 
-    Folders that are missing are made.
+    Args:
+        path: the file; folders that are missing are made.
+
+    Yields:
+        Where to write: beside `path`, which it replaces at the end; it is removed where anything fails before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(folder: Path, last: str) -> Iterator[Path]:
+    """Write files that belong together, or none of them; whatever else is in the folder stays.
+
+    Args:
+        folder: where they go; made where it is missing.
+        last: name of the file that is replaced after all others, by which a reader knows that all are there.
+
+    Yields:
+        A new folder to write to, whose files take their places at the end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as new:
+        yield Path(new)
+        for path in sorted(Path(new).iterdir(), key=lambda path: (path.name == last, path.name)):
+            os.replace(path, folder / path.name)

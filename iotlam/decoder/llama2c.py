@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pro
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from iotlam.contracts import BadInput, check_writable
+from iotlam.contracts import BadInput, check_writable, whole_files
 from iotlam.decoder.vocabulary import TOKENIZER
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -76,8 +76,9 @@ def convert(checkpoint: Path, vocabulary: Path, out: Path) -> None:
     check_writable("The decoder's folder", out)
     decoder = LlamaForCausalLM(_config(sizes))
     decoder.load_state_dict(dict(_state(sizes, weights)))
-    decoder.save_pretrained(out, safe_serialization=True)
-    tokenizer.save(str(out / TOKENIZER))
+    with whole_files(out, last="config.json") as new:
+        decoder.save_pretrained(new, safe_serialization=True)
+        tokenizer.save(str(new / TOKENIZER))
 
 
 def read_checkpoint(path: Path) -> tuple[Sizes, dict[str, NDArray[np.float32]]]:

@@ -29,16 +29,16 @@ class Looked(NamedTuple):
     Attributes:
         tokens_BTD: bottlenecked tokens.
         mask_BT: bool, False marks padding.
+        signal_BT: share of each token that is signal, 0 to 1: as much as it counts; a shut token is an absent one.
         time_BT: seconds.
         position_BTX: metres, None where the modality has none.
-        open_BT: 0 to 1, how much each token counts; None where all count alike.
     """
 
     tokens_BTD: Tensor
     mask_BT: Tensor
+    signal_BT: Tensor
     time_BT: Tensor
     position_BTX: Tensor | None
-    open_BT: Tensor | None = None
 
 
 class PlaceLatents(NamedTuple):
@@ -52,18 +52,18 @@ class PlaceLatents(NamedTuple):
 class ModalityAdaptor(nn.Module):
     """Brings the tokens of one modality to the shared width and says how far each head can see.
 
-    With `direct`, a linear path goes past the GELU: what a modality says then reaches the pairs with its sign and
-    scale as they were, which they need in order to start learning at all (docs/adr/0005).
+    A linear path goes past the GELU: what a modality says then reaches the pairs with its sign and scale as they were,
+    which they need in order to start learning at all (docs/adr/0005).
     """
 
-    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float, direct: bool) -> None:
+    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.inner = nn.Linear(dim, d_fusion)
         # With one learned query per head, q_h . (W_k x) is one linear functional of x: it is learned
         # directly, in the last H columns, and its bias is the head's constant for this modality.
         self.outer = nn.Linear(d_fusion, d_fusion + n_heads)
-        self.direct = nn.Linear(dim, d_fusion, bias=False) if direct else None
+        self.direct = nn.Linear(dim, d_fusion, bias=False)
         self.recency_H = nn.Parameter(torch.zeros(n_heads))
         self.sigma_raw_H = nn.Parameter(torch.full((n_heads,), math.log(math.expm1(sigma_m - MIN_SIGMA_M))))
 
@@ -74,11 +74,8 @@ class ModalityAdaptor(nn.Module):
         )
         time_BT = looked.time_BT.masked_fill(~looked.mask_BT, 0.0)
         logit_BTH = MAX_LOGIT * torch.tanh((logit_BTH + self.recency_H * time_BT[..., None]) / MAX_LOGIT)
-        weight_BTH = logit_BTH.exp().masked_fill(~looked.mask_BT[..., None], 0.0)
-        if looked.open_BT is not None:
-            weight_BTH = weight_BTH * looked.open_BT[..., None]
-        if self.direct is not None:
-            values_BTD = values_BTD + self.direct(looked.tokens_BTD)
+        weight_BTH = logit_BTH.exp().masked_fill(~looked.mask_BT[..., None], 0.0) * looked.signal_BT[..., None]
+        values_BTD = values_BTD + self.direct(looked.tokens_BTD)
         values_BHTE = values_BTD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         return values_BHTE, weight_BTH.transpose(1, 2)
 
@@ -100,7 +97,8 @@ class PairTerm(nn.Module):
     """What two modalities say together and neither says alone: products of their latents, summed over all pairs.
 
     sum_{m<n} p_m p_n = ((sum_m p_m)^2 - sum_m p_m^2) / 2 with p_m = W latent_m (a factorisation machine of low
-    rank: Rendle, 2010; Kim et al., 2017). A missing modality has p = 0, so that its pairs vanish.
+    rank: Rendle, 2010; Kim et al., 2017). A missing modality has p = 0, so that its pairs vanish. p is bounded to
+    p / sqrt(1 + mean p^2): a product of two large things would drown what each says by itself.
     """
 
     def __init__(self, d_fusion: int, width: int) -> None:
@@ -114,6 +112,7 @@ class PairTerm(nn.Module):
     def forward(self, stack_BKMD: Tensor) -> Tensor:
         """Latents (B, K, D) of the pairs; a modality that is missing comes as zeros."""
         p_BKMW = self.inner(stack_BKMD)
+        p_BKMW = p_BKMW * torch.rsqrt(1.0 + p_BKMW.square().mean(-1, keepdim=True))
         latents_BKD: Tensor = self.outer(0.5 * (p_BKMW.sum(2).square() - p_BKMW.square().sum(2)))
         return latents_BKD
 
@@ -124,32 +123,24 @@ class PlaceAttention(nn.Module):
     Head h of place k attends to token t of modality m with
         w = exp(q_h . k_t) exp(-|p_t - anchor_kh|^2 / (2 sigma_hm^2)),
     normalised as a density, w / (sink_h + sum_t w): no token nearby leaves zeros, and there is no
-    normalisation that would hide how much there is. log(1 + sum w / sink) goes along, as the count, and with
-    `sees_spread` how much the values differ.
+    normalisation that would hide how much there is. log(1 + sum w / sink) goes along, as the count, and how much the
+    values differ, which tells a sensor that is stuck from one that is steady.
     All parameters are shared by all places, so that any number of any junction's can be asked about.
-    The modalities are then weighted by a masked softmax per place, and `pair_width` > 0 adds what only two of
-    them together can say.
+    The modalities are then weighted by a masked softmax per place, and what only two of them together can say is added.
     """
 
     def __init__(
-        self,
-        specs: Sequence[TokenSpec],
-        d_fusion: int,
-        n_heads: int,
-        sigma_m: float,
-        pair_width: int = 0,
-        sees_spread: bool = False,
+        self, specs: Sequence[TokenSpec], d_fusion: int, n_heads: int, sigma_m: float, pair_width: int
     ) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.adaptors = nn.ModuleDict(
-            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m, pair_width > 0) for spec in specs}
+            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m) for spec in specs}
         )
         self.sink_raw_H = nn.Parameter(torch.full((n_heads,), math.log(START_SINK)))
-        self.sees_spread = sees_spread
-        self.merge_heads = nn.Linear(d_fusion + (2 if sees_spread else 1) * n_heads, d_fusion)
+        self.merge_heads = nn.Linear(d_fusion + 2 * n_heads, d_fusion)
         self.scores = nn.ModuleDict({spec.modality: nn.Linear(d_fusion, 1) for spec in specs})
-        self.pairs = PairTerm(d_fusion, pair_width) if pair_width else None
+        self.pairs = PairTerm(d_fusion, pair_width)
         self.residual = nn.Sequential(nn.Linear(d_fusion, d_fusion // 2), nn.GELU(), nn.Linear(d_fusion // 2, d_fusion))
 
     def forward(
@@ -188,18 +179,15 @@ class PlaceAttention(nn.Module):
         """Density attention of one modality: its latents (B, K, D) and the unnormalised totals (B, H, K).
 
         The content weight does not depend on the place, so it goes into the values, and one matrix
-        product gives weighted sum and total without a (B, H, K, T, E) tensor.
+        product gives weighted sum, sum of squares and total without a (B, H, K, T, E) tensor.
         """
         weight_BHT1 = weight_BHT[..., None]
-        columns = [values_BHTE * weight_BHT1, weight_BHT1]
-        if self.sees_spread:
-            columns.insert(1, values_BHTE.square().mean(-1, keepdim=True) * weight_BHT1)
-        sums_BHKX = near_BHKT @ torch.cat(columns, dim=-1)
-        sum_BHKE, total_BHK1 = sums_BHKX[..., : values_BHTE.shape[-1]], sums_BHKX[..., -1:]
-        features = [sum_BHKE / (self._sink_H11 + total_BHK1), torch.log1p(total_BHK1 / self._sink_H11)]
-        if self.sees_spread:
-            features.append(_spread(sum_BHKE, sums_BHKX[..., -2:-1], total_BHK1, self._sink_H11))
-        heads_BKHX = torch.cat(features, dim=-1).transpose(1, 2)
+        square_BHT1 = values_BHTE.square().mean(-1, keepdim=True)
+        columns_BHTX = torch.cat([values_BHTE, square_BHT1, torch.ones_like(square_BHT1)], dim=-1) * weight_BHT1
+        sum_BHKE, square_BHK1, total_BHK1 = torch.split(near_BHKT @ columns_BHTX, [values_BHTE.shape[-1], 1, 1], dim=-1)
+        mean_BHKE, count_BHK1 = sum_BHKE / (self._sink_H11 + total_BHK1), torch.log1p(total_BHK1 / self._sink_H11)
+        spread_BHK1 = _spread(sum_BHKE, square_BHK1, total_BHK1, self._sink_H11)
+        heads_BKHX = torch.cat([mean_BHKE, count_BHK1, spread_BHK1], dim=-1).transpose(1, 2)
         latents_BKD: Tensor = self.merge_heads(heads_BKHX.flatten(-2))
         return latents_BKD, total_BHK1[..., 0]
 
@@ -210,12 +198,9 @@ class PlaceAttention(nn.Module):
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
         weighed_BKMD = share_BKM[..., None] * stack_BKMD
-        mixed_BKD = weighed_BKMD.sum(2)
-        if self.pairs is None:
-            return mixed_BKD
         # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too.
         pairs_BKD: Tensor = self.pairs(present_B1M.sum(-1)[..., None, None] * weighed_BKMD)
-        return mixed_BKD + pairs_BKD
+        return weighed_BKMD.sum(2) + pairs_BKD
 
 
 def _spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor, sink_H11: Tensor) -> Tensor:

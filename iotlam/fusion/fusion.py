@@ -24,31 +24,24 @@ class FusionConfig(Record, frozen=True):
         n_anchors: anchors H per place, one attention head each; divides d_fusion.
         sigma_m: how far a head looks around its anchor at the start, metres.
         gate_hidden: width of the gate's readout.
-        gate_weighs: whether a token counts in the attention as much as its gate is open, so that a shut token is
-            an absent one; otherwise the attention has to tell its noise from evidence (docs/adr/0005).
-        sees_spread: whether a place learns how much the tokens of a modality differ, which tells a sensor that is
-            stuck from one that is steady (docs/adr/0005).
-        pair_width: rank of the term for what only two modalities together can say; 0 for none (docs/adr/0005).
+        pair_width: rank of the term for what only two modalities together can say (docs/adr/0005).
     """
 
     d_fusion: int = 96
     n_anchors: int = 8
     sigma_m: float = 3.0
     gate_hidden: int = 16
-    gate_weighs: bool = False
-    sees_spread: bool = False
-    pair_width: int = 0
+    pair_width: int = 16
 
     def __post_init__(self) -> None:
-        if min(self.d_fusion, self.n_anchors, self.gate_hidden) < 1 or self.d_fusion % self.n_anchors:
+        sizes = {name: getattr(self, name) for name in ("d_fusion", "n_anchors", "gate_hidden", "pair_width")}
+        if min(sizes.values()) < 1 or self.d_fusion % self.n_anchors:
             raise BadInput(
                 "FusionConfig",
                 expected="positive sizes and d_fusion a multiple of n_anchors",
-                got=f"d_fusion {self.d_fusion}, n_anchors {self.n_anchors}, gate_hidden {self.gate_hidden}",
+                got=", ".join(f"{name} {size}" for name, size in sizes.items()),
                 fix="change the sizes",
             )
-        if self.pair_width < 0:
-            raise BadInput("FusionConfig.pair_width", expected="0 or more", got=str(self.pair_width), fix="raise it")
         if self.sigma_m <= 0.5:
             raise BadInput("FusionConfig.sigma_m", expected="more than 0.5 m", got=str(self.sigma_m), fix="widen it")
 
@@ -80,12 +73,9 @@ class BottleneckFusion(nn.Module):
         super().__init__()
         self.specs = {spec.modality: spec for spec in specs}
         self.n_anchors = config.n_anchors
-        self.gate_weighs = config.gate_weighs
         self.whitening = nn.ModuleDict({spec.modality: Whitening(spec.dim) for spec in specs})
         self.gates = nn.ModuleDict({spec.modality: BottleneckGate(spec.dim, config.gate_hidden) for spec in specs})
-        self.attention = PlaceAttention(
-            specs, config.d_fusion, config.n_anchors, config.sigma_m, config.pair_width, config.sees_spread
-        )
+        self.attention = PlaceAttention(specs, config.d_fusion, config.n_anchors, config.sigma_m, config.pair_width)
         # One predictor per modality predicted: the latents of all modalities share one space.
         self.likelihood = nn.ModuleDict({spec.modality: CrossModalLikelihood(config.d_fusion) for spec in specs})
 
@@ -121,8 +111,7 @@ class BottleneckFusion(nn.Module):
         for name, batch in batches.items():
             white_BTD = self.whitening[name](batch.tokens_BTD, batch.mask_BT)
             z_BTD, bits[name], signal_BT = self.gates[name](white_BTD, batch.mask_BT)
-            open_BT = signal_BT if self.gate_weighs else None
-            looked[name] = Looked(z_BTD, batch.mask_BT, batch.time_BT, batch.position_BTX, open_BT)
+            looked[name] = Looked(z_BTD, batch.mask_BT, signal_BT, batch.time_BT, batch.position_BTX)
         places = self.attention(looked, anchors_BKHX, place_mask_BK, with_attention)
         masks = {name: batch.mask_BT for name, batch in batches.items()}
         cross_nats = anchors_BKHX.new_zeros(())

@@ -47,7 +47,7 @@ class IotlamConfig(Record, frozen=True):
     lora_rank: int = 4
     lora_alpha: float = 8.0
     head_width: int = 32
-    beta: float = 1e-4
+    beta: float = 3e-4
     gamma: float = 1e-4
     format: Literal["iotlam-model/1"] = "iotlam-model/1"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from iotlam.contracts import BadInput, Json
+from iotlam.contracts import BadInput, Json, whole_files
 from iotlam.model.card import model_card
 from iotlam.model.config import IotlamConfig
 from iotlam.model.model import IotlamModel
@@ -22,7 +20,7 @@ from iotlam.model.model import IotlamModel
 CONFIG, ADAPTER, ADAPTER_CONFIG = "config.json", "adapter_model.safetensors", "adapter_config.json"
 WEIGHTS, CARD = "iotlam.safetensors", "README.md"
 OWN = (WEIGHTS, ADAPTER, ADAPTER_CONFIG, CARD, CONFIG)
-"""The files of a model, in the order in which they are replaced."""
+"""The files of a model; a folder may hold others."""
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -37,11 +35,8 @@ def save_pretrained(model: IotlamModel, folder: Path, training: Mapping[str, obj
         folder: where to; made if missing.
         training: facts about the training for the model card, in order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as new:
-        _write(model, Path(new), training or {})
-        for name in OWN:
-            os.replace(Path(new) / name, folder / name)
+    with whole_files(folder, last=CONFIG) as new:
+        _write(model, new, training or {})
 
 
 def from_pretrained(folder: Path) -> IotlamModel:

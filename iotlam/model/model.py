@@ -174,12 +174,13 @@ class IotlamModel(nn.Module):
         )
         return Wording(output.logits[:, -text_BL.shape[1] :], fused.bits, fused.rate_bits, fused.cross_nats)
 
-    def information_loss(self, decision: Decision | Wording) -> Tensor:
-        """What to add to the loss of the task: beta x rate + gamma x cross-modal negative log-likelihood.
+    def information_loss(self, decision: Decision | Wording, price: float = 1.0) -> Tensor:
+        """What to add to the loss of the task: price x beta x rate + gamma x cross-modal negative log-likelihood.
 
+        `price` is what a `RateSchedule` of peak 1 says at a step of training.
         The likelihood is computed where gradients are: without them only the rate counts.
         """
-        return self.config.beta * decision.rate_bits + self.config.gamma * decision.cross_nats
+        return price * self.config.beta * decision.rate_bits + self.config.gamma * decision.cross_nats
 
     def decide(self, processor: IotlamProcessor, frames: FramesByModality, query: DecisionQuery) -> Decision:
         """Answer one query (B = 1) from frames; see `answer`."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from iotlam.blocks.weights import save_weights
-from iotlam.contracts import BadInput, SelfSupervised, SensorFrame
+from iotlam.contracts import BadInput, SelfSupervised, SensorFrame, whole_files
 from iotlam.plugins import LoadedModality, load
 from iotlam.training.loop import optimise
 from iotlam.training.progress import progress
@@ -97,9 +97,9 @@ def pretrain_encoder(
         "losses": measure(modality, encoder, learnt, held, config),
         "cpu_seconds": round(_spent_s(work), 1),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    save_weights(encoder, out / WEIGHTS_NAME)
-    (out / RECIPE_NAME).write_text(json.dumps(facts, indent=2) + "\n")
+    with whole_files(out, last=RECIPE_NAME) as new:
+        save_weights(encoder, new / WEIGHTS_NAME)
+        (new / RECIPE_NAME).write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
 

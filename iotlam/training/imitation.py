@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from iotlam.contracts import DecisionQuery
 from iotlam.decoder import choose
+from iotlam.fusion import RateSchedule
 from iotlam.model import Decision, IotlamModel, ModelInput, collate
 from iotlam.training.loop import optimise
 from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
@@ -30,6 +31,7 @@ class ImitationConfig:
         temperature: the teacher's scores are divided by this before the softmax.
         value_weight: weight of the value head's loss.
         drop: probability that a decision loses each modality (one always stays).
+        free, ramp: shares of the steps during which bits cost nothing, and then come to their price.
         seed: order of the decisions and of the drops.
     """
 
@@ -40,6 +42,8 @@ class ImitationConfig:
     temperature: float = 0.3
     value_weight: float = 0.05
     drop: float = 0.15
+    free: float = 0.3
+    ramp: float = 0.3
     seed: int = 0
 
 
@@ -58,6 +62,7 @@ def imitate(
         How many steps were taken now; 0 where all had been.
     """
     where = [(shard, index) for shard in shards for index in range(len(shard))]
+    price = RateSchedule(1.0, config.steps, config.free, config.ramp)
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((config.seed, step))
@@ -65,7 +70,7 @@ def imitate(
         samples = [shuffle(drop_modalities(shard[index], config.drop, rng), rng) for shard, index in chosen]
         inputs = collate([(dict(sample.tokens), sample.query) for sample in samples])
         decision = model(inputs)
-        return imitation_loss(decision, inputs, samples, config) + model.information_loss(decision)
+        return imitation_loss(decision, inputs, samples, config) + model.information_loss(decision, price(step))
 
     return optimise(
         model,

@@ -1,4 +1,4 @@
-"""The optimisation loop that pretraining and imitation share: warm-up, cosine, clipping, resume."""
+"""The loop of all training but reinforcement: warm-up, cosine, clipping, gates faster than the rest, resume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from iotlam.fusion import parameter_groups
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 
 CHECKPOINT_EVERY = 25
@@ -23,24 +24,22 @@ def optimise(
     learning_rate: float,
     warmup: int,
     weight_decay: float,
-    folder: Path | None,
-    recipe: str,
-    on_step: Callable[[int, float], None],
-    horizon: int | None = None,
+    folder: Path | None = None,
+    recipe: str = "",
+    on_step: Callable[[int, float], object] = lambda *_: None,
 ) -> int:
     """Take what is left of `steps` AdamW steps on the parameters that learn; Ctrl-C loses at most the last few.
 
     Args:
         module: what is trained; put in training mode.
-        loss_at: loss of a step, which must depend on nothing but its number and the module.
+        loss_at: loss of a step; where there is a `folder`, it must depend on nothing but its number and the module.
         steps: steps in all, those before a resume included.
-        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
+        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth; gates have five times as much.
         warmup: steps of linear warm-up.
         weight_decay: AdamW's.
-        folder: where the checkpoint is; None for runs too short to be resumed.
+        folder: where the checkpoint is; None for runs that are not resumed.
         recipe: everything else that decides the result; a checkpoint of another recipe is refused.
         on_step: told the number of each finished step and its loss.
-        horizon: steps that the cosine is laid out for, `steps` where None.
 
     Returns:
         How many steps were taken now; 0 where all had been.
@@ -48,13 +47,14 @@ def optimise(
     Raises:
         BadInput: if the checkpoint is broken, or of another model or recipe.
     """
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = AdamW(parameter_groups(module, learning_rate), weight_decay=weight_decay)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     first = load_checkpoint(folder, module, optimizer, recipe) if folder else 0
     module.train()
     for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(step, horizon or steps, warmup)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * schedule(step, steps, warmup)
         loss = loss_at(step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

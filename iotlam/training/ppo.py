@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW
 
+from iotlam.fusion import parameter_groups
 from iotlam.model import IotlamModel, collate
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, VALUE, Sample, Shard
 
@@ -50,8 +51,8 @@ def policy_optimizer(model: IotlamModel, config: PpoConfig) -> AdamW:
 
     A gate's bits mean something only against the noise that it is trained with, and a policy acts without noise.
     """
-    learning = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("fusion.gates.")]
-    return AdamW(learning, lr=config.learning_rate)
+    rest, _ = parameter_groups(model, config.learning_rate)
+    return AdamW([rest])
 
 
 def discounted(reward_N: NDArray[np.float32], gamma: float, bootstrap: float = 0.0) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, whole_files
 from iotlam.decoder import new_decoder
 from iotlam.decoder.vocabulary import TOKENIZER, train_tokenizer
 from iotlam.training.device import accelerator, half_precision
@@ -36,19 +36,17 @@ class PretrainConfig:
     Attributes:
         steps: optimiser steps.
         batch: lines a step.
-        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth at `horizon`.
+        learning_rate: peak, reached after `warmup` steps, then cosine to a tenth.
         warmup: steps of linear warm-up.
-        horizon: steps that the schedule is laid out for, `steps` where None; a shorter run ends at a higher rate.
         word_weight: how much an entry of the words counts in the loss, against 1 for one of the stream.
         seed: weights, codebooks and the lines drawn.
     """
 
-    steps: int = 1200
+    steps: int = 2400
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: int = 50
-    horizon: int | None = None
-    word_weight: float = 1.0
+    word_weight: float = 4.0
     seed: int = 0
 
 
@@ -113,11 +111,12 @@ def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work:
         **cost,
         **asdict(config),
     }
-    decoder.half().save_pretrained(out, safe_serialization=True)
-    material.tokenizer.save(str(out / TOKENIZER))
-    save_quantizers(material.quantizers, out)
-    shutil.copyfile(work / METRICS, out / METRICS)
-    (out / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
+    with whole_files(out, last="config.json") as new:
+        decoder.half().save_pretrained(new, safe_serialization=True)
+        material.tokenizer.save(str(new / TOKENIZER))
+        save_quantizers(material.quantizers, new)
+        shutil.copyfile(work / METRICS, new / METRICS)
+        (new / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
 
@@ -170,7 +169,17 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
             log.write(json.dumps(row) + "\n")
             log.flush()
 
-        _optimise(decoder, loss_at, config, folder, f"{config}, {len(corpus)} looks", on_step)
+        optimise(
+            decoder,
+            loss_at,
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            warmup=config.warmup,
+            weight_decay=0.05,
+            folder=folder,
+            recipe=f"{config}, {len(corpus)} looks",
+            on_step=on_step,
+        )
     return {
         "entries_seen": sum(int((_batch(corpus, config, step)[1] > 0).sum()) for step in range(config.steps)),
         "seconds": _last(folder / METRICS)["seconds"],
@@ -222,28 +231,6 @@ def _batch(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[Tensor, T
 
 def _looks(lines: Sequence[Line]) -> Tensor:
     return torch.tensor([line.looks for line in lines])
-
-
-def _optimise(
-    decoder: Any,
-    loss_at: Callable[[int], Tensor],
-    config: PretrainConfig,
-    folder: Path,
-    recipe: str,
-    on_step: Callable[[int, float], None],
-) -> None:
-    optimise(
-        decoder,
-        loss_at,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        weight_decay=0.05,
-        folder=folder,
-        recipe=recipe,
-        on_step=on_step,
-        horizon=config.horizon,
-    )
 
 
 def _texts(shards: Sequence[Shard], describe: Describe, rng: np.random.Generator) -> list[str]:

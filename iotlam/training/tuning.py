@@ -46,9 +46,6 @@ def tune(
         learning_rate=learning_rate,
         warmup=WARMUP,
         weight_decay=0.01,
-        folder=None,
-        recipe="",
-        on_step=lambda *_: None,
     )
 
 

@@ -141,6 +141,18 @@ def test_validation_chooses_and_the_test_is_touched_once_a_seed(parts: tuple[Win
     assert setting == 2.0 and [(row["setting"], row["seed"]) for row in tried] == list(product((3.0, 2.0), drawn))
 
 
+def test_the_setting_that_is_best_on_the_mean_of_the_draws_is_chosen(parts: tuple[Windows, Windows, Windows]) -> None:
+    pool, validation, _ = parts
+    right = {(1.0, 0): 1.0, (1.0, 7): 0.0, (2.0, 0): 0.8, (2.0, 7): 0.8}
+
+    def fit(setting: float, labelled: Windows, steps: int, seed: int) -> Fitted:
+        return Fitted(
+            lambda x: torch.where(torch.arange(len(x)) < right[setting, seed] * len(x), x.label_N, len(STATES)), 1, 2
+        )
+
+    assert sweep(Arm("x", (1.0, 2.0), fit), {seed: pool for seed in (0, 7)}, validation, 6)[0] == 2.0
+
+
 def test_figures_by_hand() -> None:
     accuracy = {"lora": 0.80, "full": 0.79, "random-lora": 0.5, "head-only": 0.7, "full-equal-cpu": 0.78}
     accuracy |= {"mlp-codes": 0.6, "mlp-measured": 0.75, "neighbours": 0.5, "ridge": 0.7}

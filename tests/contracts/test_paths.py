@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iotlam.contracts import BadInput, check_writable, whole_file
+from iotlam.contracts import BadInput, check_writable, whole_file, whole_files
 
 
 def test_a_folder_that_is_or_could_be_made_is_taken_and_not_made(
@@ -43,3 +43,25 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
+
+
+def test_files_take_their_places_together_and_the_last_one_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").write_text("mine")
+    (tmp_path / "a").write_text("old")
+    moved: list[str] = []
+    replace_file = os.replace
+    monkeypatch.setattr(
+        "iotlam.contracts.paths.os.replace",
+        lambda source, target: (moved.append(target.name), replace_file(source, target)),
+    )
+    with pytest.raises(RuntimeError), whole_files(tmp_path, last="a") as new:
+        (new / "a").write_text("half")
+        raise RuntimeError
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"kept": "mine", "a": "old"} and not moved
+    with whole_files(tmp_path, last="a") as new:
+        for name in "abc":
+            (new / name).write_text("new")
+    assert moved == ["b", "c", "a"] and (tmp_path / "a").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "kept"]

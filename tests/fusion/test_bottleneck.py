@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from iotlam.fusion import BottleneckGate, gate_kl_nats
+from iotlam.fusion import BottleneckGate, Whitening, gate_kl_nats
 
 LAMBDAS = [0.01, 0.3, 0.5, 0.9, 0.99]
 
@@ -70,3 +72,20 @@ def test_a_price_on_bits_shuts_the_gate() -> None:
         gate(white, mask).bits_BT.mean().backward()
         optimiser.step()
     assert float(gate(white, mask).bits_BT.mean()) < 0.05 * before
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.05, 1e4), st.floats(-1e3, 1e3))
+def test_bits_do_not_depend_on_the_unit_of_a_feature(scale: float, offset: float) -> None:
+    raw = torch.randn(8, 40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(8, 40, dtype=torch.bool)
+    torch.manual_seed(0)
+    gate = BottleneckGate(3).double().eval()
+    torch.nn.init.normal_(gate.outer.weight)
+
+    def bits(tokens: torch.Tensor) -> torch.Tensor:
+        whitened: torch.Tensor = Whitening(3).double().train()(tokens, mask)
+        counted: torch.Tensor = gate(whitened, mask).bits_BT
+        return counted
+
+    torch.testing.assert_close(bits(raw * scale + offset), bits(raw), rtol=1e-6, atol=1e-6)

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iotlam.contracts import BadInput, TokenBatch, TokenSpec
 from iotlam.fusion import BottleneckFusion, CrossModalLikelihood, FusionConfig
@@ -76,6 +78,7 @@ def test_a_missing_modality_is_the_same_left_out_or_masked(missing: str) -> None
     fusion, batches = _fusion(), _both()
     left_out = fusion({name: b for name, b in batches.items() if name != missing}, _anchors(), PLACES)
     batches[missing].mask_BT.fill_(False)
+    batches[missing].tokens_BTD.fill_(float("nan"))
     masked = fusion(batches, _anchors(), PLACES)
     torch.testing.assert_close(masked.latents_BKD, left_out.latents_BKD, rtol=0, atol=1e-6)
     assert float(masked.cross_nats) == 0.0
@@ -152,3 +155,23 @@ def test_cross_modal_likelihood_does_not_train_its_target() -> None:
     CrossModalLikelihood(3)(source, target).sum().backward()
     assert source.grad is not None
     assert target.grad is None
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=20)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_tokens_and_of_modalities_does_not_matter(random: object) -> None:
+    fusion, batches = _fusion(), _both()
+    want = fusion(batches, _anchors(), PLACES)
+    shuffled: dict[str, TokenBatch] = {}
+    orders: dict[str, list[int]] = {}
+    for name in sorted(batches, reverse=True):
+        batch, order = batches[name], list(range(batches[name].mask_BT.shape[1]))
+        random.shuffle(order)  # type: ignore[attr-defined]
+        position = None if batch.position_BTX is None else batch.position_BTX[:, order]
+        parts = (batch.tokens_BTD[:, order], batch.mask_BT[:, order], batch.time_BT[:, order])
+        shuffled[name], orders[name] = TokenBatch(*parts, name, position), order
+    got = fusion(shuffled, _anchors(), PLACES)
+    torch.testing.assert_close(got.latents_BKD, want.latents_BKD, rtol=1e-4, atol=1e-4)
+    for name, order in orders.items():
+        torch.testing.assert_close(got.bits[name], want.bits[name][:, order], rtol=1e-5, atol=1e-5)

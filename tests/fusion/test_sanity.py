@@ -101,10 +101,10 @@ def test_retraining_without_the_true_tokens_leaves_chance_without_random_ones_do
     assert true.value_N[1] < 0.7 and chance.value_N[1] > 0.9
 
 
-def test_zero_bits_behind_a_shut_gate_that_weighs_do_not_matter_and_open_ones_do() -> None:
+def test_zero_bits_behind_a_shut_gate_do_not_matter_and_open_ones_do() -> None:
     torch.manual_seed(0)
     specs = (TokenSpec("a", 3, 50), TokenSpec("b", 3, 50))
-    fusion = BottleneckFusion(specs, FusionConfig(d_fusion=8, n_anchors=2, gate_weighs=True)).eval()
+    fusion = BottleneckFusion(specs, FusionConfig(d_fusion=8, n_anchors=2)).eval()
 
     place = torch.zeros(COUNT, 1, 2, 2), torch.ones(COUNT, 1, dtype=torch.bool)
 

@@ -14,7 +14,7 @@ def test_bits_are_free_then_dearer_then_at_their_price() -> None:
 def test_gates_learn_faster_and_every_parameter_is_in_one_group() -> None:
     fusion = BottleneckFusion((TokenSpec("sound", 2, 9),), FusionConfig(d_fusion=8, n_anchors=2))
     fusion.likelihood.requires_grad_(False)
-    rest, gates = parameter_groups(fusion, 1e-3, gate_factor=5.0)
+    rest, gates = parameter_groups(fusion, 1e-3)
     assert (rest["lr"], gates["lr"]) == (1e-3, 5e-3)
     assert {id(p) for p in gates["params"]} == {id(p) for p in fusion.gates.parameters()}
     both = [id(p) for group in (rest, gates) for p in group["params"]]

@@ -94,7 +94,7 @@ def test_a_failed_save_leaves_the_old_model_whole(
     monkeypatch.setattr(failing, fail)
     with pytest.raises(OSError, match="disk full"):
         save_pretrained(model, run)
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before  # no .saving-* among them
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before  # no .writing-* among them
     assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
@@ -106,7 +106,7 @@ def test_the_configuration_is_moved_last(model: IotlamModel, run: Path, monkeypa
         moved.append(Path(target).name)
         replace_file(source, target)
 
-    monkeypatch.setattr("iotlam.model.folder.os.replace", watch)
+    monkeypatch.setattr("iotlam.contracts.paths.os.replace", watch)
     save_pretrained(model, run)
     assert moved[-1] == CONFIG and len(moved) == 5
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput, DecisionQuery
-from iotlam.model import IotlamModel
+from iotlam.model import Decision, IotlamModel
 from iotlam.training import imitation, loop
 from iotlam.training.imitation import (
     ImitationConfig,
@@ -116,6 +116,21 @@ def test_it_does_not_go_on_from_a_run_with_other_options_or_decisions(
     for other, count in ((replace(config, temperature=0.5), 4), (config, 5)):
         with pytest.raises(BadInput, match=f"{count} decisions"):
             imitate(new_model(), [shard_of(decision, 0, count)], other, tmp_path, lambda *_: None)
+
+
+def test_bits_are_free_at_first(
+    new_model: Callable[[], IotlamModel], decision: Decide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prices = new_model(), []
+
+    def spy(decided: Decision, price: float) -> torch.Tensor:
+        prices.append(price)
+        return 0.0 * decided.rate_bits
+
+    monkeypatch.setattr(model, "information_loss", spy)
+    config = ImitationConfig(steps=10, batch=2, warmup=1, free=0.3, ramp=0.3)
+    imitate(model, [shard_of(decision, 0, 4)], config, tmp_path, lambda *_: None)
+    assert prices == pytest.approx([0, 0, 0, 0, 1 / 3, 2 / 3, 1, 1, 1, 1])
 
 
 def test_every_step_draws_other_decisions_in_another_order(

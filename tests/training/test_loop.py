@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from iotlam.contracts import BadInput
+from iotlam.fusion import BottleneckGate
 from iotlam.training import loop
 from iotlam.training.checkpoint import CHECKPOINT
 from iotlam.training.loop import optimise, schedule
@@ -119,3 +120,14 @@ def test_gradients_are_clipped_and_the_module_is_put_in_training_mode(tmp_path: 
         far.at += 1e3
     walk(far, tmp_path, steps=2)
     assert far.training and float(far.at.grad.norm()) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_gates_learn_five_times_as_fast() -> None:
+    module = nn.ModuleDict({"gate": BottleneckGate(2), "rest": nn.Linear(2, 1)})
+    biases = [module.get_parameter("gate.outer.bias"), module.get_parameter("rest.bias")]
+    before = [bias.detach().clone() for bias in biases]
+    optimise(
+        module, lambda _: sum(bias.sum() for bias in biases), steps=1, learning_rate=0.01, warmup=0, weight_decay=0.0
+    )
+    moved = [(old - bias.detach()).tolist() for old, bias in zip(before, biases, strict=True)]
+    assert moved[0] == pytest.approx([0.05] * 2, rel=1e-3) and moved[1] == pytest.approx([0.01], rel=1e-3)

@@ -142,19 +142,13 @@ class Planting(NamedTuple):
 PLANTING = {"camera": Planting(1, 3, 3.0, 0.7), "radar": Planting(5, 9, 0.9, 1.0)}
 
 
-def planted(world: World, split: str, count: int, misleading: bool = False) -> Windows:
+def planted(world: World, split: str, count: int) -> Windows:
     """One of four classes, told by the tokens of one object among those of others, for two sensors out of three.
 
     A token of the object in question has its signature, a token of clutter one of three other, louder signatures;
     the rest is background, and "idle" is nothing but background. Along two more directions lies what a token says
     of the class, in unit noise: much in the camera, which does not always see the object; little in each of many
     returns of the radar.
-
-    Args:
-        world: the world; see PLANTED_SENSORS.
-        split: of SPLITS.
-        count: how many windows.
-        misleading: clutter speaks of a class too, one of its own that was not asked for; otherwise of none.
     """
     draw = world.generator(split)
     label_B = torch.randint(0, CLASSES, (count,), generator=draw)
@@ -167,15 +161,13 @@ def planted(world: World, split: str, count: int, misleading: bool = False) -> W
         if how := PLANTING.get(name):
             planted_BT = _object(how, shape, draw)
             clutter_BT = ~planted_BT & (torch.rand(shape, generator=draw) < CLUTTER_SHARE)
-            said_BT = torch.where(planted_BT, label_B[:, None], torch.randint(0, CLASSES, shape, generator=draw))
             axes_XD = world.basis[name]
             which_BT = torch.randint(3, 6, shape, generator=draw)
             x_BTD += SIGNATURE * planted_BT[..., None] * axes_XD[0]
             x_BTD += CLUTTER * clutter_BT[..., None] * axes_XD[which_BT]
-            speaks_BT = planted_BT | clutter_BT if misleading else planted_BT
             for bit in range(2):
-                sign_BT = ((said_BT >> bit) & 1) * 2.0 - 1.0
-                x_BTD += (how.strength * speaks_BT * sign_BT)[..., None] * axes_XD[1 + bit]
+                sign_B1 = ((label_B[:, None] >> bit) & 1) * 2.0 - 1.0
+                x_BTD += (how.strength * planted_BT * sign_B1)[..., None] * axes_XD[1 + bit]
         evidence[name] = planted_BT & mask_BT
         batches[name] = world.batch(name, x_BTD, torch.randn(shape, generator=draw), mask_BT)
     return Windows(batches, label_B, None, evidence)

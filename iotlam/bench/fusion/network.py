@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from iotlam.bench.fusion.data import Windows
 from iotlam.contracts import TokenBatch, TokenSpec
-from iotlam.fusion import BottleneckFusion, FusionConfig, RateSchedule, parameter_groups
+from iotlam.fusion import BottleneckFusion, FusionConfig, RateSchedule
+from iotlam.training.loop import optimise
 
-CONFIG = FusionConfig(d_fusion=32, n_anchors=4, gate_weighs=True, sees_spread=True, pair_width=16)
+CONFIG = FusionConfig(d_fusion=32, n_anchors=4)
 BATCH, LEARNING_RATE, WARMUP = 128, 3e-3, 30
 
 Batches = Mapping[str, TokenBatch]
@@ -95,27 +96,23 @@ def fit(
     seed: int = 0,
     objective: Objective = supervised,
 ) -> None:
-    """Train on batches that `train` draws: AdamW, warm-up, cosine, and the price of bits by RateSchedule."""
+    """Train on batches that `train` draws; the price of bits follows RateSchedule."""
     torch.manual_seed(seed)
     draw = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(parameter_groups(network, LEARNING_RATE), weight_decay=0.01)
-    pace = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 1.0 / WARMUP, 1.0, WARMUP),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps - WARMUP, 0.02 * LEARNING_RATE),
-        ],
-        [WARMUP],
-    )
     price = RateSchedule(beta, steps)
-    network.train()
-    for step in range(steps):
+
+    def loss_at(step: int) -> Tensor:
         loss, rate_bits = objective(network, train(draw))
-        optimiser.zero_grad()
-        (loss + price(step) * rate_bits).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        pace.step()
+        return loss + price(step) * rate_bits
+
+    optimise(
+        network,
+        loss_at,
+        steps=steps,
+        learning_rate=LEARNING_RATE,
+        warmup=WARMUP,
+        weight_decay=0.01,
+    )
     network.eval()
 
 

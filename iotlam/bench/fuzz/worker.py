@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import multiprocessing
 import sys
 import tracemalloc
 import warnings
@@ -12,13 +11,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
+from iotlam.conformance.worker import clean_context
 from iotlam.contracts import IotlamError, PluginError
 from iotlam.plugins import LoadedModality, load
-
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
 
 MOST_ADDRESS_BYTES = 4 << 30
 """Address space a case may claim, touched or not: beyond it an allocation fails, which counts as a crash."""
@@ -76,7 +73,7 @@ class ReaderProcess:
         return Outcome("crash", text, 0)
 
     def _start(self) -> None:
-        context = _context()
+        context = clean_context()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._modality), daemon=True)
         self._process.start()
@@ -87,15 +84,6 @@ class ReaderProcess:
         self._pipe.close()
         self._process.kill()
         self._process.join()
-
-
-def _context() -> SpawnContext | ForkServerContext:
-    """Processes that begin with nothing of this one; where they can be forked, the slowest import is done once."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
-    return context
 
 
 def _serve(pipe: Connection, modality: str) -> None:

@@ -65,7 +65,7 @@ def _sigmf(name: str, dtype: str) -> Writer:
 
 
 def _rows(width: int) -> Writer:
-    """Points as rows of x, y, z, intensity and nothing."""
+    """Points as rows of x, y, z, intensity, then zeros up to the width."""
 
     def write(path: Path, frames: Frames, unit: str) -> tuple[Path, ...]:
         data_N4 = frames[0].data

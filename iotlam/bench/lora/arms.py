@@ -79,15 +79,14 @@ def arms(decoder: str, preset: str, vocab: int) -> list[Arm]:
 
 
 def sweep(arm: Arm, drawn: Mapping[int, Windows], validation: Windows, steps: int) -> tuple[float, list[Json]]:
-    """The setting with the best mean accuracy on validation over the draws, by seed, and a row for each fit."""
+    """The setting with the best mean accuracy on validation over the draws by seed, and a row for each fit."""
     rows = [
         measure(arm, setting, labelled, validation, steps, seed, "validation")
         for setting in arm.settings
         for seed, labelled in drawn.items()
     ]
-
-    right = {setting: sum(row["accuracy"] for row in rows if row["setting"] == setting) for setting in arm.settings}
-    return max(right, key=right.__getitem__), rows
+    total = {setting: sum(row["accuracy"] for row in rows if row["setting"] == setting) for setting in arm.settings}
+    return max(total, key=total.__getitem__), rows
 
 
 def measure(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from iotlam.contracts import TokenBatch
-from iotlam.fusion import RateSchedule, parameter_groups
+from iotlam.fusion import RateSchedule
 from iotlam.pages.sensors.situations import CONTROL, Examples, SituationModel
 from iotlam.pages.sensors.streams import Stream
-from iotlam.training.loop import schedule
+from iotlam.training.loop import optimise
 from iotlam.training.seeds import seed_everything
 
 BATCH = 24
@@ -112,7 +112,7 @@ def learn(streams: Sequence[Stream], seed: int, steps: int, trials: int, on_step
             gain={name: right.gain(name) for name in names},
             history=history,
             steps=steps,
-            price_from=round(RateSchedule(BETA, steps, free=FREE).free * steps),
+            price_from=round(FREE * steps),
             seconds=seconds,
         )
 
@@ -161,30 +161,33 @@ def places(streams: Sequence[Stream]) -> tuple[Tensor, float]:
 
 
 def _train(model: SituationModel, examples: Examples, steps: int, on_step: Callable[..., object]) -> list[Moment]:
-    optimizer = torch.optim.Adam(parameter_groups(model, LEARNING_RATE))
-    pace = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, WARMUP))
     price = RateSchedule(BETA, steps, free=FREE)
-    history, right = [], 0.0
-    model.train()
     every = max(steps // HISTORY, 1)
-    for step in range(steps):
+    history: list[Moment] = []
+    right: list[float] = []
+
+    def loss_at(step: int) -> Tensor:
         batches, label_B = examples.draw(BATCH, examples.names, missing=None)
         logits_BS, rate_bits, bits = model(batches)
-        loss = nn.functional.cross_entropy(logits_BS, label_B) + price(step) * rate_bits
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        pace.step()
-        right += float((logits_BS.argmax(-1) == label_B).float().mean()) / every
+        right.append(float((logits_BS.argmax(-1) == label_B).float().mean()))
         if (step + 1) % every == 0:
             per_token = {
                 name: float(bits_BT.detach().sum() / batches[name].mask_BT.sum().clamp_min(1))
                 for name, bits_BT in bits.items()
             }
-            history.append(Moment(step + 1, per_token, right))
-            right = 0.0
-        on_step(1, loss=float(loss.detach()))
+            history.append(Moment(step + 1, per_token, sum(right[-every:]) / every))
+        loss: Tensor = nn.functional.cross_entropy(logits_BS, label_B) + price(step) * rate_bits
+        return loss
+
+    optimise(
+        model,
+        loss_at,
+        steps=steps,
+        learning_rate=LEARNING_RATE,
+        warmup=WARMUP,
+        weight_decay=0.0,
+        on_step=lambda _, loss: on_step(1, loss=loss),
+    )
     model.fusion.freeze_whitening()
     return history
 
