@@ -1,5 +1,4 @@
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -68,12 +67,12 @@ def test_a_path_that_is_no_folder_never_reaches_the_hub(
     (tmp_path / "a-file").write_text("no folder")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
-    name, start = name.format(tmp_path=tmp_path), time.monotonic()
+    name = name.format(tmp_path=tmp_path)
     with pytest.raises(
         BadInput, match="a folder of safetensors weights or OWNER/MODEL of the hub, got no such folder"
     ) as caught:
         build_decoder(name)
-    assert f"'{name}'" in str(caught.value) and time.monotonic() - start < 1.0
+    assert f"'{name}'" in str(caught.value)
 
 
 def test_a_folder_without_weights_ends_in_one_sentence(tmp_path: Path) -> None:

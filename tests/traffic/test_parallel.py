@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,10 +94,9 @@ def test_an_error_is_raised_as_it_was_and_ends_the_others(
 ) -> None:
     items = [(tmp_path, hour, False), (tmp_path, bad, True)]
     items += [(tmp_path, replace(hour, seed=seed), False) for seed in range(3, 9)]
-    start = time.monotonic()
     with pytest.raises(BadInput, match="late.rou.xml.*nowhere.*is not known") as caught:
         run_parallel(watched, items, 2, lambda _: pytest.fail("an outcome"))
-    assert caught.value.fix and time.monotonic() - start < 30.0
+    assert caught.value.fix
     begun = sorted(path.stem for path in tmp_path.glob("*.begun"))
     assert begun in (["1", "2"], ["1", "2", "3"]), "what has not begun is cancelled"
     assert_nothing_is_left(tmp_path, begun)
