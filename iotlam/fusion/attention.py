@@ -140,7 +140,7 @@ class PlaceAttention(nn.Module):
         self.sink_raw_H = nn.Parameter(torch.full((n_heads,), math.log(START_SINK)))
         self.merge_heads = nn.Linear(d_fusion + 2 * n_heads, d_fusion)
         self.scores = nn.ModuleDict({spec.modality: nn.Linear(d_fusion, 1) for spec in specs})
-        self.pairs = PairTerm(d_fusion, pair_width)
+        self.pairs = PairTerm(d_fusion, pair_width) if pair_width else None
         self.residual = nn.Sequential(nn.Linear(d_fusion, d_fusion // 2), nn.GELU(), nn.Linear(d_fusion // 2, d_fusion))
 
     def forward(
@@ -198,6 +198,8 @@ class PlaceAttention(nn.Module):
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
         weighed_BKMD = share_BKM[..., None] * stack_BKMD
+        if self.pairs is None:
+            return weighed_BKMD.sum(2)
         # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too.
         pairs_BKD: Tensor = self.pairs(present_B1M.sum(-1)[..., None, None] * weighed_BKMD)
         return weighed_BKMD.sum(2) + pairs_BKD

@@ -18,7 +18,7 @@ from iotlam.training.seeds import seed_everything
 
 BATCH = 24
 LEARNING_RATE, WARMUP = 5e-3, 10
-BETA = 0.01
+BETA = 0.03
 """Price of a bit per token, in nats of the task's loss, once it has risen."""
 HALF = 0.5
 FREE = 0.4
