@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, Progress, SuiteResult
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.model import from_pretrained, save_pretrained
 from iotlam_street.junction import Junction
 from iotlam_street.scenarios import Scenario
@@ -46,9 +46,9 @@ def skeleton(quick: bool, progress: Progress) -> SuiteResult:
         "delay_over_fixed": _ratio(outcomes, "fixed", 0.60),
         "delay_over_greedy": _ratio(outcomes, "greedy", 1.10),
         "decision_p95_ms": _p95(alone.decision_ms),
-        "demo_s": Metric(demo_s, "s", "", "<= 180", demo_s <= 180, 1, None),
-        "reload_decisions_different": Metric(different, "", "", "<= 0", different == 0, compared, None),
-        "trainable_share": Metric(share.ratio, "", "paper 0.05 (published)", "", None, 1, None),
+        "demo_s": figure(demo_s, 1, most=180, unit="s"),
+        "reload_decisions_different": figure(different, compared, most=0),
+        "trainable_share": figure(share.ratio, 1, anchor="paper 0.05 (published)"),
     }
     return SuiteResult("skeleton", [o.as_json() for o in outcomes], metrics, time.monotonic() - start)
 
@@ -65,12 +65,12 @@ def _ratio(outcomes: Sequence[Outcome], rival: str, bound: float) -> Metric:
     seeds = sorted({o.trial.seed for o in outcomes})
     median, ci95 = median_ci95([delay[OURS, seed] / delay[rival, seed] for seed in seeds])
     anchor = f"{rival} {np.median([delay[rival, seed] for seed in seeds]):.2f} s"
-    return Metric(median, "", anchor, f"<= {bound:g}", median <= bound, len(seeds), ci95)
+    return figure(median, len(seeds), most=bound, anchor=anchor, ci95=ci95)
 
 
 def _p95(decision_ms: Sequence[float]) -> Metric:
     value = float(np.percentile(decision_ms, 95))
-    return Metric(value, "ms", "VLMLight 11500 ms (published)", "<= 80", value <= 80, len(decision_ms), None)
+    return figure(value, len(decision_ms), most=80, unit="ms", anchor="VLMLight 11500 ms (published)")
 
 
 def _demo_seconds(quick: bool) -> float:

@@ -68,30 +68,24 @@ Progress = Callable[[str, int | None], AbstractContextManager[Step]]
 Suite = Callable[[bool, Progress], SuiteResult]
 
 
-def at_most(
+def figure(
     value: float,
-    bound: float,
     n: int,
     *,
+    most: float | None = None,
+    least: float | None = None,
     unit: str = "",
     anchor: str = "",
     ci95: tuple[float, float] | None = None,
 ) -> Metric:
-    """A figure that must not exceed a bound."""
-    return Metric(float(value), unit, anchor, f"<= {bound:g}", bool(value <= bound), n, ci95)
-
-
-def at_least(
-    value: float,
-    bound: float,
-    n: int,
-    *,
-    unit: str = "",
-    anchor: str = "",
-    ci95: tuple[float, float] | None = None,
-) -> Metric:
-    """A figure that must reach a bound."""
-    return Metric(float(value), unit, anchor, f">= {bound:g}", bool(value >= bound), n, ci95)
+    """A measured figure, held against the bound that it must not exceed (`most`) or must reach (`least`), if any."""
+    if most is not None:
+        target, met = f"<= {most:g}", bool(value <= most)
+    elif least is not None:
+        target, met = f">= {least:g}", bool(value >= least)
+    else:
+        target, met = "", None
+    return Metric(float(value), unit, anchor, target, met, n, ci95)
 
 
 def default_path(name: str, quick: bool) -> Path:

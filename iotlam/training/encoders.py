@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +15,11 @@ from torch import Tensor, nn
 from iotlam.blocks.weights import save_weights
 from iotlam.contracts import BadInput, SelfSupervised, SensorFrame, whole_files
 from iotlam.plugins import LoadedModality, load
+from iotlam.training.curve import METRICS, LossCurve
 from iotlam.training.loop import optimise
 from iotlam.training.progress import progress
 
-WEIGHTS_NAME, RECIPE_NAME, METRICS_NAME = "encoder.safetensors", "encoder.json", "metrics.jsonl"
+WEIGHTS_NAME, RECIPE_NAME = "encoder.safetensors", "encoder.json"
 HELD_OUT_SEED = 1_000_000
 """Samples from this seed on measure the encoder and are never learnt."""
 
@@ -75,7 +74,7 @@ def pretrain_encoder(
         BadInput: if the modality has no such encoder, or a file cannot be read or is in both lists.
     """
     torch.set_num_threads(1)
-    for file in (out / WEIGHTS_NAME, out / RECIPE_NAME, work / METRICS_NAME):  # said before hours of training
+    for file in (out / WEIGHTS_NAME, out / RECIPE_NAME, work / METRICS):  # said before hours of training
         if file.is_dir():
             raise BadInput(str(file), expected="a file or nothing", got="a folder", fix="name another folder")
     modality = load(name)
@@ -85,8 +84,10 @@ def pretrain_encoder(
     learnt, held = windows_of(modality, learnt_files), windows_of(modality, held_files)
     if config.fresh:
         _draw_anew(name, encoder, config.seed)
-    work.mkdir(parents=True, exist_ok=True)
-    _optimise(modality, encoder, learnt, config, work, recipe=f"{name}, {config}, {len(learnt)} recorded windows")
+    curve = LossCurve(work)
+    _optimise(
+        modality, encoder, learnt, config, curve, work, recipe=f"{name}, {config}, {len(learnt)} recorded windows"
+    )
     facts = {
         "modality": name,
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
@@ -95,7 +96,7 @@ def pretrain_encoder(
         "held_out_recordings": sorted(path.name for path in held_files),
         "recorded_windows": len(learnt),
         "losses": measure(modality, encoder, learnt, held, config),
-        "cpu_seconds": round(_spent_s(work), 1),
+        "cpu_seconds": round(curve.cpu_seconds, 1),
     }
     with whole_files(out, last=RECIPE_NAME) as new:
         save_weights(encoder, new / WEIGHTS_NAME)
@@ -175,23 +176,19 @@ def _optimise(
     encoder: nn.Module,
     learnt: Sequence[Window],
     config: EncoderConfig,
+    curve: LossCurve,
     work: Path,
     recipe: str,
 ) -> None:
-    begun_s = time.process_time()
-
     def loss_at(step: int) -> Tensor:
         windows = _batch(modality, learnt, config.batch, config.recorded, np.random.default_rng((config.seed, 1, step)))
         return _loss(encoder, windows, step)
 
-    with progress("Pretraining", total=config.steps) as show, (work / METRICS_NAME).open("a") as log:
+    with progress("Pretraining", total=config.steps) as show:
 
         def on_step(step: int, loss: float) -> None:
-            nonlocal begun_s
-            spent_s, begun_s = time.process_time() - begun_s, time.process_time()
             show(1, loss=loss)
-            log.write(json.dumps({"step": step, "loss": round(loss, 5), "cpu_s": round(spent_s, 4)}) + "\n")
-            log.flush()
+            curve.add(step, round(loss, 5))
 
         optimise(
             encoder,
@@ -266,12 +263,3 @@ def _check_apart(learnt: Sequence[Path], held_out: Sequence[Path]) -> None:
             got=f"'{both[0].name}' as both",
             fix="hold whole machines out",
         )
-
-
-def _spent_s(work: Path) -> float:
-    """Processor seconds of all steps, those before a resume included; a line that a kill tore is left out."""
-    spent = 0.0
-    for line in (work / METRICS_NAME).read_text(errors="replace").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            spent += float(json.loads(line)["cpu_s"])
-    return spent

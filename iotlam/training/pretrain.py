@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch.nn import functional
 from iotlam.contracts import BadInput, whole_files
 from iotlam.decoder import new_decoder
 from iotlam.decoder.vocabulary import TOKENIZER, train_tokenizer
+from iotlam.training.curve import METRICS, LossCurve
 from iotlam.training.device import accelerator, half_precision
 from iotlam.training.lines import MOST, Corpus, Line, pad
 from iotlam.training.loop import optimise
@@ -57,8 +56,6 @@ HELD_OUT_LINES = 400
 FITTED_EPISODES = 20
 FITTED_TEXTS = 4000
 """Episodes that the codebooks are fitted on, and descriptions that the vocabulary is."""
-
-METRICS = "metrics.jsonl"
 
 Facts = dict[str, float | str | None]
 
@@ -147,7 +144,6 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
     Returns:
         Entries seen, and what all steps have cost, those before a resume included.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     experts = {"output_router_logits": True} if hasattr(decoder.config, "router_aux_loss_coef") else {}
 
     def loss_at(step: int) -> Tensor:
@@ -158,16 +154,12 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
         balance: Tensor | float = decoder.config.router_aux_loss_coef * output.aux_loss if experts else 0.0
         return loss + balance
 
-    before = _last(folder / METRICS)
-    start_s, start_cpu_s = time.monotonic() - before["seconds"], time.process_time() - before["cpu_seconds"]
-    with progress("Pretraining", total=config.steps) as show, (folder / METRICS).open("a") as log:
+    curve = LossCurve(folder)
+    with progress("Pretraining", total=config.steps) as show:
 
         def on_step(step: int, loss: float) -> None:
             show(1, loss=loss)
-            seconds, cpu_seconds = time.monotonic() - start_s, time.process_time() - start_cpu_s
-            row = {"step": step, "loss": loss, "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
-            log.write(json.dumps(row) + "\n")
-            log.flush()
+            curve.add(step, loss)
 
         optimise(
             decoder,
@@ -182,8 +174,8 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
         )
     return {
         "entries_seen": sum(int((_batch(corpus, config, step)[1] > 0).sum()) for step in range(config.steps)),
-        "seconds": _last(folder / METRICS)["seconds"],
-        "cpu_seconds": _last(folder / METRICS)["cpu_seconds"],
+        "seconds": curve.seconds,
+        "cpu_seconds": curve.cpu_seconds,
         "device": decoder.device.type,
     }
 
@@ -197,16 +189,6 @@ def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[
         **word_figures(decoder, past, material.tokenizer),
         **{f"scene_{name}": value for name, value in word_figures(decoder, scenes, material.tokenizer).items()},
     }
-
-
-def _last(metrics: Path) -> dict[str, float]:
-    """The last row of the loss curve; zeros where there is none."""
-    rows = metrics.read_text(errors="replace").splitlines() if metrics.exists() else []
-    for row in reversed(rows):  # the last may be torn by a kill
-        with contextlib.suppress(ValueError):
-            last: dict[str, float] = json.loads(row)
-            return last
-    return {"seconds": 0.0, "cpu_seconds": 0.0}
 
 
 def weighted_loss(logits_BLV: Tensor, entries_BL: Tensor, weights_BL: Tensor) -> Tensor:

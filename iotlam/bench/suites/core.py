@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from iotlam.bench.fuzz import fuzz_all
-from iotlam.bench.suite import Progress, SuiteResult, at_most
+from iotlam.bench.suite import Progress, SuiteResult, figure
 from iotlam.contracts import DecisionQuery, FramesByModality, Json
 from iotlam.plugins import LoadedModality, list_modalities, load
 
@@ -41,14 +41,14 @@ def core(quick: bool, progress: Progress) -> SuiteResult:
     p95 = _p95(ours["total_ms"])
     anchor = f"VideoMAE + AST + PatchTST + Perceiver, encoders alone, {_p95(rival['total_ms']):.1f} ms"
     metrics = {
-        "pipeline_four_sensors_p95_ms": at_most(p95, 40, len(ours["total_ms"]), unit="ms", anchor=anchor),
-        "pipeline_rss_mb": at_most(
-            ours["rss_mb"], 400, 1, unit="MB", anchor=f"the transformers, {rival['rss_mb']:.0f} MB"
+        "pipeline_four_sensors_p95_ms": figure(p95, len(ours["total_ms"]), most=40, unit="ms", anchor=anchor),
+        "pipeline_rss_mb": figure(
+            ours["rss_mb"], 1, most=400, unit="MB", anchor=f"the transformers, {rival['rss_mb']:.0f} MB"
         ),
-        "causality_gradient_max": at_most(causality, 0, outputs),
-        "reader_fuzz_crashes": at_most(fuzz["crashes"], 0, fuzz["cases"]),
-        "reader_fuzz_memory_ratio": at_most(fuzz["memory_ratio"], 4, fuzz["cases"]),
-        "lidar_permutation_difference": at_most(permutation, 0, orders),
+        "causality_gradient_max": figure(causality, outputs, most=0),
+        "reader_fuzz_crashes": figure(fuzz["crashes"], fuzz["cases"], most=0),
+        "reader_fuzz_memory_ratio": figure(fuzz["memory_ratio"], fuzz["cases"], most=4),
+        "lidar_permutation_difference": figure(permutation, orders, most=0),
     }
     return SuiteResult(
         "core", [_row("iotlam", ours), _row("rival", rival), *fuzz["rows"]], metrics, time.monotonic() - start

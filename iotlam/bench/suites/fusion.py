@@ -16,7 +16,7 @@ from iotlam.bench.fusion.planted import SAMPLE, measure_planted, retrained
 from iotlam.bench.fusion.robustness import measure_robustness
 from iotlam.bench.fusion.scenes import FAULTS, SUBSETS
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, Progress, SuiteResult, at_most
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 
 SEEDS = range(20, 25)  # worlds 0, 1, 10 to 14 and 100 on were for developing
@@ -58,12 +58,14 @@ def _channel(samples: int) -> dict[str, Metric]:
     error, monte_carlo = channel.closed_form_error(), channel.monte_carlo_errors(samples)
     (change, m2ib), (gap, iba) = channel.rescaling_change(), channel.bound_gaps()
     return {
-        "kl_closed_form_error": at_most(error.value, 1e-5, error.tried, unit="nats"),
-        "kl_monte_carlo_standard_errors": at_most(max(monte_carlo), 3.0, len(monte_carlo), unit="s.e."),
-        "kl_affine_rescaling_change": at_most(
-            change.value, 1e-5, change.tried, anchor=f"M2IB's formula, x{m2ib:.1f} under x10"
+        "kl_closed_form_error": figure(error.value, error.tried, most=1e-5, unit="nats"),
+        "kl_monte_carlo_standard_errors": figure(max(monte_carlo), len(monte_carlo), most=3.0, unit="s.e."),
+        "kl_affine_rescaling_change": figure(
+            change.value, change.tried, most=1e-5, anchor=f"M2IB's formula, x{m2ib:.1f} under x10"
         ),
-        "bound_gap_nats_per_dim": at_most(gap.value, 1e-3, gap.tried, unit="nats", anchor=f"IBA {iba:.4f} nats at .5"),
+        "bound_gap_nats_per_dim": figure(
+            gap.value, gap.tried, most=1e-3, unit="nats", anchor=f"IBA {iba:.4f} nats at .5"
+        ),
     }
 
 
@@ -74,12 +76,14 @@ def _planted(rows: Sequence[Json]) -> dict[str, Metric]:
     ours, theirs = ([row["auroc"][name] for row in found] for name in (BITS, best))
     anchor = f"{best} {np.median(theirs):.3f}"
     return {
-        "planted_auroc": _median(ours, 0.98, anchor, at_least=True),
+        "planted_auroc": _median(ours, least=0.98, anchor=anchor),
         "planted_auroc_above_best_rival": _median(
-            [a - b for a, b in zip(ours, theirs, strict=True)], 0.05, anchor, at_least=True
+            [a - b for a, b in zip(ours, theirs, strict=True)], least=0.05, anchor=anchor
         ),
-        "noise_modality_bits_per_token": _median([row["noise_bits_per_token"] for row in found], 0.05, unit="bits"),
-        "zero_bit_replacement_output_change": _median([row["zero_bit_change"] for row in found], 0.01),
+        "noise_modality_bits_per_token": _median(
+            [row["noise_bits_per_token"] for row in found], most=0.05, unit="bits"
+        ),
+        "zero_bit_replacement_output_change": _median([row["zero_bit_change"] for row in found], most=0.01),
     }
 
 
@@ -90,11 +94,11 @@ def _kinds(rows: Sequence[Json]) -> dict[str, Metric]:
         points = {n: [r["points_below_bayes"][kind] for r in found] for n, found in by_network.items()}
         best = min(RIVALS, key=lambda name: float(np.median(points[name])))
         anchor = f"{best} {np.median(points[best]):.2f} points"
-        metrics[f"bayes_gap_points_{kind}"] = _median(points[OURS], 1.0, anchor, unit="points")
+        metrics[f"bayes_gap_points_{kind}"] = _median(points[OURS], most=1.0, anchor=anchor, unit="points")
     ours, unpriced = ([r["bits_per_token"] for r in by_network[name]] for name in (OURS, UNPRICED))
     anchor = f"without a price on bits {np.median(unpriced):.1f} bits per token"
     ratios = [a / b for a, b in zip(ours, unpriced, strict=True)]
-    return metrics | {"bits_against_concatenation": _median(ratios, 0.5, anchor)}
+    return metrics | {"bits_against_concatenation": _median(ratios, most=0.5, anchor=anchor)}
 
 
 def _retained(rows: Sequence[Json]) -> dict[str, Metric]:
@@ -106,11 +110,12 @@ def _retained(rows: Sequence[Json]) -> dict[str, Metric]:
         worst = [min((value, case) for (s, case), value in ratio.items() if s == seed) for seed in seeds]
         accuracy = min(found, key=lambda r: ratio[r["seed"], r["case"]])
         anchor = f"specialist for {accuracy['case']} {accuracy['specialist']:.3f}"
-        metrics[f"{kind}_modality_retained_min"] = _median([v for v, _ in worst], 0.97, anchor, at_least=True)
+        metrics[f"{kind}_modality_retained_min"] = _median([v for v, _ in worst], least=0.97, anchor=anchor)
     return metrics
 
 
-def _median(values: Sequence[float], bound: float, anchor: str = "", unit: str = "", at_least: bool = False) -> Metric:
+def _median(
+    values: Sequence[float], *, most: float | None = None, least: float | None = None, anchor: str = "", unit: str = ""
+) -> Metric:
     value, ci95 = median_ci95(values)
-    met = value >= bound if at_least else value <= bound
-    return Metric(value, unit, anchor, f"{'>=' if at_least else '<='} {bound:g}", met, len(values), ci95)
+    return figure(value, len(values), most=most, least=least, anchor=anchor, unit=unit, ci95=ci95)

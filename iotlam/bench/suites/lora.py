@@ -15,7 +15,7 @@ from iotlam.bench.lora.arms import Arm, accuracies, arms, measure, sweep
 from iotlam.bench.lora.hygiene import Hygiene, as_row, examine
 from iotlam.bench.lora.windows import LABELLED, TEST, VALIDATION, Windows, balanced, draw_windows
 from iotlam.bench.statistics import mean_ci95
-from iotlam.bench.suite import Metric, Progress, SuiteResult, at_most
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam.decoder import PRESETS, decoder_folder, load_tokenizer
 from iotlam.plugins import load_entry
@@ -106,7 +106,7 @@ def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metri
     share = max(tuned["tuned"] / tuned["parameters"], *(each.share for each in hygiene))
     gap, gap_ci95 = _ahead(rows, "full")
     return {
-        "trainable_share_all_in": at_most(share, 0.05, 1 + len(hygiene), anchor="paper 0.05 (published)"),
+        "trainable_share_all_in": figure(share, 1 + len(hygiene), most=0.05, anchor="paper 0.05 (published)"),
         "gap_to_full_tuning_points_lower95": _points_above(gap_ci95[0], -1.0, rows, "full", gap_ci95),
         "above_random_decoder_points": _above(rows, "random-lora", 2.0),
         "above_small_mlp_points": _above(rows, small, 2.0),
@@ -114,11 +114,11 @@ def figures(rows: Sequence[Json], hygiene: Sequence[Hygiene]) -> dict[str, Metri
         "above_full_tuning_at_equal_cpu_points": _above(rows, "full-equal-cpu", None),
         "gap_to_full_tuning_points": _points_above(gap, None, rows, "full", gap_ci95),
         "lora_accuracy_percent": _accuracy(rows),
-        "start_difference": at_most(max(each.start for each in hygiene), 0.0, len(hygiene)),
-        "reload_difference": at_most(max(each.reload for each in hygiene), 0.0, len(hygiene)),
-        "merge_difference": at_most(max(each.merge for each in hygiene), 2e-6, len(hygiene)),
-        "modules_outside_decoder": at_most(sum(each.outside for each in hygiene), 0, len(hygiene)),
-        "base_weights_changed": at_most(sum(each.base_changed for each in hygiene), 0, len(hygiene)),
+        "start_difference": figure(max(each.start for each in hygiene), len(hygiene), most=0.0),
+        "reload_difference": figure(max(each.reload for each in hygiene), len(hygiene), most=0.0),
+        "merge_difference": figure(max(each.merge for each in hygiene), len(hygiene), most=2e-6),
+        "modules_outside_decoder": figure(sum(each.outside for each in hygiene), len(hygiene), most=0),
+        "base_weights_changed": figure(sum(each.base_changed for each in hygiene), len(hygiene), most=0),
     }
 
 
@@ -148,11 +148,10 @@ def _points_above(
     value: float, least: float | None, rows: Sequence[Json], rival: str, ci95: tuple[float, float]
 ) -> Metric:
     theirs = accuracies(rows, rival)
-    target, met = ("", None) if least is None else (f">= {least:g}", value >= least)
-    return Metric(value, "points", f"{rival} {np.mean(theirs):.1f} %", target, met, len(theirs), ci95)
+    return figure(value, len(theirs), least=least, unit="points", anchor=f"{rival} {np.mean(theirs):.1f} %", ci95=ci95)
 
 
 def _accuracy(rows: Sequence[Json]) -> Metric:
     values = accuracies(rows, "lora")
     mean, ci95 = mean_ci95(values)
-    return Metric(mean, "%", "", "", None, len(values), ci95)
+    return figure(mean, len(values), unit="%", ci95=ci95)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iotlam.bench.statistics import median_ci95
-from iotlam.bench.suite import Metric, Progress, SuiteResult, at_least, at_most
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.conformance import Report, all_checks, examine, resolve
 from iotlam.conformance.broken import Broken, all_broken, examine_broken
 from iotlam.conformance.scaffold import register
@@ -79,7 +79,7 @@ def plugins(quick: bool, progress: Progress) -> SuiteResult:
         **_conformance(reports),
         **_broken(outcomes),
         **_found(discovery),
-        "scaffold_to_fused_demo_s": at_most(sum(row["seconds"] for row in scaffold), 30, 1, unit="s"),
+        "scaffold_to_fused_demo_s": figure(sum(row["seconds"] for row in scaffold), 1, most=30, unit="s"),
     }
     rows = [
         *(_report_row(report) for report in reports),
@@ -100,9 +100,9 @@ def _conformance(reports: Sequence[Report]) -> dict[str, Metric]:
     slowest = max(report.seconds for report in reports)
     alarms = sum(len(report.failed) for report in reports)
     return {
-        "conformance_checks": at_least(checks, 60, 1, anchor="PEFT 38 generic checks (published)"),
-        "conformance_seconds": at_most(slowest, 20, len(reports), unit="s"),
-        "false_alarms_on_built_ins": at_most(alarms, 0, len(reports) * checks),
+        "conformance_checks": figure(checks, 1, least=60, anchor="PEFT 38 generic checks (published)"),
+        "conformance_seconds": figure(slowest, len(reports), most=20, unit="s"),
+        "false_alarms_on_built_ins": figure(alarms, len(reports) * checks, most=0),
     }
 
 
@@ -119,8 +119,8 @@ def _broken(outcomes: Sequence[Json]) -> dict[str, Metric]:
     count = len(outcomes)
     share = sum(outcome["caught"] for outcome in outcomes) / count
     return {
-        "broken_plugins": at_least(count, 40, 1),
-        "broken_plugins_caught_by_named_check": at_least(share, 1.0, count),
+        "broken_plugins": figure(count, 1, least=40),
+        "broken_plugins_caught_by_named_check": figure(share, count, least=1.0),
     }
 
 
@@ -162,8 +162,8 @@ def _found(discovery: dict[str, list[tuple[float, int]]]) -> dict[str, Metric]:
     anchor = ", ".join(f"{way} {ms:.0f} ms" for way, ms in medians.items() if way != "iotlam")
     imported = max(count for _, count in ours)
     return {
-        "discovery_20_plugins_ms": Metric(median, "ms", anchor, "<= 30", median <= 30, len(ours), ci95),
-        "plugins_imported_by_list": at_most(imported, 0, len(ours), anchor=f"scan of names {PLUGINS}"),
+        "discovery_20_plugins_ms": figure(median, len(ours), most=30, unit="ms", anchor=anchor, ci95=ci95),
+        "plugins_imported_by_list": figure(imported, len(ours), most=0, anchor=f"scan of names {PLUGINS}"),
     }
 
 
