@@ -94,10 +94,11 @@ class ModalityAdaptor(nn.Module):
 
 
 class PairTerm(nn.Module):
-    """What two modalities say together and neither says alone: products of their latents, summed over all pairs.
+    """What each modality says by itself, and what two say together and neither says alone.
 
-    sum_{m<n} p_m p_n = ((sum_m p_m)^2 - sum_m p_m^2) / 2 with p_m = W latent_m (a factorisation machine of low
-    rank: Rendle, 2010; Kim et al., 2017). A missing modality has p = 0, so that its pairs vanish. p is bounded to
+    sum_m p_m + sum_{m<n} p_m p_n = sum_m p_m + ((sum_m p_m)^2 - sum_m p_m^2) / 2 with p_m = W latent_m (a
+    factorisation machine of low rank: Rendle, 2010; Kim et al., 2017). A modality that says nothing has p = 0, so that
+    its pairs vanish; without the linear term, whatever is constant would be let in as its substitute. p is bounded to
     p / sqrt(1 + mean p^2): a product of two large things would drown what each says by itself.
     """
 
@@ -110,10 +111,11 @@ class PairTerm(nn.Module):
             nn.init.normal_(linear.weight, std=PAIR_GAIN / linear.in_features**0.5)
 
     def forward(self, stack_BKMD: Tensor) -> Tensor:
-        """Latents (B, K, D) of the pairs; a modality that is missing comes as zeros."""
+        """Latents (B, K, D) to add to the mixture; a modality that says nothing comes as zeros (B, K, M, D)."""
         p_BKMW = self.inner(stack_BKMD)
         p_BKMW = p_BKMW * torch.rsqrt(1.0 + p_BKMW.square().mean(-1, keepdim=True))
-        latents_BKD: Tensor = self.outer(0.5 * (p_BKMW.sum(2).square() - p_BKMW.square().sum(2)))
+        sum_BKW = p_BKMW.sum(2)
+        latents_BKD: Tensor = self.outer(sum_BKW + 0.5 * (sum_BKW.square() - p_BKMW.square().sum(2)))
         return latents_BKD
 
 
@@ -197,12 +199,14 @@ class PlaceAttention(nn.Module):
         score_BKM = torch.cat([self.scores[name](latents) for name, latents in by_modality.items()], dim=-1)
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
-        weighed_BKMD = share_BKM[..., None] * stack_BKMD
+        mixed_BKD = (share_BKM[..., None] * stack_BKMD).sum(2)
         if self.pairs is None:
-            return weighed_BKMD.sum(2)
-        # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too.
-        pairs_BKD: Tensor = self.pairs(present_B1M.sum(-1)[..., None, None] * weighed_BKMD)
-        return weighed_BKMD.sum(2) + pairs_BKD
+            return mixed_BKD
+        # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too, and one that sees no token
+        # at a place, or none that is open, says nothing there: its latent is the bias.
+        weight_BKM1 = (present_B1M.sum(-1, keepdim=True) * share_BKM)[..., None]
+        pairs_BKD: Tensor = self.pairs(weight_BKM1 * (stack_BKMD - self.merge_heads.bias))
+        return mixed_BKD + pairs_BKD
 
 
 def _spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor, sink_H11: Tensor) -> Tensor:

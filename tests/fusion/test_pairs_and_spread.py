@@ -46,12 +46,27 @@ def test_a_pair_says_what_neither_says_alone() -> None:
     stack = torch.randn(2, 3, 3, 16)
     p = pairs.inner(stack)
     p = p / (1.0 + p.square().mean(-1, keepdim=True)).sqrt()
-    want = pairs.outer(p[:, :, 0] * p[:, :, 1] + p[:, :, 0] * p[:, :, 2] + p[:, :, 1] * p[:, :, 2])
+    together = p[:, :, 0] * p[:, :, 1] + p[:, :, 0] * p[:, :, 2] + p[:, :, 1] * p[:, :, 2]
+    want = pairs.outer(p.sum(2) + together)
     torch.testing.assert_close(pairs(stack), want, rtol=1e-4, atol=1e-5)
     large, larger = pairs(1e4 * stack), pairs(1e5 * stack)
     torch.testing.assert_close(large, larger, rtol=1e-3, atol=1e-3)  # however large: bounded
     stack[:, :, 1:] = 0.0
-    assert float(pairs(stack).abs().max()) < 1e-6
+    torch.testing.assert_close(pairs(stack), pairs.outer(p[:, :, 0]), rtol=1e-4, atol=1e-5)  # alone: no pair
+    assert not pairs(torch.zeros_like(stack)).any()
+
+
+@torch.no_grad()
+def test_a_sensor_that_sees_nothing_has_no_pairs() -> None:
+    fusion = _fusion()
+    torch.nn.init.normal_(fusion.attention.merge_heads.bias)
+    batches, seen = _both(), []
+    assert fusion.attention.pairs is not None
+    fusion.attention.pairs.inner.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    batches["lidar"].position_BTX.add_(1e4)  # type: ignore[union-attr]
+    _fuse(fusion, batches)
+    lidar, sound = seen[0].unbind(2)
+    assert float(lidar.abs().max()) < 1e-5 and float(sound.abs().max()) > 0.1
 
 
 @torch.no_grad()
