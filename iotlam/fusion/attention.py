@@ -142,7 +142,7 @@ class PlaceAttention(nn.Module):
         self.sink_raw_H = nn.Parameter(torch.full((n_heads,), math.log(START_SINK)))
         self.merge_heads = nn.Linear(d_fusion + 2 * n_heads, d_fusion)
         self.scores = nn.ModuleDict({spec.modality: nn.Linear(d_fusion, 1) for spec in specs})
-        self.pairs = PairTerm(d_fusion, pair_width) if pair_width else None
+        self.pairs = PairTerm(d_fusion, pair_width)
         self.residual = nn.Sequential(nn.Linear(d_fusion, d_fusion // 2), nn.GELU(), nn.Linear(d_fusion // 2, d_fusion))
 
     def forward(
@@ -199,14 +199,11 @@ class PlaceAttention(nn.Module):
         score_BKM = torch.cat([self.scores[name](latents) for name, latents in by_modality.items()], dim=-1)
         present_B1M = torch.stack([present[name] for name in by_modality], dim=-1)[:, None]
         share_BKM = score_BKM.masked_fill(~present_B1M, -1e4).softmax(-1) * present_B1M
-        mixed_BKD = (share_BKM[..., None] * stack_BKMD).sum(2)
-        if self.pairs is None:
-            return mixed_BKD
         # Even shares weigh 1 in a pair; a modality that is not trusted leaves its pairs too, and one that sees no token
         # at a place, or none that is open, says nothing there: its latent is the bias.
         weight_BKM1 = (present_B1M.sum(-1, keepdim=True) * share_BKM)[..., None]
         pairs_BKD: Tensor = self.pairs(weight_BKM1 * (stack_BKMD - self.merge_heads.bias))
-        return mixed_BKD + pairs_BKD
+        return (share_BKM[..., None] * stack_BKMD).sum(2) + pairs_BKD
 
 
 def _spread(sum_BHKE: Tensor, square_BHK1: Tensor, total_BHK1: Tensor, sink_H11: Tensor) -> Tensor:

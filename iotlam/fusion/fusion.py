@@ -24,7 +24,7 @@ class FusionConfig(Record, frozen=True):
         n_anchors: anchors H per place, one attention head each; divides d_fusion.
         sigma_m: how far a head looks around its anchor at the start, metres.
         gate_hidden: width of the gate's readout.
-        pair_width: rank of the term for what only two modalities together can say, 0 for none (docs/adr/0005).
+        pair_width: rank of the term for what only two modalities together can say (docs/adr/0005).
     """
 
     d_fusion: int = 96
@@ -35,7 +35,7 @@ class FusionConfig(Record, frozen=True):
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("d_fusion", "n_anchors", "gate_hidden", "pair_width")}
-        if min(self.d_fusion, self.n_anchors, self.gate_hidden, 1 + self.pair_width) < 1 or (
+        if min(self.d_fusion, self.n_anchors, self.gate_hidden, self.pair_width) < 1 or (
             self.d_fusion % self.n_anchors
         ):
             raise BadInput(

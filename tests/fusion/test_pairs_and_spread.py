@@ -42,7 +42,6 @@ def _fusion() -> BottleneckFusion:
 @torch.no_grad()
 def test_a_pair_says_what_neither_says_alone() -> None:
     pairs = _fusion().attention.pairs
-    assert pairs is not None
     stack = torch.randn(2, 3, 3, 16)
     p = pairs.inner(stack)
     p = p / (1.0 + p.square().mean(-1, keepdim=True)).sqrt()
@@ -61,7 +60,6 @@ def test_a_sensor_that_sees_nothing_has_no_pairs() -> None:
     fusion = _fusion()
     torch.nn.init.normal_(fusion.attention.merge_heads.bias)
     batches, seen = _both(), []
-    assert fusion.attention.pairs is not None
     fusion.attention.pairs.inner.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     batches["lidar"].position_BTX.add_(1e4)  # type: ignore[union-attr]
     _fuse(fusion, batches)
@@ -95,12 +93,6 @@ def test_a_stuck_sensor_differs_from_a_steady_one_of_the_same_mean() -> None:
     assert stuck.max() == pytest.approx(0.0, abs=1e-3) and float(alive.min()) > 0.02
 
 
-def test_without_pairs_the_mixture_stands_alone() -> None:
-    fusion = BottleneckFusion(SPECS, FusionConfig(d_fusion=16, n_anchors=4, pair_width=0)).eval()
-    assert not [name for name, _ in fusion.named_parameters() if "pairs" in name]
-    assert torch.isfinite(_fuse(fusion, _both()).latents_BKD).all()
-
-
-def test_pairs_of_negative_width_are_told() -> None:
-    with pytest.raises(BadInput, match="pair_width -1"):
-        FusionConfig(pair_width=-1)
+def test_pairs_without_width_are_told() -> None:
+    with pytest.raises(BadInput, match="pair_width 0"):
+        FusionConfig(pair_width=0)

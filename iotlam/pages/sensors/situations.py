@@ -50,8 +50,7 @@ class SituationModel(nn.Module):
 
     def __init__(self, specs: Sequence[TokenSpec], anchors_HX: Tensor, sigma_m: float, situations: int) -> None:
         super().__init__()
-        # No pairs: of many modalities, one that says nothing would be let in to carry the others (docs/adr/0005).
-        config = FusionConfig(d_fusion=48, n_anchors=len(anchors_HX), sigma_m=sigma_m, pair_width=0)
+        config = FusionConfig(d_fusion=48, n_anchors=len(anchors_HX), sigma_m=sigma_m)
         self.fusion = BottleneckFusion(specs, config)
         self.head = nn.Linear(config.d_fusion, situations)
         self.register_buffer("anchors_HX", anchors_HX)
