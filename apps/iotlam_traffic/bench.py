@@ -14,8 +14,8 @@ import numpy as np
 from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.model import from_pretrained, save_pretrained
-from iotlam_street.junction import Junction
 from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.demo import demo_scenario
@@ -89,10 +89,10 @@ def _reload_differences(scenario: Scenario, seed: int) -> tuple[int, int]:
         save_pretrained(model, Path(folder) / "policy")
         again = from_pretrained(Path(folder) / "policy")
     controller, different = SensorController(model, seed=seed), []
-    with Junction(scenario, seed) as junction:
-        while not junction.done:
-            look = controller.look(junction)
+    with Street(scenario, seed) as street:
+        while not street.done:
+            look = controller.look(street.junctions[0])
             reloaded = again.answer(look.tokens, look.query)
             different.append(not reloaded.logits_BP.equal(look.decision.logits_BP))
-            junction.advance(look.phase)
+            street.advance([look.phase])
     return sum(different), len(different)

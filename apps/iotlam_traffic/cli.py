@@ -10,7 +10,8 @@ import typer
 
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json
-from iotlam_street.scenarios import RESCO_SINGLE, Scenario, between, find_scenario, scenario_from_files
+from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
+from iotlam_traffic.curriculum import LEARNT_MAPS
 
 MAX_SEED = 2**31 - 1
 """SUMO's seeds are 32-bit integers."""
@@ -19,9 +20,7 @@ MAX_EPISODES = 1000
 
 app = typer.Typer(no_args_is_help=True, help="Traffic lights decided from sensors.")
 
-Map = Annotated[
-    str | None, typer.Argument(help="A RESCO map with one junction, or a .sumocfg file; default: cologne1.")
-]
+Map = Annotated[str | None, typer.Argument(help="A RESCO map or a .sumocfg file; default: cologne1.")]
 Net = Annotated[Path | None, typer.Option(help="Your own SUMO net (.net.xml), instead of MAP.")]
 Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); may be given several times.")]
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
@@ -38,14 +37,21 @@ def scenarios(as_json: AsJson = False) -> None:
 
     Example: iotlam traffic scenarios
     """
-    from iotlam_street.plan import read_plan
+    from iotlam_street.plan import read_plans
 
     rows: list[Json] = []
-    for name in RESCO_SINGLE:
+    for name in RESCO:
         scenario = find_scenario(name)
-        plan = read_plan(scenario.net)
-        phases, lanes = plan.serves_PK.shape
-        rows.append({"map": name, "seconds": scenario.duration_s, "lanes": lanes, "phases": phases})
+        plans = read_plans(scenario.net)
+        rows.append(
+            {
+                "map": name,
+                "seconds": scenario.duration_s,
+                "junctions": len(plans),
+                "lanes": sum(plan.serves_PK.shape[1] for plan in plans),
+                "phases": sum(plan.serves_PK.shape[0] for plan in plans),
+            }
+        )
     _show(rows, as_json)
 
 
@@ -57,17 +63,24 @@ def run(
     begin: Begin = None,
     end: End = None,
     controller: Annotated[
-        str, typer.Option(help="iotlam (sees through sensors only), fixed, actuated, greedy, max-pressure or teacher.")
+        str,
+        typer.Option(
+            help="iotlam (sees through sensors only), fixed, actuated, delay-based, greedy, max-pressure or teacher."
+        ),
     ] = "iotlam",
     weights: Weights = None,
     modalities: Modalities = "",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for a page that compares iotlam with the rules.")] = None,
+    tripinfo: Annotated[Path | None, typer.Option(help="File for SUMO's own list of trips (XML).")] = None,
+    gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run one controller for one episode.
 
-    Example: iotlam traffic run ingolstadt1 --controller greedy --seed 3
+    Examples: iotlam traffic run ingolstadt1 --controller greedy --seed 3
+
+    iotlam traffic run cologne8 --controller greedy --gui
     """
     from iotlam.training.progress import progress
     from iotlam_traffic.evaluate import OURS, Trial, run_trial
@@ -79,7 +92,10 @@ def run(
             got=f"'{controller}'",
             fix="leave them away: rules use neither",
         )
-    trial = Trial(controller, _scenario(map_name, net, routes, begin, end), seed, weights, _names(modalities))
+    if out is not None and (gui or tripinfo):
+        raise BadInput("--out", expected="a run without --gui and --tripinfo", got="both", fix="leave one of them away")
+    scenario = _scenario(map_name, net, routes, begin, end)
+    trial = Trial(controller, scenario, seed, weights, _names(modalities), tripinfo, gui)
     if out is not None:
         from iotlam_traffic.rules import RULES
         from iotlam_traffic.show import show_run
@@ -88,7 +104,7 @@ def run(
         typer.echo(f"page: {result['page']}", err=True)
     else:
         with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-            result = {"trips": [run_trial(trial, lambda junction: step(junction.rules.decision_s)).as_json()]}
+            result = {"trips": [run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()]}
     _show(result["trips"], as_json, result)
 
 
@@ -127,7 +143,7 @@ def evaluate(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
-    maps: Annotated[str, typer.Option(help="RESCO maps or .sumocfg files, comma-separated.")] = ",".join(RESCO_SINGLE),
+    maps: Annotated[str, typer.Option(help="RESCO maps or .sumocfg files, comma-separated.")] = ",".join(LEARNT_MAPS),
     episodes: Annotated[int, typer.Option(min=1, help="Teacher episodes on each map.")] = 16,
     random_junctions: Annotated[int, typer.Option(min=0, help="Teacher episodes on random junctions.")] = 80,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,

@@ -72,19 +72,19 @@ class SensorController:
         self.name = "iotlam"
         self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
         self._rng = np.random.default_rng(seed)
-        self._rig: SensorRig | None = None
+        self._rigs: dict[str, SensorRig] = {}
         self.seconds: list[float] = []
         self.problems: dict[str, IotlamError] = {}
 
-    def choose(self, junction: Junction) -> int:
-        """Index of the green phase to show."""
-        return self.look(junction).phase
+    def choose(self, junctions: Sequence[Junction]) -> list[int]:
+        """For each junction, index of the green phase to show."""
+        return [self.look(junction).phase for junction in junctions]
 
     def look(self, junction: Junction) -> Look:
         """Measure, decide, and keep what was seen."""
-        if self._rig is None:
-            self._rig = SensorRig(junction.plan.approaches)
-        frames = self._rig.sense(junction.snapshots, self._rng, self.modalities)
+        plan = junction.plan
+        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches))
+        frames = rig.sense(junction.snapshots, self._rng, self.modalities)
         query = junction_query(junction)
         start = time.perf_counter()
         tokens = self.processor.tokenize(frames, query, self._without)

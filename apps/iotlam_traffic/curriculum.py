@@ -11,6 +11,9 @@ from iotlam.contracts import BadInput
 from iotlam_street.generate import generate_junction
 from iotlam_street.scenarios import Scenario, find_scenario
 
+LEARNT_MAPS = ("cologne1", "ingolstadt1")
+"""Real junctions to learn on."""
+
 TEST_SEEDS = tuple(range(1, 11))
 """SUMO seeds that training never uses; tables are made on them."""
 

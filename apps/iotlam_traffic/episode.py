@@ -1,12 +1,14 @@
-"""One episode of one controller at one junction."""
+"""One episode of one controller on a street."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from iotlam_street.junction import Junction
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
+from iotlam_street.sumo import Engine
 from iotlam_traffic.rules import Controller
 
 
@@ -14,7 +16,9 @@ def run_episode(
     controller: Controller,
     scenario: Scenario,
     seed: int,
-    on_decision: Callable[[Junction], None] | None = None,
+    on_decision: Callable[[Street], None] | None = None,
+    tripinfo: Path | None = None,
+    gui: bool = False,
 ) -> TripMetrics:
     """Run a controller through the scenario's hour.
 
@@ -23,13 +27,16 @@ def run_episode(
         scenario: net, demand and hour.
         seed: SUMO's random seed.
         on_decision: called after each decision has been carried out.
+        tripinfo: where to leave SUMO's own list of trips.
+        gui: run in SUMO's window.
 
     Returns:
         Trip metrics over all vehicles.
     """
-    with Junction(scenario, seed, native=controller.native) as junction:
-        while not junction.done:
-            junction.advance(controller.choose(junction))
+    engine: Engine = "traci" if gui else "libsumo"
+    with Street(scenario, seed, native=controller.native, engine=engine, gui=gui) as street:
+        while not street.done:
+            street.advance(controller.choose(street.junctions))
             if on_decision:
-                on_decision(junction)
-        return junction.finish()
+                on_decision(street)
+        return street.finish(tripinfo)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput, Json
-from iotlam_street.junction import Junction
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.parallel import run_parallel
@@ -35,6 +35,8 @@ class Trial:
         seed: SUMO's seed and that of the sensors' noise.
         weights: folder of our policy; None for the shipped one.
         modalities: sensors that ours may use; empty for all.
+        tripinfo: where to leave SUMO's own list of trips.
+        gui: run in SUMO's window.
     """
 
     controller: str
@@ -42,6 +44,8 @@ class Trial:
     seed: int
     weights: Path | None = None
     modalities: tuple[str, ...] = ()
+    tripinfo: Path | None = None
+    gui: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,11 @@ def make_controller(trial: Trial) -> Controller:
     )
 
 
-def run_trial(trial: Trial, on_decision: Callable[[Junction], None] | None = None) -> Outcome:
+def run_trial(trial: Trial, on_decision: Callable[[Street], None] | None = None) -> Outcome:
     """Run one episode in this process; `on_decision` is called after each decision."""
     torch.set_num_threads(1)
     controller = make_controller(trial)
-    trips = run_episode(controller, trial.scenario, trial.seed, on_decision=on_decision)
+    trips = run_episode(controller, trial.scenario, trial.seed, on_decision, trial.tripinfo, trial.gui)
     seconds = controller.seconds if isinstance(controller, SensorController) else []
     return Outcome(trial, trips, [1000.0 * second for second in seconds])
 

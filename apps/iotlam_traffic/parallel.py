@@ -26,7 +26,8 @@ def run_parallel(
     An error or Ctrl-C cancels what has not begun, ends the processes, and is raised here.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the new processes
-    pool = ProcessPoolExecutor(max(workers, 1), _context(work.__module__), _end_tidily, max_tasks_per_child=1)
+    module = getattr(work, "func", work).__module__  # of what a partial calls
+    pool = ProcessPoolExecutor(max(workers, 1), _context(module), _end_tidily, max_tasks_per_child=1)
     try:
         futures = [pool.submit(_unless_ended, work, item) for item in items]
         for future in as_completed(futures):

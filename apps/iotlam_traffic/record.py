@@ -17,6 +17,7 @@ from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VA
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.rig import SensorRig
+from iotlam_street.street import Street
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
@@ -73,15 +74,16 @@ def record(recording: Recording) -> Path:
     processor = IotlamProcessor(recording.modalities)
     model = from_pretrained(recording.model) if recording.model else None
     samples: list[Sample] = []
-    with Junction(scenario, task.seed) as junction:
+    with Street(scenario, task.seed) as street:
+        (junction,) = street.junctions
         rig = SensorRig(junction.plan.approaches)
-        while not junction.done:
+        while not street.done:
             query = junction_query(junction)
             tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
             scores_P = Teacher().score(junction)
             facts = _act(model, tokens, query, recording, best_phase(scores_P, junction), rng)
             seen = lane_facts(junction)
-            facts[REWARD] = -junction.advance(int(facts[ACTION])) / LOST_S_PER_REWARD
+            facts[REWARD] = -street.advance([int(facts[ACTION])])[0] / LOST_S_PER_REWARD
             named = {TEACHER: scores_P, **seen, **facts}
             targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
             samples.append(Sample(tokens, query, targets))

@@ -16,11 +16,12 @@ import iotlam
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam.pages.drawing import gradient
 from iotlam.pages.page import write_html
-from iotlam_street.junction import SCENE_RADIUS_M, SignalRules
+from iotlam_street.junction import SignalRules
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.plan import SignalPlan
 from iotlam_street.scenarios import Scenario
 from iotlam_street.scene import Boxes
+from iotlam_street.scenery import SCENE_RADIUS_M
 from iotlam_traffic import pictures
 from iotlam_traffic.controller import Look
 from iotlam_traffic.evaluate import OURS
@@ -39,7 +40,8 @@ class PageData:
 
     Attributes:
         scenario: net, demand and hour.
-        plan: the junction's lanes and phases.
+        plan: lanes and phases of the junction whose decision is shown.
+        signals: how many signals are controlled.
         seed: SUMO's seed of the run.
         trips: by controller, what its episode cost; `iotlam` is ours.
         look: one decision of ours, or None.
@@ -54,6 +56,7 @@ class PageData:
 
     scenario: Scenario
     plan: SignalPlan
+    signals: int
     seed: int
     trips: dict[str, TripMetrics]
     look: Look | None
@@ -142,6 +145,8 @@ def _contents(data: PageData) -> dict[str, Any]:
         "minutes": f"{scenario.duration_s / 60.0:.0f}",
         "seed": data.seed,
         "quick": data.quick,
+        "signal": data.plan.signal,
+        "signals": data.signals,
         "headline": headline(data.trips),
         "rows": _rows(data.trips),
         "delay_chart": pictures.delay_chart(data.trips, scenario.begin_s, scenario.duration_s),

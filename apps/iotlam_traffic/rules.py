@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,41 +28,54 @@ class Controller(Protocol):
         """Program of SUMO's own that decides instead of `choose`, or None."""
         ...
 
-    def choose(self, junction: Junction) -> int | None:
-        """Index of the green phase to show until the next decision."""
+    def choose(self, junctions: Sequence[Junction]) -> list[int] | None:
+        """For each junction, index of the green phase to show until the next decision."""
         ...
+
+
+class Rule:
+    """Decides each junction by itself; `phase` is what a rule has to say."""
+
+    name = "rule"
+    native: NativeProgram | None = None
+
+    def choose(self, junctions: Sequence[Junction]) -> list[int]:
+        """For each junction, index of the green phase to show until the next decision."""
+        return [self.phase(junction) for junction in junctions]
+
+    def phase(self, junction: Junction) -> int:
+        """Index of the green phase to show."""
+        raise NotImplementedError
 
 
 class Native:
     """Leaves the lights to SUMO: `fixed` is the net's own program, `actuated` extends greens by detectors."""
 
     def __init__(self, program: NativeProgram) -> None:
-        self.name, self.native = str(program), program
+        self.name, self.native = program.replace("_", "-"), program
 
-    def choose(self, junction: Junction) -> None:
+    def choose(self, junctions: Sequence[Junction]) -> None:
         """SUMO decides."""
         return None
 
 
-class Greedy:
+class Greedy(Rule):
     """The phase that serves most vehicles within 50 m of their stop lines; a tie keeps the phase in force."""
 
     name = "greedy"
-    native: NativeProgram | None = None
 
-    def choose(self, junction: Junction) -> int:
+    def phase(self, junction: Junction) -> int:
         """Index of the green phase to show."""
         count_K = np.array([traffic.within(GREEDY_REACH_M) for traffic in junction.traffic()])
         return best_phase(junction.plan.serves_PK @ count_K, junction)
 
 
-class MaxPressure:
+class MaxPressure(Rule):
     """The phase with most standing vehicles upstream (200 m) minus the mean standing on each lane's exits."""
 
     name = "max-pressure"
-    native: NativeProgram | None = None
 
-    def choose(self, junction: Junction) -> int:
+    def phase(self, junction: Junction) -> int:
         """Index of the green phase to show."""
         pressure_K = np.array(
             [
@@ -81,6 +95,7 @@ def best_phase(score_P: NDArray[np.generic], junction: Junction) -> int:
 RULES: dict[str, Controller] = {
     "fixed": Native("fixed"),
     "actuated": Native("actuated"),
+    "delay-based": Native("delay_based"),
     "greedy": Greedy(),
     "max-pressure": MaxPressure(),
 }

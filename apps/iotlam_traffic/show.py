@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from iotlam.model import IotlamModel
 from iotlam.pages.page import check_page
 from iotlam.training.progress import progress
 from iotlam_street.junction import Junction
-from iotlam_street.plan import read_plan
+from iotlam_street.plan import SignalPlan, read_plans
 from iotlam_street.scene import Boxes
+from iotlam_street.street import Street
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trials
@@ -28,28 +30,34 @@ WARM_UP_DECISIONS = 20
 
 @dataclass(slots=True)
 class Watcher:
-    """Follows ours through an episode and keeps the busiest moment.
+    """Follows ours through an episode and keeps the busiest moment of any junction.
 
     Attributes:
         look: what was seen at that moment.
         truth: the vehicles that were really there.
-        bits: per decision, time and the bits that each modality contributed.
-        phases: per decision, time and the phase shown.
+        plan: the plan of the junction where it was.
+        bits: by signal, per decision, time and the bits that each modality contributed.
+        phases: by signal, per decision, time and the phase shown.
     """
 
     controller: SensorController
     look: Look | None = None
     truth: Boxes | None = None
-    bits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
-    phases: list[tuple[float, int]] = field(default_factory=list)
+    plan: SignalPlan | None = None
+    bits: dict[str, list[tuple[float, dict[str, float]]]] = field(default_factory=lambda: defaultdict(list))
+    phases: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
 
-    def choose(self, junction: Junction) -> int:
+    def choose(self, junctions: Sequence[Junction]) -> list[int]:
         """Let ours choose, and note what it saw."""
-        now, look = junction.snapshots[-1].boxes, self.controller.look(junction)
-        self.bits.append((look.time_s, {name: float(bits.sum()) for name, bits in look.decision.bits.items()}))
-        self.phases.append((look.time_s, look.phase))
-        if len(self.bits) > WARM_UP_DECISIONS and (self.truth is None or len(now) > len(self.truth)):
-            self.look, self.truth = look, now
+        return [self._watch(junction) for junction in junctions]
+
+    def _watch(self, junction: Junction) -> int:
+        now, look, signal = junction.snapshots[-1].boxes, self.controller.look(junction), junction.plan.signal
+        bits, phases = self.bits[signal], self.phases[signal]
+        bits.append((look.time_s, {name: float(each.sum()) for name, each in look.decision.bits.items()}))
+        phases.append((look.time_s, look.phase))
+        if len(bits) > WARM_UP_DECISIONS and (self.truth is None or len(now) > len(self.truth)):
+            self.look, self.truth, self.plan = look, now, junction.plan
         return look.phase
 
     @property
@@ -82,16 +90,19 @@ def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False
     others = [replace(trial, controller=name) for name in rivals]
     with progress("Rivals", total=len(others)) as step:
         outcomes = [ours, *run_trials(others, 2, lambda _: step(1))]
+    plans = read_plans(trial.scenario.net)
+    plan = watcher.plan or plans[0]
     data = PageData(
         scenario=trial.scenario,
-        plan=read_plan(trial.scenario.net),
+        plan=plan,
+        signals=len(plans),
         seed=trial.seed,
         trips={outcome.trial.controller: outcome.trips for outcome in outcomes},
         look=watcher.look,
         truth=watcher.truth,
         decision_ms=ours.decision_ms,
-        bits_over_time=watcher.bits,
-        phases_over_time=watcher.phases,
+        bits_over_time=watcher.bits[plan.signal],
+        phases_over_time=watcher.phases[plan.signal],
         facts=_facts(watcher.controller.model),
         commands=[" ".join(["iotlam", *sys.argv[1:]])],
         quick=quick,
@@ -109,8 +120,11 @@ def _watcher(trial: Trial) -> Watcher:
 
 
 def _watch(watcher: Watcher, trial: Trial) -> Outcome:
+    def step_on(street: Street) -> None:
+        step(street.rules.decision_s)
+
     with progress(f"{watcher.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=lambda j: step(j.rules.decision_s))
+        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=step_on)
     return Outcome(trial, trips, [1000.0 * seconds for seconds in watcher.controller.seconds])
 
 

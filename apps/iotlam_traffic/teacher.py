@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam_street.junction import Junction, LaneTraffic
-from iotlam_street.programs import NativeProgram
-from iotlam_traffic.rules import best_phase
+from iotlam_traffic.rules import Rule, best_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +32,15 @@ class TeacherWeights:
     discharge_hz: float = 0.59
 
 
-class Teacher:
+class Teacher(Rule):
     """Serves the phase that will discharge the most valuable vehicles in the coming green."""
 
     name = "teacher"
-    native: NativeProgram | None = None
 
     def __init__(self, weights: TeacherWeights | None = None) -> None:
         self.weights = weights or TeacherWeights()
 
-    def choose(self, junction: Junction) -> int:
+    def phase(self, junction: Junction) -> int:
         """Index of the green phase to show."""
         return best_phase(self.score(junction), junction)
 

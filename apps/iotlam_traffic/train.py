@@ -21,9 +21,9 @@ from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
 from iotlam.training.streams import Streams
-from iotlam_street.plan import read_plan
-from iotlam_street.scenarios import RESCO_SINGLE, find_scenario
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, Task, tasks
+from iotlam_street.plan import read_plans
+from iotlam_street.scenarios import find_scenario
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, tasks
 from iotlam_traffic.query import PHASE_FEATURES
 from iotlam_traffic.record import Recording, record_all
 from iotlam_traffic.words import describe
@@ -55,7 +55,7 @@ class TrainConfig:
         seed: seed of everything.
     """
 
-    maps: tuple[str, ...] = RESCO_SINGLE
+    maps: tuple[str, ...] = LEARNT_MAPS
     per_map: int = 16
     random_junctions: int = 80
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
@@ -95,7 +95,7 @@ class Run:
         torch.set_num_threads(1)
         seed_everything(config.seed)
         for name in config.maps:
-            read_plan(find_scenario(name).net)
+            read_plans(find_scenario(name).net)
         if len(config.tasks(config.per_map, config.random_junctions, 0)) < 2:
             raise BadInput(
                 "Episodes", expected="two or more, one of them to measure with", got="fewer", fix="add maps or episodes"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 
-from iotlam.contracts import IotlamError, MissingExtra
+from iotlam.contracts import IotlamError
 from iotlam_street.scenarios import Scenario, scenario_from_files
+from iotlam_street.sumo import sumo_program
 
 SEGMENT_S = 600.0
 """Demand changes every so many seconds."""
@@ -64,11 +64,7 @@ def _build_net(folder: Path, arms: int, lanes: list[int], rng: np.random.Generat
 
 
 def _netconvert(arguments: list[str]) -> None:
-    spec = importlib.util.find_spec("sumo")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra("eclipse-sumo", "traffic")
-    program = Path(spec.submodule_search_locations[0]) / "bin" / "netconvert"
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(sumo_program("netconvert")), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line.removeprefix("Error:") for line in done.stderr.splitlines() if line.startswith("Error:")]
         reason = said[0].strip(" .") if said else f"exit status {done.returncode}"

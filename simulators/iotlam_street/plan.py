@@ -1,8 +1,10 @@
-"""The signal plan of a junction, read from the net: phases, lanes, and which phase serves which lane."""
+"""The signal plans of a net: phases, lanes, and which phase serves which lane."""
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from iotlam_street.scene import Approach
 UPSTREAM_M = 80.0
 """How far back from the stop line a lane is followed, metres."""
 
+TURNAROUNDS = "tT"
+"""SUMO's letters for connections that lead back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -26,7 +31,7 @@ class Lane:
         edge: the road it belongs to.
         length: metres.
         upstream: the lane itself and those that feed it, with the distance (metres) from the stop
-            line to each one's downstream end, back to `UPSTREAM_M`.
+            line to each one's upstream end, back to `UPSTREAM_M`.
         centreline_N2: site coordinates from the stop line backwards, metres.
         outgoing: lanes it may flow into.
     """
@@ -51,6 +56,7 @@ class SignalPlan:
         serves_PK: bool, phase p gives green to lane k.
         yields_PK: bool, phase p serves lane k only by greens that must yield ('g').
         approaches: the incoming roads.
+        catchment: edges whose traffic comes to this signal before any other, with the speed limit in m/s.
         program: all phases of the net's program, (duration_s, state).
     """
 
@@ -61,6 +67,7 @@ class SignalPlan:
     serves_PK: NDArray[np.bool_]
     yields_PK: NDArray[np.bool_]
     approaches: tuple[Approach, ...]
+    catchment: tuple[tuple[str, float], ...]
     program: tuple[tuple[float, str], ...]
 
     def points_back(self, distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,34 +75,46 @@ class SignalPlan:
         return np.stack([_walk(lane.centreline_N2, distances_H) for lane in self.lanes])
 
 
-def read_plan(net_file: Path) -> SignalPlan:
-    """Read the plan of the net's one traffic light.
+def read_plans(net_file: Path) -> tuple[SignalPlan, ...]:
+    """Read the plans of the net's traffic lights that have phases to choose from, ordered by name.
+
+    A light with fewer than two green phases (a pedestrian crossing on request, say) keeps the net's program.
 
     Raises:
-        BadInput: if the net is broken, has no signal or several, or the signal has no two green phases.
+        BadInput: if the net is broken or has no signal with two green phases.
     """
+    net_file = net_file.resolve()
+    stat = net_file.stat() if net_file.is_file() else None
+    return _read_plans(net_file, (stat.st_mtime_ns, stat.st_size) if stat else None)
+
+
+@lru_cache(maxsize=32)
+def _read_plans(net_file: Path, version: tuple[int, int] | None) -> tuple[SignalPlan, ...]:
+    """As `read_plans`; a file of the same version is read once."""
     parse_xml(net_file, "a SUMO net")
     net = _read_net(net_file)
-    signals = net.getTrafficLights()
-    if len(signals) != 1:
+    signals = sorted(net.getTrafficLights(), key=lambda signal: str(signal.getID()))
+    if not signals:
+        raise BadInput(str(net_file), expected="a net with a traffic light", got="none", fix="add one in netedit")
+    signals = [signal for signal in signals if signal.getConnections()]
+    catchments = _catchments(net, signals)
+    plans = [_plan(signal, net, net_file, catchments[signal.getID()]) for signal in signals]
+    chosen = tuple(plan for plan in plans if len(plan.green_states) > 1)
+    if not chosen:
         raise BadInput(
-            str(net_file),
-            expected="a net with one traffic light",
-            got=f"{len(signals)} of them",
-            fix="add one in netedit" if not signals else "cut the net to one junction with netconvert",
-        )
-    signal = signals[0]
-    links = [(source, target, index) for source, target, index in signal.getConnections()]
-    program = _program(signal, 1 + max((index for _, _, index in links), default=0), net_file)
-    ids = sorted({source.getID() for source, _, _ in links})
-    greens = _green_states([state for _, state in program])
-    if len(greens) < 2:
-        raise BadInput(
-            f"{net_file}, traffic light '{signal.getID()}'",
+            f"{net_file}, traffic light '{plans[0].signal if plans else ''}'",
             expected="at least two green phases",
-            got=str(len(greens)),
+            got=str(len(plans[0].green_states) if plans else 0),
             fix="give the program phases to choose from",
         )
+    return chosen
+
+
+def _plan(signal: Any, net: Any, net_file: Path, catchment: tuple[tuple[str, float], ...]) -> SignalPlan:
+    links = [(source, target, index) for source, target, index in signal.getConnections()]
+    program = _program(signal, 1 + max(index for _, _, index in links), net_file)
+    ids = sorted({source.getID() for source, _, _ in links})
+    greens = _green_states([state for _, state in program])
     serves, priority = _greens_of_lanes(greens, ids, links)
     origin = np.mean([source.getShape()[-1] for source, _, _ in links], axis=0)
     lanes = tuple(_lane(net.getLane(lane_id), links, origin) for lane_id in ids)
@@ -107,8 +126,29 @@ def read_plan(net_file: Path) -> SignalPlan:
         serves,
         serves & ~priority,
         _approaches(lanes, net, origin),
+        catchment,
         program,
     )
+
+
+def _catchments(net: Any, signals: list[Any]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Which signal the traffic of each edge comes to first: shortest paths from all stop lines upstream at once."""
+    queue = [(0.0, edge.getID(), signal.getID()) for signal in signals for edge in signal.getEdges()]
+    heapq.heapify(queue)
+    owner: dict[str, str] = {}
+    while queue:
+        distance, name, signal_id = heapq.heappop(queue)
+        if name in owner:
+            continue
+        owner[name] = signal_id
+        edge = net.getEdge(name)
+        for feeder, links in edge.getIncoming().items():
+            if feeder.getID() not in owner and any(link.getDirection() not in TURNAROUNDS for link in links):
+                heapq.heappush(queue, (distance + edge.getLength(), feeder.getID(), signal_id))
+    found: dict[str, list[tuple[str, float]]] = {signal.getID(): [] for signal in signals}
+    for name, signal_id in sorted(owner.items()):
+        found[signal_id].append((name, float(net.getEdge(name).getSpeed())))
+    return {signal_id: tuple(edges) for signal_id, edges in found.items()}
 
 
 def _greens_of_lanes(
@@ -158,16 +198,16 @@ def _green_states(states: list[str]) -> list[str]:
 
 
 def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float64]) -> Lane:
-    upstream, shape = [(lane.getID(), 0.0)], list(reversed(lane.getShape()))
-    reach, current, seen = lane.getLength(), lane, {lane.getID()}
+    reach, current, seen = float(lane.getLength()), lane, {lane.getID()}
+    upstream, shape = [(lane.getID(), reach)], list(reversed(lane.getShape()))
     while reach < UPSTREAM_M:
         feeders = [link.getFromLane() for link in _straightest_first(current)]
         feeder = next((feeder for feeder in feeders if feeder.getID() not in seen), None)
         if feeder is None:
             break
-        upstream.append((feeder.getID(), reach))
         shape += list(reversed(feeder.getShape()))
-        reach, current = reach + feeder.getLength(), feeder
+        reach, current = reach + float(feeder.getLength()), feeder
+        upstream.append((feeder.getID(), reach))
         seen.add(feeder.getID())
     outgoing = {target.getID() for source, target, _ in links if source is lane}
     points = np.asarray(shape, dtype=np.float64)[:, :2] - origin[:2]
@@ -184,7 +224,7 @@ def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float
 def _straightest_first(lane: Any) -> list[Any]:
     """Connections into a lane, those that go straight on before those that turn."""
     links = [link for edge in lane.getEdge().getIncoming().values() for link in edge]
-    incoming = [link for link in links if link.getToLane() is lane and link.getDirection() not in "tT"]
+    incoming = [link for link in links if link.getToLane() is lane and link.getDirection() not in TURNAROUNDS]
     return sorted(incoming, key=lambda link: (link.getDirection() != "s", link.getFromLane().getID()))
 
 

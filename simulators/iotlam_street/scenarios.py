@@ -1,4 +1,4 @@
-"""Which net, which demand, which hour: RESCO's junctions and the user's own files."""
+"""Which net, which demand, which hour: RESCO's networks and the user's own files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from iotlam.contracts import BadInput, MissingExtra
 
-RESCO_SINGLE = ("cologne1", "ingolstadt1")
+RESCO = ("cologne1", "cologne3", "cologne8", "ingolstadt1", "ingolstadt7", "ingolstadt21", "grid4x4", "arterial4x4")
 DEFAULT_DURATION_S = 3600.0
 DEMAND = ("vehicle", "trip", "flow", "person", "personFlow", "container", "containerFlow")
 
@@ -62,12 +62,12 @@ def find_scenario(name: str) -> Scenario:
     """
     if name.endswith(".sumocfg"):
         return read_sumocfg(Path(name))
-    if name not in RESCO_SINGLE:
-        near = difflib.get_close_matches(name, RESCO_SINGLE, n=1)
+    if name not in RESCO:
+        near = difflib.get_close_matches(name, RESCO, n=1)
         hint = f"did you mean '{near[0]}'? Or" if near else "choose one of them, or"
         raise BadInput(
             f"Map '{name}'",
-            expected=f"one of {', '.join(RESCO_SINGLE)}, or a .sumocfg file",
+            expected=f"one of {', '.join(RESCO)}, or a .sumocfg file",
             got=f"'{name}'",
             fix=f"{hint} give your own files with --net and --routes",
         )

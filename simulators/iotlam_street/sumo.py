@@ -1,21 +1,28 @@
-"""SUMO is started, stepped and stopped here: libsumo in this process, one simulation at a time."""
+"""SUMO is started, stepped and stopped here: libsumo in this process, or TraCI to a process of its own."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import io
+import itertools
 import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from iotlam.contracts import BadInput, IotlamError, MissingExtra
 from iotlam_street.scenarios import Scenario
 
+Engine = Literal["libsumo", "traci"]
+"""libsumo is fast, one simulation per process; TraCI is slower, for several at once and for the window."""
+
 _running = False
+_labels = itertools.count()
 
 
 def load_libsumo() -> Any:
@@ -24,10 +31,19 @@ def load_libsumo() -> Any:
     Raises:
         MissingExtra: if it is not installed.
     """
-    try:
-        return importlib.import_module("libsumo")
-    except ImportError as error:
-        raise MissingExtra("libsumo", "traffic") from error
+    return _load("libsumo")
+
+
+def sumo_program(name: str) -> Path:
+    """A program of SUMO's: `sumo`, `sumo-gui`, `netconvert`, `netgenerate`.
+
+    Raises:
+        MissingExtra: if SUMO is not installed.
+    """
+    spec = importlib.util.find_spec("sumo")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("eclipse-sumo", "traffic")
+    return Path(spec.submodule_search_locations[0]) / "bin" / name
 
 
 class Sumo:
@@ -43,59 +59,111 @@ class Sumo:
         scenario: net, demand and hour.
         seed: SUMO's random seed.
         additional: further SUMO input files, e.g. an actuated program.
+        engine: libsumo, or TraCI.
+        gui: open SUMO's window; needs TraCI and a screen.
+
+    Attributes:
+        engine: which of the two.
+        api: libsumo or the TraCI connection, with this simulation loaded.
+        time_s: simulated time.
+        tripinfo: where SUMO writes its trips once it is closed.
 
     Raises:
-        BadInput: if SUMO cannot load the net or the routes.
-        IotlamError: if this process already runs a simulation.
+        BadInput: if SUMO cannot load the net or the routes, or a window is asked of libsumo.
+        IotlamError: if libsumo already runs a simulation.
     """
 
-    def __init__(self, scenario: Scenario, seed: int, additional: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        additional: Sequence[Path] = (),
+        engine: Engine = "libsumo",
+        gui: bool = False,
+    ) -> None:
         global _running
-        if _running:
+        if engine == "libsumo" and _running:
             raise IotlamError("SUMO: expected no other simulation in this process, got a running one; close it first.")
-        self.scenario = scenario
-        self.api = load_libsumo()
+        if gui and engine == "libsumo":
+            raise BadInput("gui", expected="engine 'traci'", got="'libsumo', which has no window", fix="name it")
+        if gui and sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise BadInput(
+                "--gui", expected="a screen (DISPLAY)", got="none", fix="leave it away, or forward one to here"
+            )
+        self.scenario, self.time_s, self.engine = scenario, scenario.begin_s, engine
+        self.api = _load(engine)
         self._folder = tempfile.TemporaryDirectory(prefix="iotlam-sumo-")
-        self._forgotten = weakref.finalize(self, _forget)  # closed by whoever drops it without closing
         self.tripinfo = Path(self._folder.name) / "tripinfo.xml"
         self._log = Path(self._folder.name) / "errors.txt"
         self._reason = ""
-        self._open = _running = True
+        self._open = True
+        if engine == "libsumo":
+            _running = True
         try:
             with _stderr_to(self._log):
-                self.api.start(self._arguments(seed, additional))
-        except Exception as error:  # libsumo raises its own types and RuntimeError alike
+                self._start(self._arguments(seed, additional), gui)
+        except Exception as error:  # SUMO's interfaces raise their own types and RuntimeError alike
             self.discard()
             raise self._refused(error) from error
+        # Closed by whoever drops it without closing.
+        self._forgotten = weakref.finalize(self, _forget if engine == "libsumo" else self.api.close)
+
+    def _start(self, arguments: list[str], gui: bool) -> None:
+        if self.engine == "libsumo":
+            self.api.start(["sumo", *arguments])
+            return
+        label = f"iotlam-{next(_labels)}"
+        program = str(sumo_program("sumo-gui" if gui else "sumo"))
+        with redirect_stdout(io.StringIO()):  # where TraCI says that SUMO is not ready yet
+            self.api.start([program, *arguments, *(["--start", "--quit-on-end"] if gui else [])], label=label)
+        self.api = self.api.getConnection(label)
 
     def _arguments(self, seed: int, additional: Sequence[Path]) -> list[str]:
         scenario = self.scenario
-        arguments = ["sumo", "-n", str(scenario.net), "-r", ",".join(map(str, scenario.routes))]
+        arguments = ["-n", str(scenario.net), "-r", ",".join(map(str, scenario.routes))]
         if files := [*scenario.additional, *additional]:
             arguments += ["-a", ",".join(map(str, files))]
         arguments += ["-b", str(scenario.begin_s), "-e", str(scenario.end_s), "--seed", str(seed)]
         arguments += ["--time-to-teleport", "-1", "--no-step-log", "--no-warnings", "--duration-log.disable"]
         return [*arguments, "--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
 
-    def _refused(self, error: Exception) -> BadInput:
+    def gone(self, error: BaseException | None) -> IotlamError | None:
+        """What to say if the error means that the process behind TraCI is no more, else None."""
+        if self.engine == "libsumo" or type(error).__name__ != "FatalTraCIError":
+            return None
+        end_s, now_s = self.scenario.end_s, self.time_s
+        return IotlamError(f"SUMO: expected it to run to {end_s:g} s, got its end at {now_s:g} s; start it again.")
+
+    def _refused(self, error: Exception) -> IotlamError:
+        gone = self.gone(error)
+        if gone and not self._reason:
+            return gone
         files = " with ".join([self.scenario.net.name, *(path.name for path in self.scenario.routes)])
         lines = (self._reason or str(error)).splitlines() or [type(error).__name__]
         got = lines[0].strip(" .;")
         fix = "check that the routes belong to this net" if "not known" in got else "mend what SUMO names"
         return BadInput(files, expected="a net and routes that SUMO can load", got=got, fix=fix)
 
-    def step(self) -> None:
-        """Advance by one second.
+    def run(self, seconds: int, after_each: Callable[[int], None]) -> None:
+        """Advance by so many steps of one second; `after_each` is told how many are left.
 
         Raises:
             BadInput: if SUMO stops on bad demand (routes are read as they come due).
+            IotlamError: if SUMO is gone.
         """
-        try:
-            with _stderr_to(self._log):
-                self.api.simulationStep()
-        except Exception as error:
+        step, failure = self.api.simulationStep, None
+        with _stderr_to(self._log):
+            for left in range(seconds - 1, -1, -1):
+                try:
+                    step()
+                except Exception as error:
+                    failure = error
+                    break
+                self.time_s += 1.0
+                after_each(left)
+        if failure is not None:
             self.discard()
-            raise self._refused(error) from error
+            raise self._refused(failure) from failure
 
     def close(self) -> None:
         """End the simulation; SUMO writes its outputs then."""
@@ -107,15 +175,25 @@ class Sumo:
             with _stderr_to(self._log):
                 self.api.close()
         except Exception as error:  # a simulation that failed to load has nothing to close
-            self._reason = self._reason or str(error)
+            self._reason = self._reason or ("" if self.engine == "traci" else str(error))
         finally:
-            self._open = _running = False
-            self._forgotten.detach()
+            self._open = False
+            if self.engine == "libsumo":
+                _running = False
+            if hasattr(self, "_forgotten"):
+                self._forgotten.detach()
 
     def discard(self) -> None:
         """Close and delete the outputs."""
         self.close()
         self._folder.cleanup()
+
+
+def _load(engine: Engine) -> Any:
+    try:
+        return importlib.import_module(engine)
+    except ImportError as error:
+        raise MissingExtra(engine, "traffic") from error
 
 
 def _forget() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from iotlam.contracts import IotlamError
 from iotlam_street.generate import generate_junction
-from iotlam_street.plan import read_plan
+from iotlam_street.plan import read_plans
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.rules import RULES
 
@@ -23,7 +23,7 @@ SEEDS = tuple(int(seed) for seed in np.random.default_rng(2026).integers(0, 10**
 def test_a_random_junction_runs(tmp_path: Path, seed: int) -> None:
     scenario = generate_junction(tmp_path / "new", seed, duration_s=900.0)
     assert (scenario.name, scenario.begin_s, scenario.end_s) == (f"random-{seed}", 0.0, 900.0)
-    plan = read_plan(scenario.net)
+    plan = read_plans(scenario.net)[0]
     assert 3 <= len(plan.approaches) <= 5 and len(plan.green_states) >= 2
     assert plan.serves_PK.any(axis=1).all() and plan.serves_PK.any(axis=0).all()
     trips = run_episode(RULES["greedy"], replace(scenario, end_s=120.0), seed)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_street.junction import Junction
-from iotlam_street.plan import UPSTREAM_M, SignalPlan, read_plan
+from iotlam_street.plan import UPSTREAM_M, SignalPlan, read_plans
 from iotlam_street.scenarios import find_scenario
+from iotlam_street.street import Street
 
 CROSS = {"n": (0, 200), "e": (200, 0), "s": (0, -200), "w": (-200, 0)}
 ONE_GREEN = '<tlLogic id="centre" type="static" programID="0" offset="0"><phase duration="9" state="{}"/></tlLogic>'
@@ -47,7 +47,7 @@ def cross(centre: str = "traffic_light") -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def plan() -> SignalPlan:
-    return read_plan(find_scenario("cologne1").net)
+    return read_plans(find_scenario("cologne1").net)[0]
 
 
 def test_cologne1_has_four_phases_eight_lanes_four_approaches(plan: SignalPlan) -> None:
@@ -59,9 +59,9 @@ def test_cologne1_has_four_phases_eight_lanes_four_approaches(plan: SignalPlan) 
 
 def test_the_plan_is_what_sumo_controls(plan: SignalPlan) -> None:
     scenario = find_scenario("cologne1")
-    with Junction(replace(scenario, end_s=scenario.begin_s + 10), 1, plan=plan) as junction:
-        controlled = junction.api.trafficlight.getControlledLinks(plan.signal)
-        lengths = [junction.api.lane.getLength(lane.id) for lane in plan.lanes]
+    with Street(replace(scenario, end_s=scenario.begin_s + 10), 1, plans=[plan]) as street:
+        controlled = street.api.trafficlight.getControlledLinks(plan.signal)
+        lengths = [street.api.lane.getLength(lane.id) for lane in plan.lanes]
     links = [(index, *link[:2]) for index, group in enumerate(controlled) for link in group]
     assert {source for _, source, _ in links} == {lane.id for lane in plan.lanes}
     assert [lane.length for lane in plan.lanes] == pytest.approx(lengths)
@@ -91,19 +91,19 @@ def test_lanes_are_followed_upstream(tmp_path: Path) -> None:
     nodes, edges = cross()
     nodes = nodes.replace(node("w", -200, 0), node("w", -40, 0) + node("v", -70, 0) + node("u", -400, 0))
     net = netconvert(tmp_path, nodes, edges + both_ways("v", "w") + both_ways("u", "v"))
-    lanes = {lane.edge: lane for lane in read_plan(net).lanes}
+    lanes = {lane.edge: lane for lane in read_plans(net)[0].lanes}
     west, north = lanes["wcentre"], lanes["ncentre"]
     assert [name for name, _ in west.upstream] == ["wcentre_0", "vw_0", "uv_0"]
-    offsets_m = [offset_m for _, offset_m in west.upstream]
-    assert offsets_m[0] == 0.0 and offsets_m[1] == pytest.approx(west.length)
-    assert offsets_m[-1] < UPSTREAM_M
+    ends_m = [end_m for _, end_m in west.upstream]
+    assert ends_m[0] == pytest.approx(west.length) and ends_m == sorted(ends_m)
+    assert ends_m[-2] < UPSTREAM_M <= ends_m[-1]
     assert [name for name, _ in north.upstream] == ["ncentre_0"] and north.length > UPSTREAM_M
 
 
 def test_turnarounds_are_not_followed(tmp_path: Path) -> None:
     nodes, edges = cross()
     nodes = nodes.replace(node("w", -200, 0), node("w", -50, 0))  # a dead end, where SUMO lets vehicles turn
-    lanes = {lane.edge: lane for lane in read_plan(netconvert(tmp_path, nodes, edges)).lanes}
+    lanes = {lane.edge: lane for lane in read_plans(netconvert(tmp_path, nodes, edges))[0].lanes}
     assert [name for name, _ in lanes["wcentre"].upstream] == ["wcentre_0"]
 
 
@@ -118,7 +118,7 @@ def test_points_back_run_along_a_bent_road(tmp_path: Path) -> None:
     nodes, edges = cross()
     bend = 'shape="-200,100 -60,100 -60,0 0,0"'
     edges = edges.replace('id="wcentre" from="w" to="centre" ', f'id="wcentre" from="w" to="centre" {bend} ')
-    plan = read_plan(netconvert(tmp_path, nodes.replace(node("w", -200, 0), node("w", -200, 100)), edges))
+    plan = read_plans(netconvert(tmp_path, nodes.replace(node("w", -200, 0), node("w", -200, 100)), edges))[0]
     row = [lane.edge for lane in plan.lanes].index("wcentre")
     lane, stop_2 = plan.lanes[row], plan.lanes[row].centreline_N2[0]
     distances_H = np.arange(0.0, lane.length, 1.0, dtype=np.float32)
@@ -129,23 +129,29 @@ def test_points_back_run_along_a_bent_road(tmp_path: Path) -> None:
     assert points_HX[120, 1] - stop_2[1] > 50.0  # beyond the bend it has gone north
 
 
-@pytest.mark.parametrize(("kinds", "count"), [(("priority",), 0), (("traffic_light", "traffic_light"), 2)])
-def test_a_net_needs_exactly_one_signal(tmp_path: Path, kinds: tuple[str, ...], count: int) -> None:
-    nodes, edges = cross(kinds[0])
-    if len(kinds) > 1:
-        nodes = nodes.replace(node("e", 200, 0), node("e", 200, 0, kinds[1]) + node("x", 200, 90) + node("y", 290, 0))
-        edges += both_ways("x", "e") + both_ways("y", "e")
-    with pytest.raises(BadInput, match=f"one traffic light, got {count} of them"):
-        read_plan(netconvert(tmp_path, nodes, edges))
+def test_a_net_needs_a_signal(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="a net with a traffic light, got none; add one in netedit"):
+        read_plans(netconvert(tmp_path, *cross("priority")))
+
+
+def test_each_road_belongs_to_the_signal_it_comes_to_first(tmp_path: Path) -> None:
+    nodes, edges = cross()
+    second = node("e", 200, 0, "traffic_light") + node("x", 200, 90) + node("y", 290, 0) + node("z", 290, 90)
+    edges += both_ways("x", "e") + both_ways("y", "e") + both_ways("z", "y")
+    plans = read_plans(netconvert(tmp_path, nodes.replace(node("e", 200, 0), second), edges))
+    assert [plan.signal for plan in plans] == ["centre", "e"]
+    roads = [{edge for edge, _ in plan.catchment} for plan in plans]
+    assert roads == [{"wcentre", "ncentre", "scentre", "ecentre"}, {"xe", "ye", "zy", "centree"}]
+    assert all(limit_mps == pytest.approx(13.89) for plan in plans for _, limit_mps in plan.catchment)
 
 
 def test_one_green_phase_is_no_choice(tmp_path: Path) -> None:
     net = netconvert(tmp_path, *cross())
-    state = read_plan(net).green_states[0]
+    state = read_plans(net)[0].green_states[0]
     before, _, rest = net.read_text().partition("<tlLogic")
     net.write_text(before + ONE_GREEN.format(state) + rest.partition("</tlLogic>")[2])
     with pytest.raises(BadInput, match="at least two green phases, got 1"):
-        read_plan(net)
+        read_plans(net)[0]
 
 
 def test_a_net_whose_program_is_missing(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ def test_a_net_whose_program_is_missing(tmp_path: Path) -> None:
     before, _, rest = net.read_text().partition("<tlLogic")
     net.write_text(before + rest.partition("</tlLogic>")[2])
     with pytest.raises(BadInput) as caught:
-        read_plan(net)
+        read_plans(net)[0]
     assert "\n" not in str(caught.value)
 
 
@@ -161,22 +167,22 @@ def test_a_net_whose_program_is_missing(tmp_path: Path) -> None:
 def test_broken_nets_are_said_in_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "broken.net.xml").write_text(text)
     with pytest.raises(BadInput) as caught:
-        read_plan(tmp_path / "broken.net.xml")
+        read_plans(tmp_path / "broken.net.xml")[0]
     assert "broken.net.xml" in str(caught.value)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
 def test_a_missing_net(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="none.net.xml: expected a SUMO net, got no such file"):
-        read_plan(tmp_path / "none.net.xml")
+        read_plans(tmp_path / "none.net.xml")[0]
 
 
 def test_a_program_too_short_for_its_links(tmp_path: Path) -> None:
     net = netconvert(tmp_path, *cross())
-    plan = read_plan(net)
+    plan = read_plans(net)[0]
     text = net.read_text()
     for _, state in plan.program:
         text = text.replace(f'state="{state}"', f'state="{state[:-1]}"')
     net.write_text(text)
     with pytest.raises(BadInput, match="links"):
-        read_plan(net)
+        read_plans(net)[0]

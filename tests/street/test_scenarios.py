@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_street.scenarios import RESCO_SINGLE, find_scenario, read_sumocfg, scenario_from_files
+from iotlam_street.scenarios import RESCO, find_scenario, read_sumocfg, scenario_from_files
 
 CONFIG = """<configuration><input><net-file value="{net}"/><route-files value="{routes}"/></input>
 <time>{time}</time></configuration>"""
@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Path:
     return write(tmp_path, "mine.sumocfg", text)
 
 
-@pytest.mark.parametrize("name", RESCO_SINGLE)
+@pytest.mark.parametrize("name", RESCO)
 def test_resco_maps_are_an_hour(name: str) -> None:
     scenario = find_scenario(name)
     assert (scenario.name, scenario.duration_s) == (name, 3600.0)

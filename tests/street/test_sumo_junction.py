@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput, IotlamError
-from iotlam_street.junction import Junction, LaneTraffic, SignalRules, yellow_between
+from iotlam_street.junction import LaneTraffic, SignalRules
 from iotlam_street.metrics import TripMetrics, read_tripinfo
 from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_street.street import Street, yellow_between
 from iotlam_street.sumo import Sumo
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.rules import RULES
@@ -37,13 +38,16 @@ def short() -> Scenario:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The link states in force in each simulated second, as SUMO tells them."""
     shown: list[str] = []
-    step = Sumo.step
+    run = Sumo.run
 
-    def watch(self: Sumo) -> None:
-        step(self)
-        shown.append(self.api.trafficlight.getRedYellowGreenState(self.api.trafficlight.getIDList()[0]))
+    def watch(self: Sumo, seconds: int, after_each: Callable[[int], None]) -> None:
+        def note(left: int) -> None:
+            after_each(left)
+            shown.append(self.api.trafficlight.getRedYellowGreenState(self.api.trafficlight.getIDList()[0]))
 
-    monkeypatch.setattr(Sumo, "step", watch)
+        run(self, seconds, note)
+
+    monkeypatch.setattr(Sumo, "run", watch)
     return shown
 
 
@@ -60,10 +64,10 @@ def runs(states: list[str]) -> list[tuple[str, int]]:
     return [(state, len(list(same))) for state, same in itertools.groupby(states)]
 
 
-def drive(junction: Junction, choose: Callable[[Junction], int | None]) -> TripMetrics:
-    while not junction.done:
-        junction.advance(choose(junction))
-    return junction.finish()
+def drive(street: Street, phase: int) -> TripMetrics:
+    while not street.done:
+        street.advance([phase])
+    return street.finish()
 
 
 def fresh(rule: str, scenario: Scenario, *seeds: int) -> list[TripMetrics]:
@@ -82,10 +86,11 @@ def test_links_that_lose_green_are_yellow_and_the_rest_waits() -> None:
 
 
 def test_a_change_shows_yellow_for_three_seconds_then_the_new_green(short: Scenario, states: list[str]) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         greens = junction.plan.green_states
         for phase in (0, 2, 2, 1):
-            junction.advance(phase)
+            street.advance([phase])
             assert junction.phase == phase
     assert runs(states) == [
         (greens[0], 10),
@@ -97,18 +102,19 @@ def test_a_change_shows_yellow_for_three_seconds_then_the_new_green(short: Scena
 
 
 def test_links_green_in_both_phases_stay_green(short: Scenario, states: list[str]) -> None:
-    with Junction(short, 1, SignalRules(yellow_s=4)) as junction:
-        junction.advance(0)
-        junction.advance(1)
+    with Street(short, 1, SignalRules(yellow_s=4)) as street:
+        street.advance([0])
+        street.advance([1])
     assert runs(states)[1:] == [("rrrrryyyggrrrrryyygg", 4), ("rrrrrrrrGGrrrrrrrrGG", 6)]
 
 
 def test_least_green_is_kept_when_decisions_come_often(short: Scenario, states: list[str]) -> None:
-    with Junction(short, 1, SignalRules(decision_s=5)) as junction:
+    with Street(short, 1, SignalRules(decision_s=5)) as street:
+        (junction,) = street.junctions
         seen = []
-        while not junction.done:
+        while not street.done:
             seen.append(junction.allowed_P.sum())
-            junction.advance((junction.phase + 1) % 4)
+            street.advance([(junction.phase + 1) % 4])
         greens = junction.plan.green_states
     assert set(seen) == {1, 4}
     whole = runs(states)[:-1]
@@ -118,42 +124,46 @@ def test_least_green_is_kept_when_decisions_come_often(short: Scenario, states: 
 
 
 def test_a_lane_that_waits_too_long_limits_the_choice(short: Scenario) -> None:
-    with Junction(short, 1, SignalRules(max_red_s=40.0)) as junction:
+    with Street(short, 1, SignalRules(max_red_s=40.0)) as street:
+        (junction,) = street.junctions
         plan, red_s_K = junction.plan, np.zeros(8)
-        while not junction.done:
+        while not street.done:
             waits = junction.time_s - junction.served_at_s_K
             if waits.max() >= 40.0:
                 np.testing.assert_array_equal(junction.allowed_P, plan.serves_PK[:, waits.argmax()])
-            junction.advance(0)  # only ever this one; the rule must break in
+            street.advance([0])  # only ever this one; the rule must break in
             red_s_K = np.where(plan.serves_PK[junction.phase], 0.0, red_s_K + 10.0)
             assert red_s_K.max() <= 60.0  # 40 s, then each of the two groups in its turn
     assert junction.served_at_s_K.min() > short.begin_s
 
 
 def test_a_lane_that_no_phase_serves_does_not_hide_the_others(short: Scenario) -> None:
-    with Junction(short, 1, SignalRules(max_red_s=40.0)) as junction:
+    with Street(short, 1, SignalRules(max_red_s=40.0)) as street:
+        (junction,) = street.junctions
         serves_PK = junction.plan.serves_PK.copy()
         serves_PK[:, 0] = False
         junction.plan = replace(junction.plan, serves_PK=serves_PK)
         for _ in range(5):
-            junction.advance(0)
+            street.advance([0])
         assert junction.phase != 0
 
 
 def test_a_forbidden_phase_is_replaced(short: Scenario) -> None:
-    with Junction(short, 1, SignalRules(decision_s=5, max_red_s=30.0)) as junction:
-        junction.advance(1)
-        junction.advance(3)  # two seconds of green are too few
+    with Street(short, 1, SignalRules(decision_s=5, max_red_s=30.0)) as street:
+        (junction,) = street.junctions
+        street.advance([1])
+        street.advance([3])  # two seconds of green are too few
         assert junction.phase == 1
         while junction.phase == 1:
             allowed_P = junction.allowed_P
-            junction.advance(1)
+            street.advance([1])
         assert not allowed_P[1] and junction.phase == int(allowed_P.argmax())
 
 
 def test_a_fraction_of_a_second_at_the_end_is_simulated(short: Scenario) -> None:
-    with Junction(replace(short, end_s=short.begin_s + 12.5), 1) as junction:
-        assert drive(junction, lambda _: 0).vehicles > 0
+    with Street(replace(short, end_s=short.begin_s + 12.5), 1) as street:
+        (junction,) = street.junctions
+        assert drive(street, 0).vehicles > 0
         assert junction.time_s == short.begin_s + 13
 
 
@@ -161,14 +171,15 @@ def test_a_fraction_of_a_second_at_the_end_is_simulated(short: Scenario) -> None
 
 
 def test_lane_traffic_stands_where_the_geometry_says(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         for _ in range(12):
-            junction.advance(0)
+            street.advance([0])
         checked = 0
         for row, (lane, traffic) in enumerate(zip(junction.plan.lanes, junction.traffic(), strict=True)):
             assert (np.diff(traffic.distance_N[traffic.own_N]) > 0).all()
-            names = junction.api.lane.getLastStepVehicleIDs(lane.id)[::-1]
-            front_N2 = np.array([junction.api.vehicle.getPosition(name) for name in names]).reshape(-1, 2)
+            names = street.api.lane.getLastStepVehicleIDs(lane.id)[::-1]
+            front_N2 = np.array([street.api.vehicle.getPosition(name) for name in names]).reshape(-1, 2)
             seen_NX = junction.plan.points_back(traffic.distance_N[traffic.own_N])[row]
             # SUMO stretches a lane over its drawn length, so a metre of the one is not quite one of the other
             assert (np.hypot(*(front_N2 - junction.plan.origin_2 - seen_NX).T) < 2.0).all()
@@ -187,10 +198,11 @@ def test_what_counts_of_a_lane() -> None:
 
 
 def test_snapshots_are_a_second_apart_and_cars_face_where_they_go(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         assert [shot.t_ns for shot in junction.snapshots] == [0]
         for _ in range(6):
-            junction.advance(0)
+            street.advance([0])
         before, now = junction.snapshots
     assert (before.t_ns, now.t_ns) == (59 * 10**9, 60 * 10**9)
     boxes = now.boxes
@@ -201,11 +213,12 @@ def test_snapshots_are_a_second_apart_and_cars_face_where_they_go(short: Scenari
 
 
 def test_time_lost_adds_up_to_the_delay(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         lost_s = 0.0
-        while not junction.done:
-            lost_s += junction.advance(int(junction.time_s // 10) % 4)
-        assert lost_s == pytest.approx(junction.finish().delay_s_N.sum(), rel=0.03)
+        while not street.done:
+            lost_s += street.advance([int(street.time_s // 10) % 4])[0]
+        assert lost_s == pytest.approx(street.finish().delay_s_N.sum(), rel=0.03)
 
 
 # --- one seed, one episode
@@ -244,7 +257,8 @@ def test_the_actuated_program_varies_its_greens(short: Scenario, states: list[st
 
 
 def find_plan_greens(scenario: Scenario) -> tuple[str, ...]:
-    with Junction(replace(scenario, end_s=scenario.begin_s + 1), 1) as junction:
+    with Street(replace(scenario, end_s=scenario.begin_s + 1), 1) as street:
+        (junction,) = street.junctions
         return junction.plan.green_states
 
 
@@ -252,22 +266,22 @@ def find_plan_greens(scenario: Scenario) -> tuple[str, ...]:
 
 
 def test_a_second_simulation_is_refused_until_the_first_is_closed(short: Scenario, temporary: Path) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
         with pytest.raises(IotlamError, match="close it first"):
-            Junction(short, 2)
-        junction.advance(0)  # the first goes on
-    with Junction(short, 2):
+            Street(short, 2)
+        street.advance([0])  # the first goes on
+    with Street(short, 2):
         pass
     assert not list(temporary.iterdir())
 
 
 def test_leaving_a_finished_episode_does_not_close_the_next(short: Scenario) -> None:
-    with Junction(short, 1) as first:
-        first.advance(0)
+    with Street(short, 1) as first:
+        first.advance([0])
         first.finish()
-        with Junction(short, 2) as second:
+        with Street(short, 2) as second:
             first.__exit__(None, None, None)
-            second.advance(0)
+            second.advance([0])
             assert second.time_s == short.begin_s + 10
 
 
@@ -283,12 +297,12 @@ def test_additional_files_reach_sumo(short: Scenario, tmp_path: Path) -> None:
 
 
 def test_a_junction_that_is_dropped_without_closing_makes_room(short: Scenario, temporary: Path) -> None:
-    junction = Junction(short, 1)
-    junction.advance(0)
-    del junction
+    street = Street(short, 1)
+    street.advance([0])
+    del street
     gc.collect()
-    with Junction(short, 2) as other:
-        other.advance(0)
+    with Street(short, 2) as other:
+        other.advance([0])
     assert not list(temporary.iterdir())
 
 
@@ -301,9 +315,9 @@ def test_an_episode_without_vehicles_has_no_figures(short: Scenario, temporary: 
 @pytest.mark.parametrize("fails", [True, False])
 def test_no_temporary_folder_is_left(short: Scenario, temporary: Path, fails: bool) -> None:
     try:
-        with Junction(short, 1) as junction:
+        with Street(short, 1) as street:
             assert [path.name.startswith("iotlam-sumo-") for path in temporary.iterdir()] == [True]
-            junction.advance(0)
+            street.advance([0])
             if fails:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -315,13 +329,13 @@ def test_routes_of_another_net(short: Scenario, temporary: Path, capfd: pytest.C
     other = find_scenario("ingolstadt1")
     wrong = replace(other, net=short.net)
     with pytest.raises(BadInput) as caught:
-        Junction(wrong, 1)
+        Street(wrong, 1)
     said = str(caught.value)
     assert said.startswith("cologne1.net.xml with ingolstadt1.rou.xml: ")
     assert "is not known; check" in said and "\n" not in said
     assert capfd.readouterr() == ("", "")
     assert not list(temporary.iterdir())
-    with Junction(short, 1):  # the process can go on
+    with Street(short, 1):  # the process can go on
         pass
 
 
@@ -343,8 +357,9 @@ def test_demand_that_turns_bad_on_the_way(
     depart = short.begin_s + 250
     routes.write_text(f'<routes><trip id="ghost" depart="{depart}" from="nowhere" to="nowhere"/></routes>')
     with pytest.raises(BadInput, match="late.rou.xml.*nowhere.*is not known"):
-        with Junction(replace(short, routes=(routes,)), 1) as junction:
-            drive(junction, lambda _: 0)
+        with Street(replace(short, routes=(routes,)), 1) as street:
+            (junction,) = street.junctions
+            drive(street, 0)
     assert capfd.readouterr() == ("", "")
     assert not list(temporary.iterdir())
 
@@ -362,12 +377,13 @@ def test_an_episode_says_nothing_on_stderr(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_another_net_is_refused(short: Scenario, temporary: Path) -> None:
-    with Junction(replace(short, end_s=short.begin_s + 1), 1) as junction:
+    with Street(replace(short, end_s=short.begin_s + 1), 1) as street:
+        (junction,) = street.junctions
         plan = junction.plan
     with pytest.raises(BadInput, match="plan of ingolstadt1"):
-        Junction(find_scenario("ingolstadt1"), 1, plan=plan)
+        Street(find_scenario("ingolstadt1"), 1, plans=[plan])
     assert not list(temporary.iterdir())
-    with Junction(short, 1):
+    with Street(short, 1):
         pass
 
 

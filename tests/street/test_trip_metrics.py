@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_street.junction import Junction
 from iotlam_street.metrics import TripMetrics, read_tripinfo
 from iotlam_street.scenarios import find_scenario
+from iotlam_street.street import Street
 
 ROW = (
     '<tripinfo id="{}" depart="{}" departDelay="{}" arrival="{}" duration="{}" timeLoss="{}" waitingTime="{}" '
@@ -74,10 +74,10 @@ def test_a_road_sent_more_than_it_takes(tmp_path: Path) -> None:
     begin_s, routes = scenario.begin_s, tmp_path / "many.rou.xml"
     span = f'begin="{begin_s}" end="{begin_s + 100}" period="0.5"'
     routes.write_text(f'<routes><flow id="f" {span} from="27115123#2" to="32038056#0"/></routes>')
-    with Junction(replace(scenario, routes=(routes,), end_s=begin_s + 120), 1) as junction:
-        while not junction.done:
-            junction.advance(2)  # that road stays red
-        trips = junction.finish()
+    with Street(replace(scenario, routes=(routes,), end_s=begin_s + 120), 1) as street:
+        while not street.done:
+            street.advance([2])  # that road stays red
+        trips = street.finish()
     assert trips.vehicles == 200  # each vehicle once: departed or not
     assert trips.never_departed > 150 and trips.trip_s == 0.0
     assert trips.unfinished == 200 - trips.never_departed > 5

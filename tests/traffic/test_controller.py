@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from iotlam.contracts import BadInput, PluginError
-from iotlam_street.junction import Junction
 from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.policy import load_policy
 
@@ -18,13 +18,14 @@ def test_lights_go_on_without_a_sensor_that_fails(short: Scenario, caplog: pytes
     def fail(_: object) -> None:
         raise PluginError("video", "tokenize", ZeroDivisionError("lens"))
 
-    with Junction(short, 1) as junction:
-        junction.advance(controller.choose(junction))
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
+        street.advance(controller.choose(street.junctions))
         controller.processor.plugins["video"] = SimpleNamespace(tokenize=fail)  # type: ignore[assignment]
         for _ in range(2):
             look = controller.look(junction)
             assert list(look.tokens) == [name for name in names if name != "video"]
-            junction.advance(look.phase)
+            street.advance([look.phase])
         controller.processor.plugins["video"] = working
         assert list(controller.look(junction).tokens) == names
     assert "ZeroDivisionError: lens" in str(controller.problems["video"])

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_street.plan import read_plan
-from iotlam_street.scenarios import RESCO_SINGLE
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, RANDOM_DURATION_S, TEST_SEEDS, Task, tasks
+from iotlam_street.plan import read_plans
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, RANDOM_DURATION_S, TEST_SEEDS, Task, tasks
 from iotlam_traffic.train import REINFORCE, REVISIT, ROUND, TrainConfig
 
 
@@ -28,7 +27,7 @@ def test_maps_and_random_junctions_take_turns() -> None:
 
 
 def test_no_test_seed_is_learnt() -> None:
-    learnt = {task.seed for task in tasks(RESCO_SINGLE, 20, 20)}
+    learnt = {task.seed for task in tasks(LEARNT_MAPS, 20, 20)}
     assert min(learnt) == FIRST_TRAINING_SEED == 100_000 and not learnt & set(TEST_SEEDS)
     with pytest.raises(BadInput, match="training seeds above 10, got 10"):
         tasks(("cologne1",), 1, 0, first_seed=10)
@@ -42,7 +41,7 @@ def test_a_random_task_draws_its_junction(tmp_path: Path) -> None:
     scenario = Task("random", 77).scenario(tmp_path)
     assert scenario.duration_s == RANDOM_DURATION_S
     assert scenario.net.is_relative_to(tmp_path / "random-77")
-    assert read_plan(scenario.net).lanes
+    assert read_plans(scenario.net)[0].lanes
 
 
 def test_a_task_takes_a_map_or_a_file(tmp_path: Path, short_config: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iotlam_street.junction import Junction, SignalRules
+from iotlam_street.junction import SignalRules
 from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES, junction_query
 
 
@@ -15,7 +16,8 @@ def feature(name: str) -> int:
 
 
 def test_shapes_and_plan(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         query, plan = junction_query(junction), junction.plan
     assert query.anchors_KHX.shape == (8, len(ANCHOR_M), 2)
     assert query.features_PF.shape == (4, len(PHASE_FEATURES))
@@ -28,7 +30,8 @@ def test_shapes_and_plan(short: Scenario) -> None:
 
 
 def test_a_phase_that_only_yields_on_a_lane_serves_it_half(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         yields_PK = np.zeros((4, 8), dtype=bool)
         yields_PK[0, 3] = True
         object.__setattr__(junction.plan, "yields_PK", yields_PK)
@@ -38,9 +41,10 @@ def test_a_phase_that_only_yields_on_a_lane_serves_it_half(short: Scenario) -> N
 
 
 def test_times_are_the_signals_own(short: Scenario) -> None:
-    with Junction(short, 1) as junction:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
         for phase in (0, 0, 0, 2):
-            junction.advance(phase)
+            street.advance([phase])
         features_PF = junction_query(junction).features_PF
     assert features_PF[:, feature("in force")].tolist() == [0, 0, 1, 0]
     np.testing.assert_allclose(features_PF[:, feature("green s / 60")] * 60, [0, 0, 7, 0], atol=1e-5)
@@ -48,26 +52,29 @@ def test_times_are_the_signals_own(short: Scenario) -> None:
 
 
 def test_long_times_are_capped(short: Scenario) -> None:
-    with Junction(short, 1, SignalRules(max_red_s=1e9)) as junction:
+    with Street(short, 1, SignalRules(max_red_s=1e9)) as street:
+        (junction,) = street.junctions
         for _ in range(25):
-            junction.advance(0)
+            street.advance([0])
         features_PF = junction_query(junction).features_PF
     assert features_PF[0, feature("green s / 60")] == pytest.approx(2.0)
     assert features_PF[2, feature("longest red s / 60")] == pytest.approx(3.0)
 
 
 def test_it_asks_only_for_what_is_allowed(short: Scenario) -> None:
-    with Junction(short, 1, SignalRules(decision_s=5)) as junction:
-        junction.advance(2)
+    with Street(short, 1, SignalRules(decision_s=5)) as street:
+        (junction,) = street.junctions
+        street.advance([2])
         assert junction_query(junction).allowed_P.tolist() == [False, False, True, False]
 
 
 def test_traffic_changes_nothing(short: Scenario) -> None:
     asked = []
     for seed, routes in ((1, short.routes), (2, ())):
-        with Junction(Scenario("x", short.net, routes, short.begin_s, short.end_s), seed) as junction:
+        with Street(Scenario("x", short.net, routes, short.begin_s, short.end_s), seed) as street:
+            (junction,) = street.junctions
             for phase in (0, 1, 1, 3):
-                junction.advance(phase)
+                street.advance([phase])
             asked.append(junction_query(junction))
     for name in ("anchors_KHX", "serves_PK", "features_PF", "allowed_P"):
         np.testing.assert_array_equal(getattr(asked[0], name), getattr(asked[1], name))

@@ -16,7 +16,7 @@ import torch
 from iotlam.contracts import BadInput, DecisionQuery, SensorFrame
 from iotlam.model import Decision, IotlamProcessor
 from iotlam_street.metrics import TripMetrics
-from iotlam_street.plan import SignalPlan, read_plan
+from iotlam_street.plan import SignalPlan, read_plans
 from iotlam_street.rig import SensorRig
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.scene import Boxes, Snapshot
@@ -45,7 +45,7 @@ def scenario() -> Scenario:
 
 @pytest.fixture(scope="module")
 def plan(scenario: Scenario) -> SignalPlan:
-    return read_plan(scenario.net)
+    return read_plans(scenario.net)[0]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def data(scenario: Scenario, plan: SignalPlan, look: Look, boxes: Boxes) -> Page
     return PageData(
         scenario=scenario,
         plan=plan,
+        signals=1,
         seed=7,
         trips={name: trips(delay_s) for name, delay_s in delays_s.items()},
         look=look,

@@ -39,8 +39,8 @@ def test_a_lane_is_worth_no_more_than_it_can_discharge(at_lanes: AtLanes) -> Non
 
 def test_it_chooses_the_greatest_score_and_keeps_the_phase_on_a_tie(at_lanes: AtLanes) -> None:
     one, two = [(5.0, 0.0, 0.0, True)], [(5.0, 0.0, 0.0, True)] * 2
-    assert Teacher(WEIGHTS).choose(at_lanes([one, two], EACH)) == 1
-    assert Teacher(WEIGHTS).choose(at_lanes([one, one], EACH, phase=1)) == 1
+    assert Teacher(WEIGHTS).phase(at_lanes([one, two], EACH)) == 1
+    assert Teacher(WEIGHTS).phase(at_lanes([one, one], EACH, phase=1)) == 1
 
 
 def test_it_is_a_better_rule_than_the_fixed_program(short: Scenario) -> None:

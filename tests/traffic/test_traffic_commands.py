@@ -19,6 +19,7 @@ from iotlam.training.imitation import ImitationConfig
 from iotlam_street.generate import generate_junction
 from iotlam_street.scenarios import resco_folder
 from iotlam_traffic.policy import SHIPPED
+from iotlam_traffic.rules import RULES
 from iotlam_traffic.train import Run, TrainConfig
 
 RUNNER = CliRunner()
@@ -93,7 +94,7 @@ def test_one_sensor_is_enough_to_run() -> None:
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
-        ("run cologne2", ["cologne2", "did you mean 'cologne1'"]),
+        ("run clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("run --controller gredy", ["gredy", "greedy"]),
         ("run --controller greedy --modalities lidar", ["--weights and --modalities", "'greedy'"]),
         ("run --modalities lidar,smell", ["smell", "lidar, radar, video"]),
@@ -113,7 +114,7 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("evaluate --seeds 1-2147483648", ["--seeds", "'1-2147483648'"]),
         ("train --maps ''", ["--maps", "name at least one"]),
         ("train --modalities ''", ["--modalities", "name at least one"]),
-        ("train --maps cologne2", ["cologne2", "did you mean 'cologne1'"]),
+        ("train --maps clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("train --decoder ./absent", ["./absent", "no such folder"]),
         ("train --out taken", ["--out", "a folder to write to"]),
     ],
@@ -219,7 +220,7 @@ def test_the_demo_ends_in_a_page(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     page = Path(answer["page"]).read_text()
-    assert {row["controller"] for row in answer["trips"]} == {"iotlam", "fixed", "actuated", "greedy", "max-pressure"}
+    assert {row["controller"] for row in answer["trips"]} == {"iotlam", *RULES}
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
     for row in answer["trips"]:
         assert row["controller"] in page

@@ -175,7 +175,7 @@ def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"maps": ("cologne1", "cologn2")}, "did you mean 'cologne1'"),
+        ({"maps": ("cologne1", "cologn1")}, "did you mean 'cologne1'"),
         ({"maps": ("absent.sumocfg",)}, "absent.sumocfg"),
         ({"modalities": ("lidar", "smell")}, "smell"),
         ({"decoder": "./absent"}, "./absent"),

@@ -1,0 +1,227 @@
+"""A street network in SUMO with all its signals: advanced by decisions, judged by its vehicles' trips."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, whole_file
+from iotlam_street.forks import run_forked
+from iotlam_street.junction import Junction, SignalRules
+from iotlam_street.metrics import TripMetrics, read_tripinfo
+from iotlam_street.plan import SignalPlan, read_plans
+from iotlam_street.programs import NativeProgram, native_files
+from iotlam_street.scenarios import Scenario
+from iotlam_street.scenery import Scenery
+from iotlam_street.sumo import Engine, Sumo
+
+LOST_EVERY_S = 5
+"""Lost time is counted once in so many seconds: asking every road each second costs a tenth of SUMO."""
+
+
+class Street:
+    """The junctions of a scenario under one controller for one episode; use it as a context manager.
+
+    Args:
+        scenario: net, demand and hour.
+        seed: SUMO's random seed.
+        rules: the action rules.
+        native: leave the lights to a program of SUMO's own: `fixed` (the net's), `actuated` or `delay_based`.
+        plans: the signals to control; default all of the net that have a choice.
+        engine: `libsumo` in this process or `traci` to another one.
+        gui: open SUMO's window; needs `traci`.
+
+    Attributes:
+        junctions: the J signals that are controlled, ordered by name.
+
+    Raises:
+        BadInput: if the scenario cannot be loaded or has no traffic light with a choice.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        rules: SignalRules | None = None,
+        native: NativeProgram | None = None,
+        plans: Sequence[SignalPlan] | None = None,
+        engine: Engine = "libsumo",
+        gui: bool = False,
+    ) -> None:
+        self.scenario, self.rules, self.native = scenario, rules or SignalRules(), native
+        plans = plans or read_plans(scenario.net)
+        with native_files(plans, native, self.rules.min_duration_s, self.rules.max_duration_s) as additional:
+            self._sumo = Sumo(scenario, seed, additional, engine, gui)
+        self._scenery = Scenery(self._sumo)
+        self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery) for plan in plans)
+        self._owner = {edge: row for row, plan in enumerate(plans) for edge, _ in plan.catchment}
+        self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
+        self._waits_for: dict[str, int | None] = {}
+        self._lost_s_J = np.zeros(len(plans))
+        if native is None:
+            self._show_first()
+
+    @property
+    def api(self) -> Any:
+        """libsumo, or the TraCI connection, with this simulation loaded."""
+        return self._sumo.api
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time."""
+        return self._sumo.time_s
+
+    @property
+    def done(self) -> bool:
+        """Whether the scenario's last second has been simulated."""
+        return self.time_s >= self.scenario.end_s
+
+    def advance(self, phases: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Simulate until the next decision, changing to the phases through yellow.
+
+        Args:
+            phases: for each junction, index of the green phase to show; None or ignored under a native program. A
+                phase that the rules forbid is replaced by the one in force, or by the first allowed.
+
+        Returns:
+            Vehicle-seconds lost in that time before each junction (J,): every vehicle's shortfall of the speed limit,
+            and one per second for each that waits outside the net, by the signal that its road comes to first.
+        """
+        self._lost_s_J = np.zeros(len(self.junctions))
+        remaining = min(self.rules.decision_s, math.ceil(self.scenario.end_s - self.time_s))
+        if self.native is None and phases is not None:
+            remaining -= self._change(phases, remaining)
+        self._run(remaining)
+        for junction in self.junctions:
+            junction.served_at_s_K[junction.plan.serves_PK[junction.phase]] = self.time_s
+        return self._lost_s_J
+
+    def _change(self, phases: Sequence[int], budget_s: int) -> int:
+        """Show yellow, and all red where the rules have it, then the new greens; returns the seconds it took."""
+        wanted = [(junction, junction.permitted(int(p))) for junction, p in zip(self.junctions, phases, strict=True)]
+        changing = [(junction, phase) for junction, phase in wanted if phase != junction.phase]
+        if not changing:
+            return 0
+        for junction, phase in changing:
+            old, new = (junction.plan.green_states[index] for index in (junction.phase, phase))
+            junction.show(yellow_between(old, new))
+        yellow_s = min(self.rules.yellow_s, budget_s)
+        self._run(yellow_s)
+        red_s = min(self.rules.all_red_s, budget_s - yellow_s)
+        if red_s:
+            for junction, phase in changing:
+                old, new = (junction.plan.green_states[index] for index in (junction.phase, phase))
+                junction.show(yellow_between(old, new).replace("y", "r"))
+            self._run(red_s)
+        for junction, phase in changing:
+            junction.show(junction.plan.green_states[phase])
+            junction.phase, junction.green_since_s = phase, self.time_s
+        return yellow_s + red_s
+
+    def _show_first(self) -> None:
+        for junction in self.junctions:
+            try:
+                junction.show(junction.plan.green_states[0])
+            except Exception as error:  # SUMO's own types
+                self._sumo.discard()
+                raise BadInput(
+                    f"Signal plan of '{junction.plan.signal}'",
+                    expected=f"the plan of {self.scenario.net.name}",
+                    got=str(error).rstrip("."),
+                    fix="read the plan from the scenario's own net",
+                ) from error
+
+    def _run(self, seconds: int) -> None:
+        def note(left: int) -> None:
+            self._count_lost()
+            if left < 2:
+                self._scenery.note()
+
+        self._sumo.run(seconds, note)
+
+    def _count_lost(self) -> None:
+        if (self.time_s - self.scenario.begin_s) % LOST_EVERY_S:
+            return
+        edges, lost_s_J = self.api.edge, self._lost_s_J
+        for name, limit_mps, row in self._edges:
+            if count := edges.getLastStepVehicleNumber(name):
+                lost_s_J[row] += LOST_EVERY_S * count * max(0.0, 1.0 - edges.getLastStepMeanSpeed(name) / limit_mps)
+        for vehicle in self.api.simulation.getPendingVehicles():
+            waits_for = self._waiting_for(vehicle)
+            if waits_for is not None:
+                lost_s_J[waits_for] += LOST_EVERY_S
+
+    def _waiting_for(self, vehicle: str) -> int | None:
+        """Which junction a vehicle outside the net comes to first; None where there is no signal on its way in."""
+        if vehicle not in self._waits_for:
+            first = self.api.vehicle.getRoute(vehicle)[0]
+            self._waits_for[vehicle] = self._owner.get(first)
+        return self._waits_for[vehicle]
+
+    def what_if(self, futures: Sequence[Callable[[Street], float]]) -> list[float]:
+        """What would come of each of several futures, without living any of them.
+
+        Each runs in a fork of this process, which holds SUMO's exact state: vehicles that wait outside the net and the
+        random generators too, which SUMO's own `saveState` loses. This street stays where it is.
+
+        Args:
+            futures: each advances the street that it is given as it likes, and returns a number.
+
+        Raises:
+            BadInput: where processes cannot be forked, or SUMO is behind TraCI.
+            IotlamError: if a future fails; its traceback is in the message.
+        """
+        return run_forked([partial(future, self) for future in futures], self._sumo)
+
+    def finish(self, tripinfo: Path | None = None) -> TripMetrics:
+        """End the episode and compute its trip metrics.
+
+        Args:
+            tripinfo: where to leave SUMO's own list of trips.
+
+        Raises:
+            BadInput: if no vehicle was scheduled in the episode: its figures would mean nothing.
+        """
+        pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in self.api.simulation.getPendingVehicles()]
+        self._sumo.close()
+        if tripinfo:
+            with whole_file(tripinfo) as partial:
+                shutil.copyfile(self._sumo.tripinfo, partial)
+        trips = read_tripinfo(self._sumo.tripinfo, self.scenario.begin_s, pending, self.time_s)
+        if not trips.vehicles:
+            raise BadInput(
+                self.scenario.name,
+                expected=f"vehicles between {self.scenario.begin_s:g} and {self.scenario.end_s:g} s",
+                got="none",
+                fix="choose --begin and --end to fit the demand",
+            )
+        return trips
+
+    def close(self) -> None:
+        """End the simulation and delete its files; does nothing a second time."""
+        self._sumo.discard()
+
+    def __enter__(self) -> Street:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if gone := self._sumo.gone(error):
+            raise gone from error
+
+
+def yellow_between(old: str, new: str) -> str:
+    """Link states shown between two greens: links that lose green are yellow, those that gain it still red."""
+    return "".join(
+        "y" if a in "Gg" and b not in "Gg" else a if a in "Gg" else "r" for a, b in zip(old, new, strict=True)
+    )
