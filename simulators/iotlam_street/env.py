@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from iotlam.contracts import BadInput
-from iotlam_street.junction import Junction, LaneTraffic, SignalRules
+from iotlam_street.junction import HALTING_MPS, Junction, SignalRules
 from iotlam_street.plan import SignalPlan, read_plans
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
@@ -33,9 +33,19 @@ def observation_space(plan: SignalPlan) -> gymnasium.spaces.Space[NDArray[np.flo
 
 def observe(junction: Junction) -> NDArray[np.float32]:
     """What a junction's agent sees; see `observation_space`."""
-    lanes = [_lane_features(traffic) for traffic in junction.traffic()]
-    phase = np.eye(len(junction.plan.green_states), dtype=np.float32)[junction.phase]
-    return np.concatenate([*lanes, phase]).astype(np.float32)
+    plan = junction.plan
+    rows, ends = junction.vehicles()
+    own = rows[:, 3] > 0.0
+    distance_N, speed_N, waiting_N, _ = rows[own].T
+    lane_N = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))[own]
+    near_N, standing_N = distance_N <= 50.0, (distance_N <= 200.0) & (speed_N < HALTING_MPS)
+    seen = np.zeros(len(ends) * len(LANE_FEATURES) + len(plan.green_states), np.float32)
+    lanes = seen[: len(ends) * len(LANE_FEATURES)].reshape(len(ends), -1)
+    for column, weights in enumerate((near_N, standing_N, waiting_N * near_N, speed_N)):
+        lanes[:, column] = np.bincount(lane_N, weights=weights, minlength=len(ends))
+    lanes[:, 3] /= np.maximum(np.bincount(lane_N, minlength=len(ends)), 1)
+    seen[lanes.size + junction.phase] = 1.0
+    return seen
 
 
 class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
@@ -181,11 +191,3 @@ class StreetParallelEnv(ParallelEnv[str, NDArray[np.float32], np.int64]):  # typ
 
     def _infos(self, street: Street) -> dict[str, dict[str, Any]]:
         return {junction.plan.signal: {"allowed": junction.allowed_P} for junction in street.junctions}
-
-
-def _lane_features(traffic: LaneTraffic) -> NDArray[np.float32]:
-    near = (traffic.distance_N <= 50.0) & traffic.own_N
-    speed = traffic.speed_N[traffic.own_N]
-    mean_speed = float(speed.mean()) if len(speed) else 0.0
-    waiting = float(traffic.waiting_N[near].sum())
-    return np.array([near.sum(), traffic.halting(200.0), waiting, mean_speed], dtype=np.float32)

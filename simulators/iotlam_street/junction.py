@@ -141,6 +141,13 @@ class Junction:
         lanes = np.split(rows, ends[:-1])
         return tuple(LaneTraffic(lane[:, 0], lane[:, 1], lane[:, 2], lane[:, 3] > 0) for lane in lanes)
 
+    def inside(self) -> NDArray[np.int64]:
+        """For each lane, vehicles that it has sent into the junction, all and standing ones, (K, 2)."""
+        lane = self._sumo.api.lane
+        count, standing = lane.getLastStepVehicleNumber, lane.getLastStepHaltingNumber
+        rows = [(sum(map(count, own.inside)), sum(map(standing, own.inside))) for own in self.plan.lanes]
+        return np.array(rows, dtype=np.int64)
+
     def exits(self) -> tuple[dict[str, int], dict[str, float]]:
         """Of each lane that any lane flows into: standing vehicles, and its length in metres."""
         lane = self._sumo.api.lane

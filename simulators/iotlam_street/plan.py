@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +36,7 @@ class Lane:
             line to each one's upstream end, back to `UPSTREAM_M`.
         centreline_N2: site coordinates from the stop line backwards, metres.
         outgoing: lanes it may flow into.
+        inside: lanes within the junction that lead there.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Lane:
     upstream: tuple[tuple[str, float], ...]
     centreline_N2: NDArray[np.float32]
     outgoing: tuple[str, ...]
+    inside: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,14 @@ def read_plans(net_file: Path) -> tuple[SignalPlan, ...]:
 @lru_cache(maxsize=32)
 def _read_plans(net_file: Path, version: tuple[int, int] | None) -> tuple[SignalPlan, ...]:
     """As `read_plans`; a file of the same version is read once."""
-    parse_xml(net_file, "a SUMO net")
+    inside = _lanes_inside(parse_xml(net_file, "a SUMO net"))
     net = _read_net(net_file)
     signals = sorted(net.getTrafficLights(), key=lambda signal: str(signal.getID()))
     if not signals:
         raise BadInput(str(net_file), expected="a net with a traffic light", got="none", fix="add one in netedit")
     signals = [signal for signal in signals if signal.getConnections()]
     catchments = _catchments(net, signals)
-    plans = [_plan(signal, net, net_file, catchments[signal.getID()]) for signal in signals]
+    plans = [_plan(signal, net, net_file, catchments[signal.getID()], inside) for signal in signals]
     chosen = tuple(plan for plan in plans if len(plan.green_states) > 1)
     if not chosen:
         raise BadInput(
@@ -110,14 +114,20 @@ def _read_plans(net_file: Path, version: tuple[int, int] | None) -> tuple[Signal
     return chosen
 
 
-def _plan(signal: Any, net: Any, net_file: Path, catchment: tuple[tuple[str, float], ...]) -> SignalPlan:
+def _plan(
+    signal: Any,
+    net: Any,
+    net_file: Path,
+    catchment: tuple[tuple[str, float], ...],
+    inside: Mapping[str, tuple[str, ...]],
+) -> SignalPlan:
     links = [(source, target, index) for source, target, index in signal.getConnections()]
     program = _program(signal, 1 + max(index for _, _, index in links), net_file)
     ids = sorted({source.getID() for source, _, _ in links})
     greens = _green_states([state for _, state in program])
     serves, priority = _greens_of_lanes(greens, ids, links)
     origin = np.mean([source.getShape()[-1] for source, _, _ in links], axis=0)
-    lanes = tuple(_lane(net.getLane(lane_id), links, origin) for lane_id in ids)
+    lanes = tuple(_lane(net.getLane(lane_id), links, origin, inside.get(lane_id, ())) for lane_id in ids)
     return SignalPlan(
         signal.getID(),
         origin,
@@ -129,6 +139,18 @@ def _plan(signal: Any, net: Any, net_file: Path, catchment: tuple[tuple[str, flo
         catchment,
         program,
     )
+
+
+def _lanes_inside(root: ET.Element) -> dict[str, tuple[str, ...]]:
+    """For each lane outside a junction, the lanes inside it that its connections lead over, in order of name."""
+    via: dict[str, list[str]] = {}
+    for link in root.iterfind("connection[@via]"):
+        via.setdefault(f"{link.get('from')}_{link.get('fromLane')}", []).append(str(link.get("via")))
+
+    def beyond(lane: str) -> set[str]:
+        return {inner for first in via.get(lane, ()) for inner in (first, *beyond(first))}
+
+    return {lane: tuple(sorted(beyond(lane))) for lane in via if not lane.startswith(":")}
 
 
 def _catchments(net: Any, signals: list[Any]) -> dict[str, tuple[tuple[str, float], ...]]:
@@ -197,7 +219,7 @@ def _green_states(states: list[str]) -> list[str]:
     return list(dict.fromkeys(greens))
 
 
-def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float64]) -> Lane:
+def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float64], inside: tuple[str, ...]) -> Lane:
     reach, current, seen = float(lane.getLength()), lane, {lane.getID()}
     upstream, shape = [(lane.getID(), reach)], list(reversed(lane.getShape()))
     while reach < UPSTREAM_M:
@@ -218,6 +240,7 @@ def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float
         tuple(upstream),
         points.astype(np.float32),
         tuple(sorted(outgoing)),
+        inside,
     )
 
 

@@ -41,6 +41,7 @@ class Street:
 
     Attributes:
         junctions: the J signals that are controlled, ordered by name.
+        decisions: what `advance` has been told so far.
 
     Raises:
         BadInput: if the scenario cannot be loaded or has no traffic light with a choice.
@@ -57,6 +58,8 @@ class Street:
         gui: bool = False,
     ) -> None:
         self.scenario, self.rules, self.native = scenario, rules or SignalRules(), native
+        self.seed = seed
+        self.decisions: list[list[int] | None] = []
         plans = plans or read_plans(scenario.net)
         with native_files(plans, native, self.rules.min_duration_s, self.rules.max_duration_s) as additional:
             self._sumo = Sumo(scenario, seed, additional, engine, gui)
@@ -95,6 +98,7 @@ class Street:
             Vehicle-seconds lost in that time before each junction (J,): every vehicle's shortfall of the speed limit,
             and one per second for each that waits outside the net, by the signal that its road comes to first.
         """
+        self.decisions.append(None if phases is None else [int(phase) for phase in phases])
         self._lost_s_J = np.zeros(len(self.junctions))
         remaining = min(self.rules.decision_s, math.ceil(self.scenario.end_s - self.time_s))
         if self.native is None and phases is not None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from iotlam_street.env import LANE_FEATURES, StreetEnv
+from iotlam_street.env import LANE_FEATURES, StreetEnv, observe
 from iotlam_street.junction import SignalRules
 from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_street.street import Street
 
 
 @pytest.fixture
@@ -41,6 +42,20 @@ def test_an_episode(short: Scenario) -> None:
     trips = info["trips"]
     assert all(reward <= 0.0 for reward in rewards)
     assert sum(rewards) == pytest.approx(-trips.delay_s_N.sum() / 100.0, rel=0.1)
+
+
+def test_what_is_observed_is_what_is_there(short: Scenario) -> None:
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
+        for phase in (0, 0, 0, 2, 2, 0):
+            street.advance([phase])
+        rows, traffic = observe(junction)[:32].reshape(8, 4), junction.traffic()
+    assert rows[:, 0].sum() >= 5
+    for row, lane in zip(rows, traffic, strict=True):
+        near = (lane.distance_N <= 50.0) & lane.own_N
+        speed = lane.speed_N[lane.own_N].mean() if lane.own_N.any() else 0.0
+        want = [lane.within(50.0), lane.halting(200.0), lane.waiting_N[near].sum(), speed]
+        np.testing.assert_allclose(row, want, rtol=1e-5)
 
 
 def test_better_control_is_paid_better(short: Scenario) -> None:

@@ -60,6 +60,23 @@ def test_the_time_lost_before_all_junctions_is_about_the_delay_of_all_trips(thre
     assert 0.7 * delay_s < lost_s_J.sum() < 1.1 * delay_s  # inside junctions and on the way out nothing is counted
 
 
+def test_who_stands_inside_a_junction_is_told(three: Scenario) -> None:
+    with Street(three, 1) as street:
+        seen = 0
+        while not street.done:
+            street.advance([0, 0, 0])
+            vehicle = street.api.vehicle
+            names = [name for name in vehicle.getIDList() if vehicle.getRoadID(name).startswith(":")]
+            for junction in street.junctions:
+                lanes = {inner: k for k, lane in enumerate(junction.plan.lanes) for inner in lane.inside}
+                rows = [lanes[vehicle.getLaneID(name)] for name in names if vehicle.getLaneID(name) in lanes]
+                inside_K2 = junction.inside()
+                assert inside_K2[:, 0].tolist() == np.bincount(rows, minlength=len(inside_K2)).tolist()
+                assert (inside_K2[:, 1] <= inside_K2[:, 0]).all()
+                seen += len(rows)
+        assert seen > 20
+
+
 def test_all_red_follows_yellow(three: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     with Street(three, 1, SignalRules(all_red_s=2)) as street:
         shown: list[str] = []
