@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from iotlam.cli.output import print_json, print_table
-from iotlam.contracts import BadInput, Json
+from iotlam.contracts import BadInput, Json, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
 from iotlam_traffic.curriculum import LEARNT_MAPS
 
@@ -65,7 +65,7 @@ def run(
     controller: Annotated[
         str,
         typer.Option(
-            help="iotlam (sees through sensors only), fixed, actuated, delay-based, greedy, max-pressure or teacher."
+            help="iotlam (through sensors only), fixed, actuated, delay-based, greedy, max-pressure, teacher, lanes."
         ),
     ] = "iotlam",
     weights: Weights = None,
@@ -85,15 +85,17 @@ def run(
     from iotlam.training.progress import progress
     from iotlam_traffic.evaluate import OURS, Trial, run_trial
 
-    if controller != OURS and (weights or modalities):
+    if (controller != OURS and modalities) or (controller not in (OURS, "lanes") and weights):
         raise BadInput(
             "--weights and --modalities",
-            expected=f"a run of '{OURS}'",
+            expected=f"a run of '{OURS}' (--weights also of 'lanes')",
             got=f"'{controller}'",
             fix="leave them away: rules use neither",
         )
     if out is not None and (gui or tripinfo):
         raise BadInput("--out", expected="a run without --gui and --tripinfo", got="both", fix="leave one of them away")
+    if tripinfo is not None:
+        check_writable("--tripinfo", tripinfo.parent)
     scenario = _scenario(map_name, net, routes, begin, end)
     trial = Trial(controller, scenario, seed, weights, _names(modalities), tripinfo, gui)
     if out is not None:
@@ -178,6 +180,33 @@ def train(
     typer.echo(f"policy in {Run(out, config).go()}")
 
 
+@app.command("train-lanes")
+def train_lanes(
+    out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
+    maps: Annotated[
+        str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
+    ] = ",".join(LEARNT_MAPS),
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 4,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 2,
+    minutes: Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
+) -> None:
+    """Train a small policy on lane state, from nothing: a teacher that sees what the simulator knows.
+
+    Ctrl-C leaves a run that the same command resumes. Then, for one:
+    iotlam traffic evaluate cologne3 --controllers lanes,greedy --weights runs/lanes
+
+    Example: iotlam traffic train-lanes --maps cologne1,my.sumocfg --rounds 30 --generations 2
+    """
+    from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
+
+    names = _some("--maps", maps, once=False)
+    config = LaneRunConfig(names, rounds, generations, episodes, 60.0 * minutes, workers=workers, seed=seed)
+    typer.echo(f"weights in {LaneRun(out, config).go()}")
+
+
 def _scenario(
     map_name: str | None, net: Path | None, routes: list[Path] | None, begin: float | None, end: float | None
 ) -> Scenario:
@@ -202,13 +231,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def _some(option: str, text: str) -> tuple[str, ...]:
-    """At least one name.
+def _some(option: str, text: str, once: bool = True) -> tuple[str, ...]:
+    """At least one name; each once, or as often as it is named.
 
     Raises:
         BadInput: if there is none.
     """
-    if not (names := _names(text)):
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(dict.fromkeys(names)) if once else names
+    if not names:
         raise BadInput(option, expected="comma-separated names", got="none", fix="name at least one")
     return names
 

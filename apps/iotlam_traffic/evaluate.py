@@ -15,14 +15,15 @@ from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.episode import run_episode
+from iotlam_traffic.lanes import WEIGHTS, LanePolicy, load_lanes
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.rules import RULES, Controller
 from iotlam_traffic.teacher import Teacher
 
 OURS = "iotlam"
-CONTROLLERS = (OURS, *RULES, Teacher.name)
-"""Everybody who can be put in charge; the teacher sees the simulator's state and is no rival."""
+CONTROLLERS = (OURS, *RULES, Teacher.name, LanePolicy.name)
+"""Everybody who can be put in charge; teacher and lane policy see the simulator's state and are no rivals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Trial:
         controller: one of `CONTROLLERS`.
         scenario: net, demand and hour.
         seed: SUMO's seed and that of the sensors' noise.
-        weights: folder of our policy; None for the shipped one.
+        weights: folder of a trained policy; None for the shipped one.
         modalities: sensors that ours may use; empty for all.
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
@@ -80,6 +81,8 @@ def make_controller(trial: Trial) -> Controller:
     """
     if trial.controller == OURS:
         return SensorController(load_policy(trial.weights), trial.modalities or None, trial.seed)
+    if trial.controller == LanePolicy.name:
+        return LanePolicy(load_lanes(_trained(trial) / WEIGHTS))
     if trial.controller == Teacher.name:
         return Teacher()
     if trial.controller in RULES:
@@ -90,6 +93,18 @@ def make_controller(trial: Trial) -> Controller:
         got=f"'{trial.controller}'",
         fix="name one of them",
     )
+
+
+def _trained(trial: Trial) -> Path:
+    """The folder of a lane policy: none is shipped."""
+    if trial.weights is None:
+        raise BadInput(
+            "--weights",
+            expected="the folder of a lane policy",
+            got="none",
+            fix="train one with: iotlam traffic train-lanes",
+        )
+    return trial.weights
 
 
 def run_trial(trial: Trial, on_decision: Callable[[Street], None] | None = None) -> Outcome:

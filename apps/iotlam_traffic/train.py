@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from iotlam.contracts import BadInput, check_writable, whole_file
+from iotlam.contracts import BadInput
 from iotlam.model import OWN, IotlamConfig, IotlamModel, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
@@ -26,6 +26,7 @@ from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, tasks
 from iotlam_traffic.query import PHASE_FEATURES
 from iotlam_traffic.record import Recording, record_all
+from iotlam_traffic.run_folder import claim
 from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10
@@ -125,19 +126,7 @@ class Run:
     def _claim(self) -> None:
         """Write the run's options into its folder, or compare them; how many processes record does not matter."""
         options = {name: value for name, value in asdict(self.config).items() if name != "workers"}
-        path, mine = self.folder / "run.json", json.dumps(options, indent=2) + "\n"
-        others = path.exists() and path.read_text(errors="replace") != mine
-        strangers = not path.exists() and [name for name in OWN if (self.folder / name).exists()]
-        if others or strangers:
-            raise BadInput(
-                str(self.folder),
-                expected="an empty folder or a run with the same options",
-                got=f"{', '.join(strangers)} of something else" if strangers else "a run with other options",
-                fix="give another --out, or the same options to resume",
-            )
-        check_writable("--out", self.folder)
-        with whole_file(path) as partial:
-            partial.write_text(mine)
+        claim(self.folder, json.dumps(options, indent=2), OWN)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
         """Episodes in which the policy acts as it is now."""

@@ -117,6 +117,14 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("train --maps clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("train --decoder ./absent", ["./absent", "no such folder"]),
         ("train --out taken", ["--out", "a folder to write to"]),
+        ("train-lanes --maps clogne1 --out new", ["clogne1", "did you mean 'cologne1'"]),
+        ("train-lanes --maps , --out new", ["--maps", "name at least one"]),
+        ("train-lanes --out taken", ["--out", "a folder to write to"]),
+        ("run --controller lanes --weights absent", ["lanes.safetensors", "no such file"]),
+        ("run --controller lanes", ["--weights", "the folder of a lane policy", "train-lanes"]),
+        ("run --controller lanes --modalities lidar", ["--weights and --modalities", "'lanes'"]),
+        ("run --out page --tripinfo trips.xml", ["--out", "--tripinfo"]),
+        ("run --controller greedy --tripinfo taken/trips.xml", ["--tripinfo", "taken, a file"]),
     ],
 )
 def test_a_wrong_input_is_one_sentence_and_leaves_nothing(
@@ -186,6 +194,19 @@ def test_the_options_of_train_are_those_of_the_run(tmp_path: Path, monkeypatch: 
         seed=3,
     )
     assert begun == [(tmp_path, wanted)]
+
+
+@pytest.mark.slow
+def test_a_lane_policy_is_trained_and_put_in_charge(short_config: Path, tmp_path: Path) -> None:
+    options = ["--maps", f"{short_config},random", "--rounds", "1", "--generations", "1", "--minutes", "2"]
+    run = RUNNER.invoke(app, ["traffic", "train-lanes", *options, "--episodes", "1", "--out", str(tmp_path / "run")])
+    assert run.exit_code == 0 and "lanes.safetensors" in run.stdout
+    trips = tmp_path / "trips.xml"
+    command = ["traffic", "run", str(short_config), "--controller", "lanes", "--weights", str(tmp_path / "run")]
+    result = RUNNER.invoke(app, [*command, "--tripinfo", str(trips), "--json"])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["trips"]
+    assert row["vehicles"] > 10 and trips.read_text().count("<tripinfo ") == row["vehicles"] - row["never_departed"]
 
 
 def test_train_without_options_is_the_default_run(monkeypatch: pytest.MonkeyPatch) -> None:

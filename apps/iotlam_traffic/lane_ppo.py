@@ -1,0 +1,207 @@
+"""Proximal policy optimisation of the lane policy (Schulman et al. 2017, arXiv 1707.06347)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iotlam_street.env import LOST_S_PER_REWARD
+from iotlam_street.scenarios import Scenario
+from iotlam_street.street import Street
+from iotlam_traffic.curriculum import Task
+from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class LanePpoConfig:
+    """The knobs of PPO.
+
+    Attributes:
+        gamma: discount per decision.
+        lam: lambda of the generalised advantage estimate.
+        clip: clip range of the probability ratio.
+        epochs: passes over the recorded decisions.
+        batch: decisions a step.
+        learning_rate: at the beginning; it falls to a tenth over the run.
+        value_weight: weight of the value loss, relative to the variance of the returns.
+        entropy_weight: weight of the entropy bonus at the beginning; it falls alike.
+        max_kl: no further pass once the mean KL to the recording policy exceeds this, nats.
+        max_norm: gradients are clipped to this norm.
+    """
+
+    gamma: float = 0.95
+    lam: float = 0.9
+    clip: float = 0.2
+    epochs: int = 4
+    batch: int = 1024
+    learning_rate: float = 1e-3
+    value_weight: float = 0.5
+    entropy_weight: float = 0.01
+    max_kl: float = 0.03
+    max_norm: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One episode to drive.
+
+    Attributes:
+        task: the scenario and its seed.
+        folder: where random nets are drawn.
+        weights: of the `LaneNet` that acts.
+        span_s: seconds of it, from a moment that the seed decides; None for the whole.
+    """
+
+    task: Task
+    folder: Path
+    weights: Weights
+    span_s: float | None = None
+
+    def scenario(self) -> Scenario:
+        """The stretch of the scenario that is driven."""
+        whole = self.task.scenario(self.folder)
+        if self.span_s is None or whole.duration_s <= self.span_s:
+            return whole
+        latest_s = int(whole.duration_s - self.span_s)
+        begin_s = whole.begin_s + float(np.random.default_rng(self.task.seed).integers(latest_s + 1))
+        return replace(whole, begin_s=begin_s, end_s=begin_s + self.span_s)
+
+    def net(self) -> LaneNet:
+        """The policy that acts."""
+        return net_of(self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What was decided in one episode: T decisions of J junctions, one after the other, (T * J).
+
+    Attributes:
+        views: what was known.
+        actions: phases chosen.
+        log_probs: of those choices then.
+        advantages: generalised advantage estimates, standardised within the episode.
+        returns: value targets.
+        delay_s: mean delay of the episode's vehicles.
+    """
+
+    views: list[LaneView]
+    actions: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+    advantages: NDArray[np.float32]
+    returns: NDArray[np.float32]
+    delay_s: float
+
+
+def net_of(weights: Weights) -> LaneNet:
+    """A network with these weights, to act."""
+    torch.set_num_threads(1)
+    net = LaneNet()
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+@torch.no_grad()
+def drive(job: Drive, config: LanePpoConfig) -> Driven:
+    """Act by drawing from the policy's probabilities."""
+    net, generator = job.net(), torch.Generator().manual_seed(job.task.seed)
+    views: list[LaneView] = []
+    steps = []
+    with Street(job.scenario(), job.task.seed) as street:
+        while not street.done:
+            seen = [lane_view(junction) for junction in street.junctions]
+            scores_JP, values_J = net(LaneViews.of(seen))
+            log_prob_JP = scores_JP.log_softmax(-1)
+            action_J = torch.multinomial(log_prob_JP.exp(), 1, generator=generator)
+            lost_s_J = street.advance(action_J[:, 0].tolist())
+            views += seen
+            chosen_J = log_prob_JP.gather(1, action_J)[:, 0]
+            steps.append((action_J[:, 0].numpy(), chosen_J.numpy(), values_J.numpy(), -lost_s_J / LOST_S_PER_REWARD))
+        delay_s = street.finish().delay_s
+    action_TJ, log_prob_TJ, value_TJ, reward_TJ = (np.stack(each) for each in zip(*steps, strict=True))
+    advantage_TJ = advantages(reward_TJ, value_TJ, config)
+    standard_TJ = (advantage_TJ - advantage_TJ.mean()) / (advantage_TJ.std() + 1e-6)
+    return_TJ = advantage_TJ + value_TJ
+    log_prob_N, standard_N, return_N = (
+        each.astype(np.float32).ravel() for each in (log_prob_TJ, standard_TJ, return_TJ)
+    )
+    return Driven(views, action_TJ.ravel(), log_prob_N, standard_N, return_N, delay_s)
+
+
+def advantages(
+    reward_TJ: NDArray[np.floating], value_TJ: NDArray[np.floating], config: LanePpoConfig
+) -> NDArray[np.float64]:
+    """Generalised advantage estimates; the clock cuts the episode, so the last value stands for the rest."""
+    advantage_TJ = np.zeros(reward_TJ.shape)
+    ahead_J, next_J = np.zeros(reward_TJ.shape[1]), value_TJ[-1]
+    for t in range(len(reward_TJ) - 1, -1, -1):
+        surprise_J = reward_TJ[t] + config.gamma * next_J - value_TJ[t]
+        ahead_J, next_J = surprise_J + config.gamma * config.lam * ahead_J, value_TJ[t]
+        advantage_TJ[t] = ahead_J
+    return advantage_TJ
+
+
+def improve(
+    net: LaneNet,
+    optimizer: torch.optim.Optimizer,
+    driven: Sequence[Driven],
+    config: LanePpoConfig,
+    left: float,
+    on_step: Callable[[float], None],
+) -> dict[str, float]:
+    """A few passes over what was driven.
+
+    Args:
+        net: changed.
+        optimizer: of its parameters.
+        driven: episodes of this very policy.
+        config: the knobs.
+        left: share of the run that is left, 1 to 0: rate and entropy bonus fall with it.
+        on_step: told each step's loss.
+
+    Returns:
+        Mean KL of the last pass, and the entropy of the policy, nats.
+    """
+    views = LaneViews.of([view for one in driven for view in one.views])
+    action_N, log_prob_N, advantage_N, return_N = (
+        torch.from_numpy(np.concatenate([getattr(one, name) for one in driven]))
+        for name in ("actions", "log_probs", "advantages", "returns")
+    )
+    spread = return_N.std() + 1e-3
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * (0.1 + 0.9 * left)
+    for _ in range(config.epochs):
+        kl, entropy = [], []
+        for rows in torch.split(torch.randperm(len(views)), config.batch):
+            scores_BP, value_B = net(views[rows])
+            log_prob_BP = scores_BP.log_softmax(-1)
+            log_prob_B = log_prob_BP.gather(1, action_N[rows, None])[:, 0]
+            ratio_B, advantage_B = (log_prob_B - log_prob_N[rows]).exp(), advantage_N[rows]
+            clipped_B = ratio_B.clamp(1.0 - config.clip, 1.0 + config.clip)
+            policy_loss = -torch.minimum(ratio_B * advantage_B, clipped_B * advantage_B).mean()
+            value_loss = ((value_B - return_N[rows]) / spread).square().mean()
+            surprise = entropy_of(log_prob_BP)
+            bonus = config.entropy_weight * left * surprise
+            loss = policy_loss + config.value_weight * value_loss - bonus
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.max_norm)
+            optimizer.step()
+            kl.append(float((log_prob_N[rows] - log_prob_B.detach()).mean()))
+            entropy.append(float(surprise.detach()))
+            on_step(float(loss.detach()))
+        if np.mean(kl) > config.max_kl:
+            break
+    return {"kl": float(np.mean(kl)), "entropy": float(np.mean(entropy))}
+
+
+def entropy_of(log_prob_BP: Tensor) -> Tensor:
+    """Mean entropy, nats; phases that are not allowed count nothing."""
+    return -(log_prob_BP.exp() * log_prob_BP.clamp_min(-100.0)).sum(-1).mean()

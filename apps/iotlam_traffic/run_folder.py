@@ -1,0 +1,36 @@
+"""The folder of a training run: made by one set of options, and resumed by the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from iotlam.contracts import BadInput, check_writable, whole_file
+
+OPTIONS = "run.json"
+
+
+def claim(folder: Path, options: str, strangers: Sequence[str] = ()) -> None:
+    """Write a run's options into its folder, or compare them.
+
+    Args:
+        folder: made if absent.
+        options: as JSON text.
+        strangers: files that a folder without options must not hold: something else made them.
+
+    Raises:
+        BadInput: if the folder holds a run with other options, or strangers, or cannot be written.
+    """
+    path, mine = folder / OPTIONS, options + "\n"
+    others = path.exists() and path.read_text(errors="replace") != mine
+    found = not path.exists() and [name for name in strangers if (folder / name).exists()]
+    if others or found:
+        raise BadInput(
+            str(folder),
+            expected="an empty folder or a run with the same options",
+            got=f"{', '.join(found)} of something else" if found else "a run with other options",
+            fix="give another --out, or the same options to resume",
+        )
+    check_writable("--out", folder)
+    with whole_file(path) as partial:
+        partial.write_text(mine)
