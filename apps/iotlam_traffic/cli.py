@@ -226,20 +226,19 @@ def _scenario(
     return between(known, known.begin_s if begin is None else begin, known.end_s if end is None else end)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Names from a comma-separated list, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+def _names(text: str, once: bool = True) -> tuple[str, ...]:
+    """Names from a comma-separated list, each once or as often as it is named."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(dict.fromkeys(names) if once else names)
 
 
 def _some(option: str, text: str, once: bool = True) -> tuple[str, ...]:
-    """At least one name; each once, or as often as it is named.
+    """At least one name.
 
     Raises:
         BadInput: if there is none.
     """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    names = tuple(dict.fromkeys(names)) if once else names
-    if not names:
+    if not (names := _names(text, once)):
         raise BadInput(option, expected="comma-separated names", got="none", fix="name at least one")
     return names
 

@@ -18,11 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from iotlam.contracts import whole_file
+from iotlam.training.loop import optimise
+from iotlam.training.ppo import mean_entropy
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.street import Street
-from iotlam_traffic.lane_ppo import Drive, entropy_of
+from iotlam_traffic.lane_ppo import Drive
 from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, lane_view
 
 
@@ -37,7 +40,7 @@ class ForesightConfig:
         keep: generations of labelled states to learn from.
         epochs: passes over them.
         batch: states a step.
-        learning_rate: at the beginning of each generation; it falls to 0.
+        learning_rate: at the beginning of each generation; it falls to a tenth.
         weight_decay: of AdamW.
         entropy_weight: weight of the entropy bonus.
         most: costs beyond the best phase's are cut to this, in units of reward: a gridlock teaches no more than a jam.
@@ -115,7 +118,11 @@ def _explored(view: LaneView, phase: int, rng: np.random.Generator, config: Fore
 
 
 def learn(
-    net: LaneNet, foreseen: Sequence[Foreseen], config: ForesightConfig, on_step: Callable[[float], None]
+    net: LaneNet,
+    foreseen: Sequence[Foreseen],
+    config: ForesightConfig,
+    seed: Sequence[int],
+    on_step: Callable[[float], None],
 ) -> dict[str, float]:
     """Make the policy's expected cost least; returns what its choices cost before and after, over a random one's."""
     views = LaneViews.of([one.view for one in foreseen])
@@ -124,20 +131,25 @@ def learn(
         cost_NP[row, : len(one.cost_P)] = torch.from_numpy(np.nan_to_num(one.cost_P)).clamp_max(config.most)
     random = float((cost_NP * views.allowed_BP).sum() / views.allowed_BP.sum()) + 1e-6
     before = _cost(net, views, cost_NP) / random
-    optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(views) // config.batch)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    for _ in range(config.epochs):
-        for rows in torch.split(torch.randperm(len(views)), config.batch):
-            log_prob_BP = net(views[rows])[0].log_softmax(-1)
-            cost = (log_prob_BP.exp() * cost_NP[rows]).sum(-1).mean() / random
-            loss = cost - config.entropy_weight * entropy_of(log_prob_BP)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            on_step(float(loss.detach()))
+    parts = -(-len(views) // config.batch)
+
+    def loss_at(step: int) -> Tensor:
+        order_N = np.random.default_rng((*seed, step // parts)).permutation(len(views))
+        rows = torch.from_numpy(np.array_split(order_N, parts)[step % parts])
+        log_prob_BP = net(views[rows])[0].log_softmax(-1)
+        cost = (log_prob_BP.exp() * cost_NP[rows]).sum(-1).mean() / random
+        loss: Tensor = cost - config.entropy_weight * mean_entropy(log_prob_BP)
+        return loss
+
+    optimise(
+        net,
+        loss_at,
+        steps=config.epochs * parts,
+        learning_rate=config.learning_rate,
+        warmup=0,
+        weight_decay=config.weight_decay,
+        on_step=lambda _, loss: on_step(loss),
+    )
     return {"cost_before": before, "cost_after": _cost(net, views, cost_NP) / random}
 
 
@@ -169,5 +181,5 @@ def load_states(path: Path) -> tuple[list[Foreseen], float]:
 
 
 @torch.no_grad()
-def _cost(net: LaneNet, views: LaneViews, cost_NP: torch.Tensor) -> float:
+def _cost(net: LaneNet, views: LaneViews, cost_NP: Tensor) -> float:
     return float(cost_NP.gather(1, net(views)[0].argmax(-1, keepdim=True)).mean())

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iotlam.training.ppo import MAX_NORM, PpoConfig, advantages, clipped_surrogate, mean_entropy, standardised
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
@@ -20,33 +21,10 @@ from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
 Weights = dict[str, Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class LanePpoConfig:
-    """The knobs of PPO.
-
-    Attributes:
-        gamma: discount per decision.
-        lam: lambda of the generalised advantage estimate.
-        clip: clip range of the probability ratio.
-        epochs: passes over the recorded decisions.
-        batch: decisions a step.
-        learning_rate: at the beginning; it falls to a tenth over the run.
-        value_weight: weight of the value loss, relative to the variance of the returns.
-        entropy_weight: weight of the entropy bonus at the beginning; it falls alike.
-        max_kl: no further pass once the mean KL to the recording policy exceeds this, nats.
-        max_norm: gradients are clipped to this norm.
-    """
-
-    gamma: float = 0.95
-    lam: float = 0.9
-    clip: float = 0.2
-    epochs: int = 4
-    batch: int = 1024
-    learning_rate: float = 1e-3
-    value_weight: float = 0.5
-    entropy_weight: float = 0.01
-    max_kl: float = 0.03
-    max_norm: float = 0.5
+LANE_PPO = PpoConfig(
+    gamma=0.95, lam=0.9, epochs=4, batch=1024, learning_rate=1e-3, value_weight=0.5, entropy_weight=0.01
+)
+"""The knobs; rate and entropy bonus fall over the run, and the value loss is relative to the returns' variance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +87,7 @@ def net_of(weights: Weights) -> LaneNet:
 
 
 @torch.no_grad()
-def drive(job: Drive, config: LanePpoConfig) -> Driven:
+def drive(job: Drive, config: PpoConfig) -> Driven:
     """Act by drawing from the policy's probabilities."""
     net, generator = job.net(), torch.Generator().manual_seed(job.task.seed)
     views: list[LaneView] = []
@@ -127,7 +105,7 @@ def drive(job: Drive, config: LanePpoConfig) -> Driven:
         delay_s = street.finish().delay_s
     action_TJ, log_prob_TJ, value_TJ, reward_TJ = (np.stack(each) for each in zip(*steps, strict=True))
     advantage_TJ = advantages(reward_TJ, value_TJ, config)
-    standard_TJ = (advantage_TJ - advantage_TJ.mean()) / (advantage_TJ.std() + 1e-6)
+    standard_TJ = standardised(advantage_TJ)
     return_TJ = advantage_TJ + value_TJ
     log_prob_N, standard_N, return_N = (
         each.astype(np.float32).ravel() for each in (log_prob_TJ, standard_TJ, return_TJ)
@@ -135,24 +113,11 @@ def drive(job: Drive, config: LanePpoConfig) -> Driven:
     return Driven(views, action_TJ.ravel(), log_prob_N, standard_N, return_N, delay_s)
 
 
-def advantages(
-    reward_TJ: NDArray[np.floating], value_TJ: NDArray[np.floating], config: LanePpoConfig
-) -> NDArray[np.float64]:
-    """Generalised advantage estimates; the clock cuts the episode, so the last value stands for the rest."""
-    advantage_TJ = np.zeros(reward_TJ.shape)
-    ahead_J, next_J = np.zeros(reward_TJ.shape[1]), value_TJ[-1]
-    for t in range(len(reward_TJ) - 1, -1, -1):
-        surprise_J = reward_TJ[t] + config.gamma * next_J - value_TJ[t]
-        ahead_J, next_J = surprise_J + config.gamma * config.lam * ahead_J, value_TJ[t]
-        advantage_TJ[t] = ahead_J
-    return advantage_TJ
-
-
 def improve(
     net: LaneNet,
     optimizer: torch.optim.Optimizer,
     driven: Sequence[Driven],
-    config: LanePpoConfig,
+    config: PpoConfig,
     left: float,
     on_step: Callable[[float], None],
 ) -> dict[str, float]:
@@ -178,30 +143,22 @@ def improve(
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * (0.1 + 0.9 * left)
     for _ in range(config.epochs):
-        kl, entropy = [], []
+        kls, entropies = [], []
         for rows in torch.split(torch.randperm(len(views)), config.batch):
             scores_BP, value_B = net(views[rows])
             log_prob_BP = scores_BP.log_softmax(-1)
             log_prob_B = log_prob_BP.gather(1, action_N[rows, None])[:, 0]
-            ratio_B, advantage_B = (log_prob_B - log_prob_N[rows]).exp(), advantage_N[rows]
-            clipped_B = ratio_B.clamp(1.0 - config.clip, 1.0 + config.clip)
-            policy_loss = -torch.minimum(ratio_B * advantage_B, clipped_B * advantage_B).mean()
+            surrogate, kl, _ = clipped_surrogate(log_prob_B, log_prob_N[rows], advantage_N[rows], config.clip)
             value_loss = ((value_B - return_N[rows]) / spread).square().mean()
-            surprise = entropy_of(log_prob_BP)
-            bonus = config.entropy_weight * left * surprise
-            loss = policy_loss + config.value_weight * value_loss - bonus
+            entropy = mean_entropy(log_prob_BP)
+            loss = config.value_weight * value_loss - surrogate - config.entropy_weight * left * entropy
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), config.max_norm)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_NORM)
             optimizer.step()
-            kl.append(float((log_prob_N[rows] - log_prob_B.detach()).mean()))
-            entropy.append(float(surprise.detach()))
+            kls.append(float(kl.detach()))
+            entropies.append(float(entropy.detach()))
             on_step(float(loss.detach()))
-        if np.mean(kl) > config.max_kl:
+        if np.mean(kls) > config.max_kl:
             break
-    return {"kl": float(np.mean(kl)), "entropy": float(np.mean(entropy))}
-
-
-def entropy_of(log_prob_BP: Tensor) -> Tensor:
-    """Mean entropy, nats; phases that are not allowed count nothing."""
-    return -(log_prob_BP.exp() * log_prob_BP.clamp_min(-100.0)).sum(-1).mean()
+    return {"kl": float(np.mean(kls)), "entropy": float(np.mean(entropies))}

@@ -13,13 +13,14 @@ import torch
 
 from iotlam.contracts import BadInput
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
+from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
-from iotlam_traffic.lane_ppo import Drive, LanePpoConfig, drive, improve
+from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.run_folder import claim
@@ -48,7 +49,7 @@ class LaneRunConfig:
     generations: int = 4
     per_map: int = 2
     span_s: float | None = 1200.0
-    ppo: LanePpoConfig = field(default_factory=LanePpoConfig)
+    ppo: PpoConfig = LANE_PPO
     foresight: ForesightConfig = field(default_factory=ForesightConfig)
     workers: int = 2
     seed: int = 0
@@ -127,9 +128,8 @@ class LaneRun:
                 fix = "lengthen the episodes"
                 raise BadInput("Looking ahead", expected="states with a choice", got="none", fix=fix)
             delay_s = {path.stem: round(found[path.stem][1], 2) for path in paths}
-            seed_everything(config.seed + turn)  # a run that is resumed goes on as one that was not
             with progress("Learning what phases cost", total=None) as step:
-                facts = learn(self.net, states, config.foresight, lambda loss: step(1, loss=loss))
+                facts = learn(self.net, states, config.foresight, (config.seed, turn), lambda loss: step(1, loss=loss))
             seconds = time.monotonic() - start
             self._log("foresight", generation=turn + 1, states=len(states), seconds=seconds, **facts, delay_s=delay_s)
             save_lanes(self.net, weights)

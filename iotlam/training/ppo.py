@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from iotlam.model import IotlamModel, collate
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, VALUE, Sample, Shard
 
 ADVANTAGE = "advantage"
+MAX_NORM = 0.5
+"""Gradients are clipped to this norm."""
+
+Real = TypeVar("Real", bound=np.floating[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class PpoConfig:
         clip: clip range of the probability ratio.
         epochs: passes over the recorded decisions.
         batch: decisions a step.
-        learning_rate: constant.
+        learning_rate: constant, or where it begins if the caller lowers it.
         value_weight: weight of the value loss.
         entropy_weight: weight of the entropy bonus.
         max_kl: no further pass once the mean KL to the recording policy exceeds this, nats.
@@ -55,26 +60,36 @@ def policy_optimizer(model: IotlamModel, config: PpoConfig) -> AdamW:
     return AdamW([rest])
 
 
-def discounted(reward_N: NDArray[np.float32], gamma: float, bootstrap: float = 0.0) -> NDArray[np.float32]:
-    """Discounted return from each decision on, (N,)."""
-    returns, ahead = np.empty_like(reward_N), bootstrap
+def discounted(reward_N: NDArray[Real], gamma: float, bootstrap: float = 0.0) -> NDArray[Real]:
+    """Discounted return from each decision on, (N,), or of several actors at once, (N, J)."""
+    returns, exact_N = np.empty_like(reward_N), reward_N.astype(np.float64)
+    ahead: NDArray[np.float64] | float = bootstrap
     for index in range(len(reward_N) - 1, -1, -1):
-        ahead = float(reward_N[index]) + gamma * ahead
+        ahead = exact_N[index] + gamma * ahead
         returns[index] = ahead
     return returns
 
 
-def with_advantages(shard: Shard, config: PpoConfig) -> Shard:
-    """The shard with generalised advantages and value targets.
+def advantages(reward_N: NDArray[Real], value_N: NDArray[Real], config: PpoConfig) -> NDArray[Real]:
+    """Generalised advantage estimates (Schulman et al. 2016), (N,) or (N, J).
 
-    The episode is cut by the clock, not ended by what was done, so the last value stands for the rest. Advantages are
-    standardised within the episode: a crowded junction must not outshout the quiet ones.
+    The episode is cut by the clock, not ended by what was done, so the last value stands for the rest.
     """
+    next_N = np.concatenate([value_N[1:], value_N[-1:]])
+    return discounted(reward_N + config.gamma * next_N - value_N, config.gamma * config.lam)
+
+
+def standardised(advantage_N: NDArray[Real]) -> NDArray[Real]:
+    """Of mean 0 and deviation 1 within the episode: a crowded junction must not outshout the quiet ones."""
+    standard_N: NDArray[Real] = (advantage_N - advantage_N.mean()) / (advantage_N.std() + 1e-6)
+    return standard_N
+
+
+def with_advantages(shard: Shard, config: PpoConfig) -> Shard:
+    """The shard with standardised advantages and value targets."""
     reward_N, value_N = (shard.target(name) for name in (REWARD, VALUE))
-    next_N = np.r_[value_N[1:], value_N[-1:]]
-    advantage_N = discounted(reward_N + config.gamma * next_N - value_N, config.gamma * config.lam)
-    standard_N = (advantage_N - advantage_N.mean()) / (advantage_N.std() + 1e-6)
-    return shard.with_targets({ADVANTAGE: standard_N, RETURN: advantage_N + value_N})
+    advantage_N = advantages(reward_N, value_N, config)
+    return shard.with_targets({ADVANTAGE: standardised(advantage_N), RETURN: advantage_N + value_N})
 
 
 def improve(
@@ -102,7 +117,7 @@ def improve(
             loss, row = _loss(model, samples, config)
             model.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(learning, 0.5)
+            torch.nn.utils.clip_grad_norm_(learning, MAX_NORM)
             optimizer.step()
             on_step(float(loss.detach()))
             rows.append(row)
@@ -121,13 +136,31 @@ def _loss(model: IotlamModel, samples: Sequence[Sample], config: PpoConfig) -> t
     }
     log_BP = decision.logits_BP.log_softmax(dim=1)
     log_B = log_BP.gather(1, targets[ACTION].long()[:, None])[:, 0]
-    ratio_B = (log_B - targets[LOG_PROB]).exp()
-    clipped_B = ratio_B.clamp(1 - config.clip, 1 + config.clip)
-    surrogate = torch.minimum(ratio_B * targets[ADVANTAGE], clipped_B * targets[ADVANTAGE]).mean()
-    entropy = -(log_BP.exp() * log_BP.masked_fill(log_BP.isneginf(), 0.0)).sum(dim=1).mean()
+    surrogate, kl, clip_share = clipped_surrogate(log_B, targets[LOG_PROB], targets[ADVANTAGE], config.clip)
+    entropy = mean_entropy(log_BP)
     value = functional.huber_loss(decision.value_B, targets[RETURN])
     loss = config.value_weight * value - surrogate - config.entropy_weight * entropy
-    kl = (ratio_B - 1 - ratio_B.log()).mean()
-    clip_share = (clipped_B != ratio_B).float().mean()
     facts = {"kl": kl, "clip_share": clip_share, "value_loss": value, "entropy": entropy}
     return loss, {name: float(figure.detach()) for name, figure in facts.items()}
+
+
+def clipped_surrogate(
+    log_B: Tensor, recorded_log_B: Tensor, advantage_B: Tensor, clip: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What PPO makes greatest, the mean KL to the recording policy (nats), and the share of clipped ratios.
+
+    Args:
+        log_B: log-probability of what was done, now.
+        recorded_log_B: and when it was done.
+        advantage_B: its advantage.
+        clip: clip range of the ratio.
+    """
+    ratio_B = (log_B - recorded_log_B).exp()
+    clipped_B = ratio_B.clamp(1 - clip, 1 + clip)
+    surrogate = torch.minimum(ratio_B * advantage_B, clipped_B * advantage_B).mean()
+    return surrogate, (ratio_B - 1 - ratio_B.log()).mean(), (clipped_B != ratio_B).float().mean()
+
+
+def mean_entropy(log_BP: Tensor) -> Tensor:
+    """Mean entropy, nats, of log-probabilities (B, P), -inf where a candidate is not allowed."""
+    return -(log_BP.exp() * log_BP.masked_fill(log_BP.isneginf(), 0.0)).sum(dim=1).mean()

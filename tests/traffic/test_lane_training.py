@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput
+from iotlam.training.ppo import PpoConfig, advantages
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import find_scenario
 from iotlam_street.street import Street
 from iotlam_traffic import train_lanes
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.foresight import Foreseen, ForesightConfig, foresee, learn, load_states, save_states
-from iotlam_traffic.lane_ppo import Drive, LanePpoConfig, advantages, drive
+from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive
 from iotlam_traffic.lanes import LANE_FEATURES, PHASE_FEATURES, LaneNet, LaneView, best_phases, lane_view
 from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
@@ -44,14 +45,14 @@ def made_up(count: int) -> list[Foreseen]:
 def test_advantages_are_discounted_surprises() -> None:
     reward = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     value = np.array([[0.5, 0.1], [0.4, 0.2], [0.3, 0.3]])
-    config = LanePpoConfig(gamma=0.9, lam=0.8)
+    config = PpoConfig(gamma=0.9, lam=0.8)
     surprise = reward + 0.9 * np.vstack([value[1:], value[-1:]]) - value
     want = [surprise[t:].T @ (0.72 ** np.arange(3 - t)) for t in range(3)]
     np.testing.assert_allclose(advantages(reward, value, config), want)
 
 
 def test_a_drive_is_recorded_as_it_was(job: Drive) -> None:
-    driven = drive(job, LanePpoConfig())
+    driven = drive(job, LANE_PPO)
     assert len(driven.views) == len(driven.actions) == len(driven.returns) == 12
     assert len(set(driven.actions.tolist())) > 1
     chosen = [view.phases_PF[:, 0].argmax() for view in driven.views[1:]]
@@ -90,7 +91,7 @@ def test_labels_are_what_each_phase_would_have_cost(job: Drive) -> None:
 def test_it_learns_which_phase_costs_least() -> None:
     torch.manual_seed(0)
     net, states = LaneNet(), made_up(300)
-    facts = learn(net, states, ForesightConfig(epochs=40), lambda _: None)
+    facts = learn(net, states, ForesightConfig(epochs=40), (0,), lambda _: None)
     assert facts["cost_before"] > 0.8 and facts["cost_after"] < 0.05
     fresh = made_up(400)[300:]
     right = [one.cost_P[best_phases(net, [one.view])[0]] == 0.0 for one in fresh]
