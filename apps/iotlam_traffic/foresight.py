@@ -1,8 +1,9 @@
 """Improving the lane policy by looking ahead: what would each phase have cost?
 
 At a state of the running simulation every phase that is allowed is tried in a fork of its own (`Street.what_if`), the
-policy goes on from there, and the vehicle-seconds lost by all of the net until the horizon are the phase's cost. All
-forks meet the same arrivals, so that their differences are the phase's doing. The policy then learns to spend least on
+policy goes on from there, and the vehicle-seconds lost before the junction and its neighbours until the horizon are the
+phase's cost: what happens further away is chance. All forks meet the same arrivals, so that their differences are the
+phase's doing. The policy then learns to spend least on
 average: it does not see the arrivals that the forks met, and cannot learn them by heart. It is policy iteration with
 rollouts (Lagoudakis and Parr, "Reinforcement learning as classification", ICML 2003; Bertsekas, "Rollout", 2020), where
 PPO has to find out from noisy returns which of many decisions was to blame.
@@ -27,6 +28,9 @@ from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.street import Street
 from iotlam_traffic.lane_ppo import Drive
 from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, lane_view
+
+LEAST = np.float32(0.02)
+"""Added to an episode's mean cost: where nothing matters much, chance shall not count as much as elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +99,23 @@ def _costs(
     street: Street, net: LaneNet, phases: list[int], row: int, view: LaneView, config: ForesightConfig
 ) -> NDArray[np.float32]:
     tried = np.flatnonzero(view.allowed_P)
-    futures = [_future(net, [*phases[:row], int(phase), *phases[row + 1 :]], config.decisions) for phase in tried]
+    near_J = street.near_JJ[row]
+    futures = [
+        _future(net, [*phases[:row], int(phase), *phases[row + 1 :]], near_J, config.decisions) for phase in tried
+    ]
     cost_P = np.full(len(view.allowed_P), np.nan, np.float32)
     cost_P[tried] = np.array(street.what_if(futures)) / LOST_S_PER_REWARD
     return cost_P - np.float32(np.nanmin(cost_P))
 
 
-def _future(net: LaneNet, phases: list[int], decisions: int) -> Callable[[Street], float]:
-    """These phases now, the policy's afterwards: vehicle-seconds lost before all junctions."""
+def _future(net: LaneNet, phases: list[int], near_J: NDArray[np.bool_], decisions: int) -> Callable[[Street], float]:
+    """These phases now, the policy's afterwards: vehicle-seconds lost before the junctions that are near."""
 
     def lost_s(street: Street) -> float:
-        total = street.advance(phases).sum()
+        total = street.advance(phases)[near_J].sum()
         for _ in range(decisions - 1):
-            total += street.advance(best_phases(net, [lane_view(junction) for junction in street.junctions])).sum()
+            seen = [lane_view(junction) for junction in street.junctions]
+            total += street.advance(best_phases(net, seen))[near_J].sum()
         return float(total)
 
     return lost_s
@@ -119,25 +127,31 @@ def _explored(view: LaneView, phase: int, rng: np.random.Generator, config: Fore
 
 def learn(
     net: LaneNet,
-    foreseen: Sequence[Foreseen],
+    episodes: Sequence[Sequence[Foreseen]],
     config: ForesightConfig,
     seed: Sequence[int],
     on_step: Callable[[float], None],
 ) -> dict[str, float]:
-    """Make the policy's expected cost least; returns what its choices cost before and after, over a random one's."""
-    views = LaneViews.of([one.view for one in foreseen])
+    """Make the policy's expected cost least, relative in each episode to what random choices would cost there.
+
+    Large nets would otherwise outshout the small ones.
+
+    Returns:
+        What the policy's choices cost before and after, as shares of what random ones do.
+    """
+    views = LaneViews.of([one.view for episode in episodes for one in episode])
+    costs = [one for episode in episodes for one in _relative([each.cost_P for each in episode], config.most)]
     cost_NP = torch.zeros(views.allowed_BP.shape)
-    for row, one in enumerate(foreseen):
-        cost_NP[row, : len(one.cost_P)] = torch.from_numpy(np.nan_to_num(one.cost_P)).clamp_max(config.most)
-    random = float((cost_NP * views.allowed_BP).sum() / views.allowed_BP.sum()) + 1e-6
-    before = _cost(net, views, cost_NP) / random
+    for row, cost_P in enumerate(costs):
+        cost_NP[row, : len(cost_P)] = torch.from_numpy(cost_P)
+    before = _cost(net, views, cost_NP)
     parts = -(-len(views) // config.batch)
 
     def loss_at(step: int) -> Tensor:
         order_N = np.random.default_rng((*seed, step // parts)).permutation(len(views))
         rows = torch.from_numpy(np.array_split(order_N, parts)[step % parts])
         log_prob_BP = net(views[rows])[0].log_softmax(-1)
-        cost = (log_prob_BP.exp() * cost_NP[rows]).sum(-1).mean() / random
+        cost = (log_prob_BP.exp() * cost_NP[rows]).sum(-1).mean()
         loss: Tensor = cost - config.entropy_weight * mean_entropy(log_prob_BP)
         return loss
 
@@ -150,7 +164,14 @@ def learn(
         weight_decay=config.weight_decay,
         on_step=lambda _, loss: on_step(loss),
     )
-    return {"cost_before": before, "cost_after": _cost(net, views, cost_NP) / random}
+    return {"cost_before": before, "cost_after": _cost(net, views, cost_NP)}
+
+
+def _relative(costs: Sequence[NDArray[np.float32]], most: float) -> list[NDArray[np.float32]]:
+    """The costs of one episode over their mean; 0 where a phase is not allowed."""
+    cut = [np.minimum(cost_P, np.float32(most)) for cost_P in costs]
+    mean = np.nanmean(np.concatenate(cut)) + LEAST
+    return [np.nan_to_num(cost_P / mean) for cost_P in cut]
 
 
 def save_states(states: Sequence[Foreseen], delay_s: float, path: Path) -> None:

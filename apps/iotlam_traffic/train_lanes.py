@@ -123,15 +123,24 @@ class LaneRun:
             kept = range(max(0, turn + 1 - config.foresight.keep), turn)
             past = [path for earlier in kept for path in sorted(self._labels(earlier).iterdir())]
             found = {path.stem: load_states(path) for path in [*past, *paths]}
-            states = [state for each, _ in found.values() for state in each]
-            if not states:
+            episodes = [states for states, _ in found.values() if states]
+            if not episodes:
                 fix = "lengthen the episodes"
                 raise BadInput("Looking ahead", expected="states with a choice", got="none", fix=fix)
             delay_s = {path.stem: round(found[path.stem][1], 2) for path in paths}
             with progress("Learning what phases cost", total=None) as step:
-                facts = learn(self.net, states, config.foresight, (config.seed, turn), lambda loss: step(1, loss=loss))
+                facts = learn(
+                    self.net, episodes, config.foresight, (config.seed, turn), lambda loss: step(1, loss=loss)
+                )
             seconds = time.monotonic() - start
-            self._log("foresight", generation=turn + 1, states=len(states), seconds=seconds, **facts, delay_s=delay_s)
+            self._log(
+                "foresight",
+                generation=turn + 1,
+                states=sum(map(len, episodes)),
+                seconds=seconds,
+                **facts,
+                delay_s=delay_s,
+            )
             save_lanes(self.net, weights)
 
     def _label(self, turn: int) -> list[Path]:

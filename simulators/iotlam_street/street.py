@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ class Street:
 
     Attributes:
         junctions: the J signals that are controlled, ordered by name.
+        near_JJ: bool, whether junction j is junction i, sends traffic to it or receives traffic from it.
         decisions: what `advance` has been told so far.
 
     Raises:
@@ -67,6 +68,7 @@ class Street:
         self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery) for plan in plans)
         self._owner = {edge: row for row, plan in enumerate(plans) for edge, _ in plan.catchment}
         self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
+        self.near_JJ = _near(plans, self._owner)
         self._waits_for: dict[str, int | None] = {}
         self._lost_s_J = np.zeros(len(plans))
         if native is None:
@@ -222,6 +224,15 @@ class Street:
         self.close()
         if gone := self._sumo.gone(error):
             raise gone from error
+
+
+def _near(plans: Sequence[SignalPlan], owner: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Which junctions are neighbours, by who owns the roads that each one's lanes flow into, (J, J)."""
+    sends_JJ = np.eye(len(plans), dtype=bool)
+    for row, plan in enumerate(plans):
+        roads = {name.rpartition("_")[0] for lane in plan.lanes for name in lane.outgoing}
+        sends_JJ[row, [owner[road] for road in roads if road in owner]] = True
+    return sends_JJ | sends_JJ.T
 
 
 def yellow_between(old: str, new: str) -> str:

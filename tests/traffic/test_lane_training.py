@@ -91,11 +91,21 @@ def test_labels_are_what_each_phase_would_have_cost(job: Drive) -> None:
 def test_it_learns_which_phase_costs_least() -> None:
     torch.manual_seed(0)
     net, states = LaneNet(), made_up(300)
-    facts = learn(net, states, ForesightConfig(epochs=40), (0,), lambda _: None)
+    facts = learn(net, [states], ForesightConfig(epochs=40), (0,), lambda _: None)
     assert facts["cost_before"] > 0.8 and facts["cost_after"] < 0.05
     fresh = made_up(400)[300:]
     right = [one.cost_P[best_phases(net, [one.view])[0]] == 0.0 for one in fresh]
     assert np.mean(right) > 0.95
+
+
+def test_an_episode_where_everything_costs_more_is_not_heard_more() -> None:
+    facts = []
+    for times in (1.0, 50.0):
+        torch.manual_seed(0)
+        net, quiet = LaneNet(), made_up(64)
+        loud = [Foreseen(one.view, np.float32(times) * one.cost_P) for one in quiet]
+        facts.append(learn(net, [quiet, loud], ForesightConfig(epochs=1, most=1e3), (0,), lambda _: None))
+    assert facts[0] == pytest.approx(facts[1], rel=0.02)
 
 
 def test_states_survive_a_file(tmp_path: Path, job: Drive) -> None:
