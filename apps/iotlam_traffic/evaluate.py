@@ -86,7 +86,7 @@ def make_controller(trial: Trial) -> Controller:
     if trial.controller == Teacher.name:
         return Teacher()
     if trial.controller in RULES:
-        return RULES[trial.controller]
+        return RULES[trial.controller]()
     raise BadInput(
         f"Controller '{trial.controller}'",
         expected=f"one of {', '.join(CONTROLLERS)}",

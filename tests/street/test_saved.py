@@ -47,7 +47,7 @@ def resumed(saved: Path, trips: Path) -> str:
 
 def to_the_end(street: Street, trips: Path) -> str:
     while not street.done:
-        street.advance(RULES["greedy"].choose(street.junctions))
+        street.advance(RULES["greedy"]().choose(street.junctions))
     street.finish(trips)
     return trips.read_text().partition("<tripinfos")[2]
 

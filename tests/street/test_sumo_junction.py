@@ -73,7 +73,7 @@ def drive(street: Street, phase: int) -> TripMetrics:
 def fresh(rule: str, scenario: Scenario, *seeds: int) -> list[TripMetrics]:
     """Episodes in fresh processes, where a seed decides everything (see `Sumo`)."""
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        return list(pool.map(run_episode, [RULES[rule]] * len(seeds), [scenario] * len(seeds), seeds))
+        return list(pool.map(run_episode, [RULES[rule]()] * len(seeds), [scenario] * len(seeds), seeds))
 
 
 # --- action rules
@@ -248,7 +248,7 @@ def test_the_fixed_program_is_bare_sumo(short: Scenario, tmp_path: Path) -> None
 
 
 def test_the_actuated_program_varies_its_greens(short: Scenario, states: list[str], temporary: Path) -> None:
-    run_episode(RULES["actuated"], short, 1)
+    run_episode(RULES["actuated"](), short, 1)
     first, *others = find_plan_greens(short)
     lengths = [seconds for state, seconds in runs(states) if state == first]
     assert len(set(lengths)) > 1 and max(lengths) <= 50 and min(lengths[:-1]) >= 5
@@ -292,8 +292,8 @@ def test_additional_files_reach_sumo(short: Scenario, tmp_path: Path) -> None:
     (tmp_path / "a.rou.xml").write_text(f"<routes>{row}</routes>")
     scenario = replace(short, routes=(tmp_path / "a.rou.xml",), end_s=short.begin_s + 20)
     with pytest.raises(BadInput, match="lorry"):
-        run_episode(RULES["greedy"], scenario, 1)
-    assert run_episode(RULES["greedy"], replace(scenario, additional=(tmp_path / "types.add.xml",)), 1).vehicles == 1
+        run_episode(RULES["greedy"](), scenario, 1)
+    assert run_episode(RULES["greedy"](), replace(scenario, additional=(tmp_path / "types.add.xml",)), 1).vehicles == 1
 
 
 def test_a_junction_that_is_dropped_without_closing_makes_room(short: Scenario, temporary: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_junction_that_is_dropped_without_closing_makes_room(short: Scenario, 
 
 def test_an_episode_without_vehicles_has_no_figures(short: Scenario, temporary: Path) -> None:
     with pytest.raises(BadInput, match="expected vehicles between 100 and 130 s, got none; choose --begin and --end"):
-        run_episode(RULES["greedy"], replace(short, begin_s=100.0, end_s=130.0), 1)
+        run_episode(RULES["greedy"](), replace(short, begin_s=100.0, end_s=130.0), 1)
     assert not list(temporary.iterdir())
 
 
@@ -369,7 +369,7 @@ def test_an_episode_says_nothing_on_stderr(tmp_path: Path) -> None:
     code = (
         "from dataclasses import replace; from iotlam_street.scenarios import find_scenario; "
         "from iotlam_traffic.episode import run_episode; from iotlam_traffic.rules import RULES; "
-        "s = find_scenario('cologne1'); run_episode(RULES['greedy'], replace(s, end_s=s.begin_s + 60), 1)"
+        "s = find_scenario('cologne1'); run_episode(RULES['greedy'](), replace(s, end_s=s.begin_s + 60), 1)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
