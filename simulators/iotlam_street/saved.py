@@ -58,7 +58,8 @@ def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False) -> St
             raise ValueError(f"version {state['version']}")
         known = state["scenario"]
         routes, additional = (tuple(map(Path, known[key])) for key in ("routes", "additional"))
-        scenario = Scenario(known["name"], Path(known["net"]), routes, known["begin_s"], known["end_s"], additional)
+        span_s, share = (known["begin_s"], known["end_s"]), float(known["priority_share"])
+        scenario = Scenario(known["name"], Path(known["net"]), routes, *span_s, additional, share)
         rules = SignalRules(**state["rules"])
         seed, native, decisions = state["seed"], state["native"], state["decisions"]
         if not isinstance(decisions, list):
