@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, whole_file
 from iotlam_street.forks import run_forked
 from iotlam_street.junction import Junction, SignalRules
-from iotlam_street.metrics import TripMetrics, read_statistics
+from iotlam_street.metrics import TripMetrics, read_tripinfo, sum_trips
 from iotlam_street.pedestrians import count_waiting, let_walk
 from iotlam_street.plan import SignalPlan, read_plans
 from iotlam_street.priority import Priority, has_priority
 from iotlam_street.programs import NativeProgram, native_files
-from iotlam_street.scenarios import Scenario
+from iotlam_street.scenarios import Scenario, mentions
 from iotlam_street.scenery import Scenery
 from iotlam_street.sumo import Engine, Sumo
 
@@ -40,7 +40,8 @@ class Street:
         plans: the signals to control; default all of the net that have a choice.
         engine: `libsumo` in this process or `traci` to another one.
         gui: open SUMO's window; needs `traci`.
-        list_trips: have SUMO list every trip, which costs a seventh of its time.
+        list_trips: have SUMO list every trip, which costs a seventh of its time; always so where vehicles have priority
+            or people walk.
 
     Attributes:
         junctions: the J signals that are controlled, ordered by name.
@@ -69,10 +70,11 @@ class Street:
         self._decision_s = scenario.begin_s  # when the next one is due
         plans = plans or read_plans(scenario.net)
         with native_files(plans, native, self.rules.min_duration_s, self.rules.max_duration_s) as additional:
-            self._sumo = Sumo(scenario, seed, additional, engine, gui, list_trips)
+            first, walk = has_priority(scenario), mentions(scenario, "<person")
+            self._sumo = Sumo(scenario, seed, additional, engine, gui, list_trips or first or walk)
         self._scenery = Scenery(self._sumo)
         self._owner = {edge: row for row, plan in enumerate(plans) for edge, _ in plan.catchment}
-        self.priority = Priority(self._sumo, seed, plans, self._owner) if has_priority(scenario) else None
+        self.priority = Priority(self._sumo, seed, plans, self._owner) if first else None
         self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery, self.priority) for plan in plans)
         self._crossed = any(plan.crossings for plan in plans)
         self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
@@ -190,7 +192,11 @@ class Street:
         for vehicle in self.api.simulation.getPendingVehicles():
             waits_for = self._waiting_for(vehicle)
             if waits_for is not None:
-                lost_s_J[waits_for] += LOST_EVERY_S
+                lost_s_J[waits_for] += LOST_EVERY_S * (self.priority.weight(vehicle) if self.priority else 1.0)
+        if self.priority:
+            self.priority.count_lost(LOST_EVERY_S, lost_s_J)
+        if self._crossed:
+            count_waiting(self.junctions, LOST_EVERY_S, lost_s_J)
 
     def _waiting_for(self, vehicle: str) -> int | None:
         """Which junction a vehicle outside the net comes to first; None where there is no signal on its way in."""
@@ -223,11 +229,14 @@ class Street:
         Raises:
             BadInput: if no vehicle was scheduled in the episode: its figures would mean nothing.
         """
-        simulation = self.api.simulation
-        pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in simulation.getPendingVehicles()]
-        trip_s = float(simulation.getParameter("", "device.tripinfo.vehicleTripStatistics.duration"))
+        trips, listed = sum_trips(self.api), self._sumo.tripinfo
+        outside = self.api.simulation.getPendingVehicles()
+        pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in outside]
+        marked = self.priority.by_type() if self.priority else None
+        marks = [self.priority.is_one(v) for v in outside] if self.priority else []
         self._sumo.close()
-        trips = read_statistics(self._sumo.statistics, self.scenario.begin_s, trip_s, pending, self.time_s)
+        if listed.exists():
+            trips = read_tripinfo(listed, self.scenario.begin_s, pending, self.time_s, marked, marks)
         if not trips.vehicles:
             raise BadInput(
                 self.scenario.name,
@@ -237,8 +246,8 @@ class Street:
             )
         if tripinfo:
             with whole_file(tripinfo) as partial:
-                shutil.copyfile(self._sumo.tripinfo, partial)
-        return trips.listing(self._sumo.tripinfo) if self._sumo.tripinfo.exists() else trips
+                shutil.copyfile(listed, partial)
+        return trips
 
     def close(self) -> None:
         """End the simulation and delete its files; does nothing a second time."""

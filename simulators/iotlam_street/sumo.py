@@ -70,8 +70,7 @@ class Sumo:
         engine: which of the two.
         api: libsumo or the TraCI connection, with this simulation loaded.
         time_s: simulated time.
-        statistics: where SUMO writes what its trips cost on average, once it is closed.
-        tripinfo: where it lists them one by one, if it does.
+        tripinfo: where SUMO lists its trips once it is closed, if it does.
 
     Raises:
         BadInput: if SUMO cannot load the net or the routes, or a window is asked of libsumo.
@@ -99,7 +98,7 @@ class Sumo:
         self.scenario, self.time_s, self.engine = scenario, scenario.begin_s, engine
         self.api = _load(engine)
         self._folder = tempfile.TemporaryDirectory(prefix="iotlam-sumo-")
-        self.statistics, self.tripinfo = (Path(self._folder.name) / name for name in ("trips.xml", "tripinfo.xml"))
+        self.tripinfo = Path(self._folder.name) / "tripinfo.xml"
         self._log = (Path(self._folder.name) / "errors.txt").open("a+", errors="replace")
         self._reason = ""
         self._open = True
@@ -132,7 +131,9 @@ class Sumo:
         arguments += ["-b", str(scenario.begin_s), "-e", str(scenario.end_s), "--seed", str(seed)]
         arguments += ["--time-to-teleport", "-1", "--no-step-log", "--no-warnings", "--duration-log.disable"]
         arguments += ["--waiting-time-memory", str(MEMORY_S)]
-        return [*arguments, "--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
+        arguments += ["--device.tripinfo.probability", "1", "--precision", "3"]  # milliseconds, SUMO's unit of time
+        listing = ["--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
+        return [*arguments, *(listing if list_trips else [])]
 
     def gone(self, error: BaseException | None) -> IotlamError | None:
         """What to say if the error means that the process behind TraCI is no more, else None."""
