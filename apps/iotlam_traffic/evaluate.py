@@ -38,6 +38,7 @@ class Trial:
         modalities: sensors that ours may use; empty for all.
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
+        list_trips: have the metrics list every vehicle.
     """
 
     controller: str
@@ -47,6 +48,7 @@ class Trial:
     modalities: tuple[str, ...] = ()
     tripinfo: Path | None = None
     gui: bool = False
+    list_trips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ def run_trial(trial: Trial, on_decision: Callable[[Street], None] | None = None)
     """Run one episode in this process; `on_decision` is called after each decision."""
     torch.set_num_threads(1)
     controller = make_controller(trial)
-    trips = run_episode(controller, trial.scenario, trial.seed, on_decision, trial.tripinfo, trial.gui)
+    where = trial.scenario, trial.seed
+    trips = run_episode(controller, *where, on_decision, trial.tripinfo, trial.gui, trial.list_trips)
     seconds = controller.seconds if isinstance(controller, SensorController) else []
     return Outcome(trial, trips, [1000.0 * second for second in seconds])
 

@@ -59,7 +59,13 @@ class TripMetrics:
     people: TripGroup | None = None
 
     def delay_by_departure(self, bin_s: float, duration_s: float) -> NDArray[np.float64]:
-        """Mean delay (seconds) of the vehicles scheduled in each stretch of `bin_s`; NaN where none."""
+        """Mean delay (seconds) of the vehicles scheduled in each stretch of `bin_s`; NaN where none.
+
+        Raises:
+            ValueError: if SUMO did not list the trips.
+        """
+        if len(self.delay_s_N) < self.vehicles:
+            raise ValueError("delay by departure needs an episode run with list_trips")
         edges = np.arange(0.0, duration_s + bin_s, bin_s)
         slot = np.clip(np.digitize(self.scheduled_s_N, edges) - 1, 0, len(edges) - 2)
         count = np.bincount(slot, minlength=len(edges) - 1)
