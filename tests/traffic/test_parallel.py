@@ -24,7 +24,7 @@ def work(item):
     folder, trial, patient = item
     tempfile.tempdir = str(folder / "temporary")
     (folder / f"{trial.seed}.begun").write_text(str(os.getpid()))
-    while patient and not list((folder / "temporary").glob("iotlam-sumo-*/tripinfo.xml")):
+    while patient and not list((folder / "temporary").glob("iotlam-sumo-*/errors.txt")):
         time.sleep(0.01)  # until the other one is well on its way
     outcome = run_trial(trial)
     (folder / f"{trial.seed}.done").touch()
