@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from iotlam.contracts import BadInput
 from iotlam_street.generate import generate_junction
@@ -67,3 +69,12 @@ def tasks(
     wanted = {source: per_map for source in maps} | {"random": random_junctions}
     rounds = max(wanted.values(), default=0)
     return [Task(source, first_seed + turn) for turn in range(rounds) for source, n in wanted.items() if turn < n]
+
+
+def stretch(whole: Scenario, span_s: float | None, seed: int) -> Scenario:
+    """So many seconds of a scenario, from a moment that the seed decides; all of it if it is shorter, or for None."""
+    if span_s is None or whole.duration_s <= span_s:
+        return whole
+    latest_s = int(whole.duration_s - span_s)
+    begin_s = whole.begin_s + float(np.random.default_rng(seed).integers(latest_s + 1))
+    return replace(whole, begin_s=begin_s, end_s=begin_s + span_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from iotlam.training.ppo import MAX_NORM, PpoConfig, advantages, clipped_surroga
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
-from iotlam_traffic.curriculum import Task
+from iotlam_traffic.curriculum import Task, stretch
 from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
 
 Weights = dict[str, Tensor]
@@ -45,12 +45,7 @@ class Drive:
 
     def scenario(self) -> Scenario:
         """The stretch of the scenario that is driven."""
-        whole = self.task.scenario(self.folder)
-        if self.span_s is None or whole.duration_s <= self.span_s:
-            return whole
-        latest_s = int(whole.duration_s - self.span_s)
-        begin_s = whole.begin_s + float(np.random.default_rng(self.task.seed).integers(latest_s + 1))
-        return replace(whole, begin_s=begin_s, end_s=begin_s + self.span_s)
+        return stretch(self.task.scenario(self.folder), self.span_s, self.task.seed)
 
     def net(self) -> LaneNet:
         """The policy that acts."""

@@ -13,16 +13,16 @@ SATURATION_HZ = 0.5
 LOST_S = 4.0
 """Green that a change of phase costs: drivers start late, and stop for a part of the yellow."""
 
-LONGEST_CYCLE_S = 120.0
+SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 60.0, 120.0
 
 
 def cycle(arrival_hz_K: NDArray[np.floating], serves_PK: NDArray[np.bool_], rules: SignalRules) -> list[int]:
     """The green phases of one cycle, in order, one entry for each decision.
 
-    The cycle lasts C = (1.5 L + 5) / (1 - Y) seconds, L lost in all and Y the sum of the phases' flow ratios, at most
-    `LONGEST_CYCLE_S`. A phase's flow ratio is the greatest of those of its lanes; a lane that several phases serve
-    divides its flow among them. Greens are proportional to the ratios, and every phase that serves a lane gets at least
-    one decision.
+    The cycle lasts C = (1.5 L + 5) / (1 - Y) seconds, L lost in all and Y the sum of the phases' flow ratios, within
+    `SHORTEST_CYCLE_S` and `LONGEST_CYCLE_S`. A phase's flow ratio is the greatest of those of its lanes; a lane that
+    several phases serve divides its flow among them. Greens are proportional to the ratios, and every phase that serves
+    a lane gets at least one decision.
 
     Args:
         arrival_hz_K: vehicles that come to each lane in a second.
@@ -33,7 +33,8 @@ def cycle(arrival_hz_K: NDArray[np.floating], serves_PK: NDArray[np.bool_], rule
     ratio_K = arrival_hz_K / SATURATION_HZ / np.maximum(serves_PK.sum(axis=0), 1)
     ratio_P = (serves_PK * ratio_K)[phases].max(axis=1)
     lost_s, total = LOST_S * len(phases), float(ratio_P.sum())
-    cycle_s = min((1.5 * lost_s + 5.0) / (1.0 - total), LONGEST_CYCLE_S) if total < 1.0 else LONGEST_CYCLE_S
+    best_s = (1.5 * lost_s + 5.0) / (1.0 - total) if total < 1.0 else LONGEST_CYCLE_S
+    cycle_s = min(max(best_s, SHORTEST_CYCLE_S), LONGEST_CYCLE_S)
     share_P = ratio_P / total if total > 0.0 else np.full(len(phases), 1.0 / len(phases))
     shown_s_P = np.maximum(cycle_s - lost_s, 0.0) * share_P + LOST_S
     decisions_P = np.maximum(np.rint(shown_s_P / rules.decision_s).astype(int), 1)
