@@ -40,6 +40,7 @@ class Request:
         link: the connection that it needs, by its place in the signal's link states.
         distance_m: to the stop line.
         arrival_s: seconds until it is there if nothing stops it.
+        ahead: vehicles between it and the stop line.
         due_s: seconds until the signal must be green, so that the queue ahead of it is gone by then.
     """
 
@@ -47,6 +48,7 @@ class Request:
     link: int
     distance_m: float
     arrival_s: float
+    ahead: int
     due_s: float
 
 
@@ -77,6 +79,7 @@ class Priority:
         self._known: dict[str, bool] = {}
         self._asked_at_s = -1.0
         self._requests: dict[str, list[Request]] = {}
+        self._due_since: dict[tuple[str, str], float] = {}
         self._lane_of: dict[str, list[str]] = {}
 
     def is_one(self, vehicle: str) -> bool:
@@ -99,23 +102,31 @@ class Priority:
     def limit(self, signal: str, allowed_P: NDArray[np.bool_], horizon_s: float) -> NDArray[np.bool_]:
         """The allowed phases, limited to those that serve whoever needs green within the horizon.
 
-        Those that need it first are served first; one whom no phase can serve together with them waits its turn.
+        First come, first served: one whom no phase can serve together with those before it waits its turn.
         """
-        for request in self.requests(signal):
-            if request.due_s > horizon_s:
-                break
-            serving_P = allowed_P & self._serving(signal, request.link)
+        due = [request for request in self.requests(signal) if request.due_s <= horizon_s]
+        since = [(self._due_since.setdefault((one.vehicle, signal), self._sumo.time_s), one.due_s) for one in due]
+        for _, request in sorted(zip(since, due, strict=True), key=lambda pair: pair[0]):
+            serving_P = allowed_P & self._serving(signal, request)
             allowed_P = serving_P if serving_P.any() else allowed_P
         return allowed_P
 
-    def _serving(self, signal: str, link: int) -> NDArray[np.bool_]:
-        """The phases that give a link green without yielding; where none does, those in which it must yield."""
-        states = self._plans[signal].green_states
-        protected_P = np.array([state[link] == "G" for state in states])
-        return protected_P if protected_P.any() else np.array([state[link] == "g" for state in states])
+    def _serving(self, signal: str, request: Request) -> NDArray[np.bool_]:
+        """The phases that give a vehicle green; where others stand before it, those that let most of its lane go."""
+        states, links = self._plans[signal].green_states, self._links_beside(signal, request.link)
+        green_P = np.array([state[request.link] in "Gg" for state in states])
+        if request.ahead:
+            count_P = np.array([sum(state[link] in "Gg" for link in links) for state in states]) * green_P
+            return green_P & (count_P == count_P.max())
+        return green_P
+
+    def _links_beside(self, signal: str, link: int) -> list[int]:
+        """The connections that begin on the lane of a connection, it included."""
+        lanes = self._lanes_of(signal)
+        return [index for index, lane in enumerate(lanes) if lane == lanes[link]]
 
     def requests(self, signal: str) -> list[Request]:
-        """What is asked of a signal now, those that need green first at the front."""
+        """What is asked of a signal now."""
         if self._asked_at_s != self._sumo.time_s:
             self._asked_at_s, self._requests = self._sumo.time_s, self._ask()
         return self._requests.get(signal, [])
@@ -128,19 +139,25 @@ class Priority:
             for signal, link, distance_m, _ in vehicle.getNextTLS(name):
                 arrival_s = distance_m / speed_mps
                 if signal in self._plans and arrival_s <= REACH_S:
-                    due_s = arrival_s - HEADWAY_S * self._ahead(signal, link, distance_m)
-                    found.setdefault(signal, []).append(Request(name, link, distance_m, arrival_s, due_s))
-        return {signal: sorted(some, key=lambda request: request.due_s) for signal, some in found.items()}
+                    ahead = self._ahead(signal, link, distance_m)
+                    due_s = arrival_s - HEADWAY_S * ahead
+                    found.setdefault(signal, []).append(Request(name, link, distance_m, arrival_s, ahead, due_s))
+        return found
 
     def _ahead(self, signal: str, link: int, distance_m: float) -> int:
         """Vehicles between a place and the stop line, as far as the lane is followed upstream."""
+        on_lane, place = self._sumo.api.lane.getLastStepVehicleIDs, self._sumo.api.vehicle.getLanePosition
+        name = self._lanes_of(signal)[link]
+        lane = next((one for one in self._plans[signal].lanes if one.id == name), None)
+        upstream = lane.upstream if lane else ()
+        return sum(end_m - place(name) < distance_m for piece, end_m in upstream for name in on_lane(piece))
+
+    def _lanes_of(self, signal: str) -> list[str]:
+        """The lane that each of a signal's connections begins on."""
         if signal not in self._lane_of:
             every = self._sumo.api.trafficlight.getControlledLinks(signal)
             self._lane_of[signal] = [options[0][0] if options else "" for options in every]
-        on_lane, place = self._sumo.api.lane.getLastStepVehicleIDs, self._sumo.api.vehicle.getLanePosition
-        lane = next((one for one in self._plans[signal].lanes if one.id == self._lane_of[signal][link]), None)
-        upstream = lane.upstream if lane else ()
-        return sum(end_m - place(name) < distance_m for piece, end_m in upstream for name in on_lane(piece))
+        return self._lane_of[signal]
 
     def count_lost(self, every_s: float, lost_s_J: NDArray[np.float64]) -> None:
         """Add what the priority vehicles on the roads lose beyond what they count as any vehicle."""
