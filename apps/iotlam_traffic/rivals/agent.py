@@ -57,8 +57,8 @@ def new_policy(description: Description) -> BasePolicy:
 
     from iotlam_traffic.rivals.vec_env import spaces
 
-    kind: type[BasePolicy] = {"dqn": DQNPolicy, "ppo": MlpPolicy}[description.algorithm]
-    return kind(*spaces(description.sizes), lr_schedule=lambda _: 0.0)
+    kinds: dict[str, type[BasePolicy]] = {"dqn": DQNPolicy, "ppo": MlpPolicy}
+    return kinds[description.algorithm](*spaces(description.sizes), lr_schedule=lambda _: 0.0)
 
 
 class Agent:
