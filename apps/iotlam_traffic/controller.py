@@ -12,9 +12,11 @@ import numpy as np
 from iotlam.contracts import BadInput, DecisionQuery, IotlamError, SensorFrame, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, IotlamProcessor
+from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import Junction
 from iotlam_street.programs import NativeProgram
 from iotlam_street.rig import SENSORS, SensorRig
+from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.query import junction_query
 
 
@@ -48,6 +50,8 @@ class SensorController:
         model: the policy.
         modalities: which sensors to use; default all that the model knows.
         seed: seed of the sensors' noise.
+        faults: what is wrong with the sensors.
+        weather: what is in their way.
 
     Attributes:
         problems: the last failure of each modality that failed; the others went on without it.
@@ -58,7 +62,14 @@ class SensorController:
 
     native: NativeProgram | None = None
 
-    def __init__(self, model: IotlamModel, modalities: Sequence[str] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: IotlamModel,
+        modalities: Sequence[str] | None = None,
+        seed: int = 0,
+        faults: SensorFaults | None = None,
+        weather: Weather = CLEAR,
+    ) -> None:
         known = [spec.modality for spec in model.config.modalities]
         self.modalities = tuple(modalities or known)
         for name in self.modalities:
@@ -71,6 +82,7 @@ class SensorController:
                 )
         self.name = "iotlam"
         self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
+        self._faults, self._weather = faults or SensorFaults(), weather
         self._rng = np.random.default_rng(seed)
         self._rigs: dict[str, SensorRig] = {}
         self.seconds: list[float] = []
@@ -83,8 +95,8 @@ class SensorController:
     def look(self, junction: Junction) -> Look:
         """Measure, decide, and keep what was seen."""
         plan = junction.plan
-        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches))
-        frames = rig.sense(junction.snapshots, self._rng, self.modalities)
+        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches, weather=self._weather))
+        frames = self._faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
         query = junction_query(junction)
         start = time.perf_counter()
         tokens = self.processor.tokenize(frames, query, self._without)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from iotlam.contracts import SensorFrame
 from iotlam_street.caster import slab
 from iotlam_street.scene import Boxes
+from iotlam_street.weather import CLEAR, Weather
 
 Reals = NDArray[np.floating[Any]]
 
@@ -111,10 +112,17 @@ class Radars:
         pose_site: name of each radar (`meta["sensor"]` of its frames) and its pose, 4 x 4, sensor (x boresight, y left,
             z up) to site, metres.
         config: waveform and antennas, the same for all.
+        weather: what is in their way.
     """
 
-    def __init__(self, pose_site: Mapping[str, NDArray[np.float64]], config: RadarConfig | None = None) -> None:
+    def __init__(
+        self,
+        pose_site: Mapping[str, NDArray[np.float64]],
+        config: RadarConfig | None = None,
+        weather: Weather = CLEAR,
+    ) -> None:
         self._config = config = config or RadarConfig()
+        self._rain_db_per_m = 2.0 * weather.radio_db_per_m
         self._pose_S44 = np.array(list(pose_site.values()), np.float64).reshape(-1, 4, 4)
         self._post_SQ3 = _posts(self._pose_S44, config) - self._pose_S44[:, None, :3, 3]
         shared = {
@@ -180,10 +188,10 @@ class Radars:
         range_T = np.sqrt((seen.offset_T3**2).sum(axis=1))
         recede_T = (seen.velocity_T2 * seen.offset_T3[:, :2]).sum(axis=1) / range_T
         ahead_T, left_T, _ = np.einsum("ti,tij->jt", seen.offset_T3, axes_T33) / range_T
-        echo_T = _amplitude(range_T, ahead_T, seen.rcs_T, config) * np.exp(
-            2j * np.pi * 2.0 * range_T / config.wavelength_m
-        )
-        echo_T *= np.where(blocked_T, 10.0 ** (-config.blocked_db / 20.0), 1.0)
+        loss_db_T = np.where(blocked_T, config.blocked_db, 0.0) + self._rain_db_per_m * range_T
+        turn_T = 2.0 * range_T / config.wavelength_m
+        echo_T = _amplitude(range_T, ahead_T, seen.rcs_T, config) * 10.0 ** (-loss_db_T / 20.0)
+        echo_T = echo_T * np.exp(2j * np.pi * turn_T)
         over_samples_TF = _turning(2.0 * range_T * config.bandwidth_hz / LIGHT_M_S / config.samples, config.samples)
         over_chirps_TC = _turning(2.0 * recede_T * config.chirp_period_s / config.wavelength_m, config.chirps)
         over_receivers_TR = _turning(left_T * config.spacing_m / config.wavelength_m, config.receivers)

@@ -12,6 +12,7 @@ from iotlam_street.camera import CameraConfig, Cameras, camera_pose
 from iotlam_street.lidar import Lidar, LidarConfig
 from iotlam_street.radar import RadarConfig, Radars, radar_pose
 from iotlam_street.scene import Approach, Floats, Snapshot
+from iotlam_street.weather import CLEAR, Weather
 
 SENSORS = {
     "lidar": "one LiDAR over the junction's centre, a sweep of now",
@@ -51,21 +52,25 @@ class SensorRig:
     Args:
         approaches: roads that enter the junction; each gets a camera `camera/<name>` and a radar `radar/<name>`.
         config: places and sensors.
+        weather: what is in the sensors' way.
 
     Attributes:
         lidar, cameras, radars: the sensors.
     """
 
-    def __init__(self, approaches: Sequence[Approach], config: RigConfig | None = None) -> None:
+    def __init__(
+        self, approaches: Sequence[Approach], config: RigConfig | None = None, weather: Weather = CLEAR
+    ) -> None:
         self._config = config = config or RigConfig()
         masts = {approach.name: self._mast(approach) for approach in approaches}
-        self.lidar = Lidar(np.array([0.0, 0.0, config.lidar_height_m], np.float32), "lidar", config.lidar)
+        self.lidar = Lidar(np.array([0.0, 0.0, config.lidar_height_m], np.float32), "lidar", config.lidar, weather)
         self.cameras = Cameras(
             {
                 f"camera/{name}": camera_pose(np.append(mast_2, config.camera_height_m), yaw)
                 for name, (mast_2, yaw) in masts.items()
             },
             config.camera,
+            weather,
         )
         self.radars = Radars(
             {
@@ -73,6 +78,7 @@ class SensorRig:
                 for name, (mast_2, yaw) in masts.items()
             },
             config.radar,
+            weather,
         )
 
     def sense(
