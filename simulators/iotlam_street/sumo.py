@@ -11,7 +11,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +105,7 @@ class Sumo:
         if engine == "libsumo":
             _running = True
         try:
-            with _stderr_to(self._log.fileno()):
+            with self.quiet():
                 self._start(self._arguments(seed, additional, list_trips), gui)
         except Exception as error:  # SUMO's interfaces raise their own types and RuntimeError alike
             self.discard()
@@ -152,16 +152,19 @@ class Sumo:
         fix = "check that the routes belong to this net" if "not known" in got else "mend what SUMO names"
         return BadInput(files, expected="a net and routes that SUMO can load", got=got, fix=fix)
 
+    def quiet(self) -> AbstractContextManager[None]:
+        """Meanwhile, keep from the user what SUMO prints; it is worth a call for many seconds, not for each."""
+        return _stderr_to(self._log.fileno())
+
     def run_to(self, time_s: float) -> None:
-        """Advance, by steps of one second, to a later time.
+        """Advance, by steps of one second, to a later time; call it within `quiet`.
 
         Raises:
             BadInput: if SUMO stops on bad demand (routes are read as they come due).
             IotlamError: if SUMO is gone.
         """
         try:
-            with _stderr_to(self._log.fileno()):
-                self.api.simulationStep(time_s)
+            self.api.simulationStep(time_s)
         except Exception as error:
             self.discard()
             raise self._refused(error) from error
@@ -175,7 +178,7 @@ class Sumo:
         self._log.seek(0)
         self._reason = _first_error(self._log.read())
         try:
-            with _stderr_to(self._log.fileno()):
+            with self.quiet():
                 self.api.close()
         except Exception as error:  # a simulation that failed to load has nothing to close
             self._reason = self._reason or ("" if self.engine == "traci" else str(error))
