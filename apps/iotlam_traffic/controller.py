@@ -82,7 +82,7 @@ class SensorController:
                 )
         self.name = "iotlam"
         self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
-        self._faults, self._weather = faults or SensorFaults(), weather
+        self.faults, self.weather = faults or SensorFaults(), weather
         self._rng = np.random.default_rng(seed)
         self._rigs: dict[str, SensorRig] = {}
         self.seconds: list[float] = []
@@ -95,8 +95,8 @@ class SensorController:
     def look(self, junction: Junction) -> Look:
         """Measure, decide, and keep what was seen."""
         plan = junction.plan
-        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches, weather=self._weather))
-        frames = self._faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
+        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches, weather=self.weather))
+        frames = self.faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
         query = junction_query(junction)
         start = time.perf_counter()
         tokens = self.processor.tokenize(frames, query, self._without)

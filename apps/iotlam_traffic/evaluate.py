@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput, Json
+from iotlam_street.faults import SensorFaults
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
+from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.lanes import WEIGHTS, LanePolicy, load_lanes
@@ -47,6 +49,8 @@ class Trial:
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
         list_trips: have the metrics list every vehicle.
+        faults: what is wrong with our sensors.
+        weather: what is in their way.
     """
 
     controller: str
@@ -57,6 +61,8 @@ class Trial:
     tripinfo: Path | None = None
     gui: bool = False
     list_trips: bool = False
+    faults: SensorFaults = SensorFaults()
+    weather: Weather = CLEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,8 @@ def make_controller(trial: Trial) -> Controller:
             raise BadInput(f"Controller '{name}'", expected="no weights: it is a rule", got="a folder", fix=fix)
         return Teacher() if name == Teacher.name else RULES[name]()
     if name == OURS:
-        return SensorController(load_policy(trial.weights), trial.modalities or None, trial.seed)
+        sensors = trial.modalities or None
+        return SensorController(load_policy(trial.weights), sensors, trial.seed, trial.faults, trial.weather)
     if trial.weights is None:
         fix = f"name it, as in {name}=FOLDER; train one with: iotlam traffic {TRAINING[name]}"
         raise BadInput(f"Controller '{name}'", expected="the folder of its weights", got="none", fix=fix)

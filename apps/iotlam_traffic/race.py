@@ -79,7 +79,7 @@ def digest(trial: Trial) -> str:
         _code(),
         trial.controller,
         trial.seed,
-        trial.modalities if trial.controller == OURS else (),
+        (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),
         {key: value for key, value in asdict(scenario).items() if key not in ("name", "net", "routes", "additional")},
         [_contents(str(path), path.stat().st_mtime_ns) for path in files],
         sorted(_files(trial.weights)) if trial.weights else None,
