@@ -80,6 +80,7 @@ def digest(trial: Trial) -> str:
         trial.controller,
         trial.seed,
         (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),
+        asdict(trial.rules),
         {key: value for key, value in asdict(scenario).items() if key not in ("name", "net", "routes", "additional")},
         [_contents(str(path), path.stat().st_mtime_ns) for path in files],
         sorted(_files(trial.weights)) if trial.weights else None,
