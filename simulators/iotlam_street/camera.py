@@ -104,6 +104,8 @@ class Cameras:
         slope_WH = (-y_H / np.sqrt(1.0 + x_W**2)[:, None]).astype(np.float32)
         self.fans = Fans(np.repeat(place_C3, config.width, axis=0), azimuth_A, np.tile(slope_WH, (len(yaw_C), 1)))
         self._street_CHW3 = self._draw_street()
+        # Fresh memory costs more than what is computed in it.
+        self._image_CHW3, self._seen_CHW3 = (np.empty_like(self._street_CHW3) for _ in range(2))
         self._pixel_rad, sun = 1.0 / focal, weather.sun_azimuth
         self._glare_CHW1 = None if sun is None else uprights(glare(self.fans, sun), len(self._metas))
 
@@ -119,7 +121,7 @@ class Cameras:
             Frames with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
             whole numbers are centres of pixels).
         """
-        image_CHW3 = rng.standard_normal(self._street_CHW3.shape, dtype=np.float32)
+        image_CHW3 = rng.standard_normal(dtype=np.float32, out=self._image_CHW3)
         image_CHW3 *= self._noise
         image_CHW3 += self._through_weather(self._see(boxes), rng)
         image_CHW3 += np.float32(0.5)
@@ -138,7 +140,8 @@ class Cameras:
         colour_R3 = boxes.colour_N3[hits.box_R] * light_R[:, None]
         if self._weather.night:
             colour_R3 = lit(colour_R3, hits, level_R)
-        seen_CHW3 = self._street_CHW3.copy()
+        seen_CHW3 = self._seen_CHW3
+        np.copyto(seen_CHW3, self._street_CHW3)
         seen_CHW3.reshape(-1, 3)[pixel_R] = self._through_haze(colour_R3, hits.range_h_R)
         return seen_CHW3
 
