@@ -7,6 +7,7 @@ import importlib.util
 import io
 import itertools
 import os
+import subprocess
 import sys
 import tempfile
 import weakref
@@ -47,6 +48,19 @@ def sumo_program(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("eclipse-sumo", "traffic")
     return Path(spec.submodule_search_locations[0]) / "bin" / name
+
+
+def run_program(name: str, arguments: Sequence[str]) -> None:
+    """Run a program of SUMO's to its end.
+
+    Raises:
+        MissingExtra: if SUMO is not installed.
+        IotlamError: if it fails.
+    """
+    done = subprocess.run([str(sumo_program(name)), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = _first_error(done.stderr) or f"exit status {done.returncode}"
+        raise IotlamError(f"{name}: expected it to succeed, got: {reason}; change the seed.")
 
 
 class Sumo:
