@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario, find_scenario
@@ -189,3 +191,16 @@ def test_what_is_no_agent_for_here_is_told_in_one_sentence(tmp_path: Path, three
     with pytest.raises(BadInput, match="Algorithm: expected dqn or ppo, got 'a3c'"):
         train_agent(AgentConfig("a3c", "cologne1"), tmp_path / "new", lambda _: None)
     assert not (tmp_path / "new").exists()
+
+
+def test_an_agent_is_trained_and_competes_by_command(short_config: Path, tmp_path: Path) -> None:
+    runner, out = CliRunner(), tmp_path / "agent"
+    trained = runner.invoke(
+        app, ["traffic", "train-agent", "dqn", str(short_config), "--episodes", "1", "--out", str(out)]
+    )
+    assert trained.exit_code == 0 and str(out) in trained.stdout, trained.output
+    who = ["--controllers", f"greedy,dqn={out}", "--seeds", "101", "--json"]
+    result = runner.invoke(app, ["traffic", "evaluate", str(short_config), *who])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["episodes"]
+    assert [row["controller"] for row in rows] == ["greedy", "dqn"] and len({row["vehicles"] for row in rows}) == 1
