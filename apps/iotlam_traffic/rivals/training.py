@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 """PPO's are those of sumo-rl's own example `experiments/sb3_grid4x4.py`; all else is Stable-Baselines3's default. DQN as
-in sumo-rl's `experiments/dqn_big-intersection.py` lost twice as much time on cologne1, and one seed in three."""
+in sumo-rl's `experiments/dqn_big-intersection.py` took twice the delay on cologne1, and jammed once in three seeds."""
 
 CURVE = "metrics.jsonl"
 
