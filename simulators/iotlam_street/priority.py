@@ -2,8 +2,8 @@
 
 A vehicle sends each signal on its way a request as SAE J2735 defines it (SRM): the lane or turn that it needs and when
 it will be there. Known are its own position and route, which the message carries, and whether others are between it and
-the stop line, which a controller's loops tell. Asking earlier where they are many was tried: it costs the others more,
-and spares the vehicle nothing.
+the stop line, which a controller's loops tell. Asking earlier where they are many spared no waiting when it was tried
+(docs/traffic.md).
 """
 
 from __future__ import annotations
