@@ -1,18 +1,28 @@
-"""Where the traffic policy learns: real junctions and random ones, never the seeds it is tested on."""
+"""Where the traffic policies learn: real nets and random junctions, never the seeds they are tested on."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from iotlam.contracts import BadInput
 from iotlam_street.generate import generate_junction
+from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario, find_scenario
 
-LEARNT_MAPS = ("cologne1", "ingolstadt1")
-"""Real junctions to learn on."""
+RANDOM = "random"
+"""Source of junctions that are drawn at random."""
+
+LEARNT_MAPS = (
+    *("cologne1", "cologne1", "cologne1", "cologne3", "cologne3", "cologne8", "cologne8"),
+    *("ingolstadt1", "ingolstadt1", "ingolstadt7", "ingolstadt21", "grid4x4", "arterial4x4"),
+    *(RANDOM, RANDOM, RANDOM),
+)
+"""One round of episodes to learn from; a small net gives fewer states an episode, and takes part more often."""
 
 TEST_SEEDS = tuple(range(1, 11))
 """SUMO seeds that training never uses; tables are made on them."""
@@ -20,7 +30,8 @@ TEST_SEEDS = tuple(range(1, 11))
 FIRST_TRAINING_SEED = 100_000
 """Every run has as many SUMO seeds from here on: its stages keep to their own ranges."""
 
-RANDOM_DURATION_S = 1200.0
+SPAN_S = 1200.0
+"""Length of an episode that is learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +40,13 @@ class Task:
 
     Attributes:
         source: RESCO map, `.sumocfg` file, or `random`.
-        seed: SUMO's seed and, for `random`, the junction's.
+        seed: SUMO's seed; it also draws the stretch and, for `random`, the junction.
+        span_s: seconds of it, cut from the scenario's hour; None for the whole.
     """
 
     source: str
     seed: int
+    span_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -43,16 +56,21 @@ class Task:
         return f"{source.stem}{where}-{self.seed}"
 
     def scenario(self, folder: Path) -> Scenario:
-        """The scenario; random junctions are drawn into `folder`."""
-        if self.source != "random":
-            return find_scenario(self.source)
-        return generate_junction(folder / self.name, self.seed, RANDOM_DURATION_S)
+        """The stretch of the scenario; random junctions are drawn into `folder`."""
+        if self.source == RANDOM:
+            return generate_junction(folder / self.name, self.seed, self.span_s or SPAN_S)
+        whole = find_scenario(self.source)
+        if self.span_s is None or whole.duration_s <= self.span_s:
+            return whole
+        latest_s = int(whole.duration_s - self.span_s)
+        begin_s = whole.begin_s + float(np.random.default_rng(self.seed).integers(latest_s + 1))
+        return replace(whole, begin_s=begin_s, end_s=begin_s + self.span_s)
 
 
 def tasks(
-    maps: Sequence[str], per_map: int, random_junctions: int, first_seed: int = FIRST_TRAINING_SEED
+    maps: Sequence[str], turns: int, first_seed: int = FIRST_TRAINING_SEED, span_s: float | None = SPAN_S
 ) -> list[Task]:
-    """The episodes of one round, maps and random junctions interleaved.
+    """Every map's episode, so many times over, each with a seed of its own.
 
     Raises:
         BadInput: if a seed belongs to the test.
@@ -64,6 +82,17 @@ def tasks(
             got=str(first_seed),
             fix="leave the lower ones to evaluation",
         )
-    wanted = {source: per_map for source in maps} | {"random": random_junctions}
-    rounds = max(wanted.values(), default=0)
-    return [Task(source, first_seed + turn) for turn in range(rounds) for source, n in wanted.items() if turn < n]
+    return [Task(source, first_seed + number, span_s) for number, source in enumerate([*maps] * turns)]
+
+
+def check_maps(maps: Sequence[str]) -> None:
+    """Read every map once, before anything is learnt or written.
+
+    Raises:
+        BadInput: if there is none, or one does not exist or has no signal with a choice.
+    """
+    if not maps:
+        raise BadInput("--maps", expected="at least one map", got="none", fix="name one")
+    for name in dict.fromkeys(maps):
+        if name != RANDOM:
+            read_plans(find_scenario(name).net)

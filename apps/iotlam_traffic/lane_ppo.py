@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +35,15 @@ class Drive:
         task: the scenario and its seed.
         folder: where random nets are drawn.
         weights: of the `LaneNet` that acts.
-        span_s: seconds of it, from a moment that the seed decides; None for the whole.
     """
 
     task: Task
     folder: Path
     weights: Weights
-    span_s: float | None = None
 
     def scenario(self) -> Scenario:
-        """The stretch of the scenario that is driven."""
-        whole = self.task.scenario(self.folder)
-        if self.span_s is None or whole.duration_s <= self.span_s:
-            return whole
-        latest_s = int(whole.duration_s - self.span_s)
-        begin_s = whole.begin_s + float(np.random.default_rng(self.task.seed).integers(latest_s + 1))
-        return replace(whole, begin_s=begin_s, end_s=begin_s + self.span_s)
+        """What is driven."""
+        return self.task.scenario(self.folder)
 
     def net(self) -> LaneNet:
         """The policy that acts."""

@@ -16,9 +16,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
-from iotlam_street.plan import read_plans
-from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, SPAN_S, Task, check_maps, tasks
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
@@ -34,7 +32,8 @@ class LaneRunConfig:
     """One training run.
 
     Attributes:
-        maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round.
+        maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round, and may be
+            named more than once.
         rounds: of PPO.
         generations: of looking ahead.
         per_map: episodes of each map in a generation.
@@ -48,20 +47,15 @@ class LaneRunConfig:
     rounds: int = 60
     generations: int = 4
     per_map: int = 2
-    span_s: float | None = 1200.0
+    span_s: float | None = SPAN_S
     ppo: PpoConfig = LANE_PPO
     foresight: ForesightConfig = field(default_factory=ForesightConfig)
     workers: int = 2
     seed: int = 0
 
-    def tasks(self, offset: int, per_map: int) -> list[Task]:
+    def tasks(self, offset: int, turns: int) -> list[Task]:
         """Episodes of one round; `offset` is of their seeds."""
-        first = FIRST_TRAINING_SEED * (1 + self.seed) + offset
-        return [
-            Task(name, first + turn * len(self.maps) + row)
-            for turn in range(per_map)
-            for row, name in enumerate(self.maps)
-        ]
+        return tasks(self.maps, turns, FIRST_TRAINING_SEED * (1 + self.seed) + offset, self.span_s)
 
 
 class LaneRun:
@@ -77,11 +71,7 @@ class LaneRun:
 
     def __init__(self, folder: Path, config: LaneRunConfig) -> None:
         self.folder, self.config = folder, config
-        if not config.maps:
-            raise BadInput("--maps", expected="at least one map", got="none", fix="name one")
-        for name in config.maps:
-            if name != "random":
-                read_plans(find_scenario(name).net)
+        check_maps(config.maps)
         torch.set_num_threads(1)
         seed_everything(config.seed)
         self.net = LaneNet()
@@ -157,7 +147,7 @@ class LaneRun:
     def _jobs(self, offset: int, per_map: int) -> list[Drive]:
         weights = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
         nets = self.folder / "nets"
-        return [Drive(task, nets, weights, self.config.span_s) for task in self.config.tasks(offset, per_map)]
+        return [Drive(task, nets, weights) for task in self.config.tasks(offset, per_map)]
 
     def _log(self, stage: str, **facts: object) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:

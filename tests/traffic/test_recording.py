@@ -22,8 +22,8 @@ GAMMA = 0.92
 
 
 @pytest.fixture
-def recording(tmp_path: Path, short_config: Path) -> Recording:
-    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS, GAMMA)
+def recording(tmp_path: Path, short_config: Path, lanes: Path) -> Recording:
+    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS, GAMMA, lanes)
 
 
 @pytest.fixture
