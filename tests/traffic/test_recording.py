@@ -133,6 +133,13 @@ def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
         replace(recording, draw=True, explore=0.1)
 
 
+def test_one_junction_of_many_is_recorded(recording: Recording) -> None:
+    tasks = [Task("cologne3", seed, 60.0) for seed in range(1000, 1004)]
+    shards = [Shard.load(record(replace(recording, task=task, modalities=("radar",)))) for task in tasks]
+    assert [len(shard) for shard in shards] == [6] * 4
+    assert len({shard[0].query.anchors_KHX.tobytes() for shard in shards}) > 1  # not always the same
+
+
 @pytest.mark.slow
 def test_episodes_are_recorded_in_processes_of_their_own(recording: Recording, short_config: Path) -> None:
     wanted = [replace(recording, task=Task(str(short_config), seed), modalities=("radar",)) for seed in (1000, 1001)]
