@@ -25,7 +25,6 @@ Net = Annotated[Path | None, typer.Option(help="Your own SUMO net (.net.xml), in
 Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); may be given several times.")]
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
 End = Annotated[float | None, typer.Option(help="Last simulated second; default: the map's, or an hour after --begin.")]
-Weights = Annotated[Path | None, typer.Option(help="Folder of a trained policy; default: the shipped one.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
 Maps = Annotated[
     str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
@@ -33,6 +32,10 @@ Maps = Annotated[
 Minutes = Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")]
 ONE_ROUND = ",".join(LEARNT_MAPS)
 DEFAULT_MAP = "cologne1"
+WHO = (
+    "Through sensors only: iotlam, or iotlam=FOLDER for your own weights. Rules: fixed, actuated, delay-based, greedy, "
+    "max-pressure, webster, teacher. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -67,13 +70,7 @@ def run(
     routes: Routes = None,
     begin: Begin = None,
     end: End = None,
-    controller: Annotated[
-        str,
-        typer.Option(
-            help="iotlam (through sensors only), fixed, actuated, delay-based, greedy, max-pressure, teacher, lanes."
-        ),
-    ] = "iotlam",
-    weights: Weights = None,
+    controller: Annotated[str, typer.Option(help=f"Who is in charge. {WHO}")] = "iotlam",
     modalities: Modalities = "",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for a page that compares iotlam with the rules.")] = None,
@@ -90,19 +87,16 @@ def run(
     from iotlam.training.progress import progress
     from iotlam_traffic.evaluate import OURS, Trial, run_trial
 
-    if (controller != OURS and modalities) or (controller not in (OURS, "lanes") and weights):
-        raise BadInput(
-            "--weights and --modalities",
-            expected=f"a run of '{OURS}' (--weights also of 'lanes')",
-            got=f"'{controller}'",
-            fix="leave them away: rules use neither",
-        )
+    ((name, weights),) = _charged("--controller", controller, most=1)
+    if name != OURS and modalities:
+        fix = "leave it away: the others have no sensors"
+        raise BadInput("--modalities", expected=f"a run of '{OURS}'", got=f"'{name}'", fix=fix)
     if out is not None and (gui or tripinfo):
         raise BadInput("--out", expected="a run without --gui and --tripinfo", got="both", fix="leave one of them away")
     if tripinfo is not None:
         check_writable("--tripinfo", tripinfo.parent)
     scenario = _scenario(map_name, net, routes, begin, end)
-    trial = Trial(controller, scenario, seed, weights, _names(modalities), tripinfo, gui)
+    trial = Trial(name, scenario, seed, weights, _names(modalities), tripinfo, gui)
     if out is not None:
         from iotlam_traffic.rules import RULES
         from iotlam_traffic.show import show_run
@@ -110,7 +104,7 @@ def run(
         result = show_run(trial, tuple(RULES), out)
         typer.echo(f"page: {result['page']}", err=True)
     else:
-        with progress(f"{controller} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+        with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
             result = {"trips": [run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()]}
     _show(result["trips"], as_json, result)
 
@@ -122,25 +116,26 @@ def evaluate(
     routes: Routes = None,
     begin: Begin = None,
     end: End = None,
-    controllers: Annotated[str, typer.Option(help="Who competes, comma-separated.")] = (
+    controllers: Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")] = (
         "iotlam,fixed,actuated,greedy,max-pressure"
     ),
     seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses those from 100000.")] = "1-5",
-    weights: Weights = None,
     modalities: Modalities = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Compare controllers over several seeds: median and worst delay over all vehicles.
 
-    Example: iotlam traffic evaluate --net my.net.xml --routes my.rou.xml --end 3600 --seeds 1-10
+    Examples: iotlam traffic evaluate --net my.net.xml --routes my.rou.xml --end 3600 --seeds 1-10
+
+    iotlam traffic evaluate cologne3 --controllers lanes=runs/lanes,dqn=runs/dqn,greedy
     """
     from iotlam.training.progress import progress
     from iotlam_traffic.evaluate import Trial, run_trials, summarise
 
-    competing = _some("--controllers", controllers)
+    competing = _charged("--controllers", controllers)
     scenario, sensors = _scenario(map_name, net, routes, begin, end), _names(modalities)
-    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name in competing]
+    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name, weights in competing]
     with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
@@ -204,7 +199,7 @@ def train_lanes(
     """Train a small policy on lane state, from nothing: a teacher that sees what the simulator knows.
 
     Ctrl-C leaves a run that the same command resumes. Then, for one:
-    iotlam traffic evaluate cologne3 --controllers lanes,greedy --weights runs/lanes
+    iotlam traffic evaluate cologne3 --controllers lanes=runs/lanes,greedy
 
     Example: iotlam traffic train-lanes --maps cologne1,my.sumocfg --rounds 30 --generations 2
     """
@@ -213,6 +208,31 @@ def train_lanes(
     names = _some("--maps", maps, once=False)
     config = LaneRunConfig(names, rounds, generations, episodes, 60.0 * minutes, workers=workers, seed=seed)
     typer.echo(f"weights in {LaneRun(out, config).go()}")
+
+
+@app.command("train-agent")
+def train_agent(
+    algorithm: Annotated[str, typer.Argument(help="dqn or ppo.")],
+    map_name: Annotated[str, typer.Argument(metavar="MAP", help="A RESCO map or a .sumocfg file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the agent; default: runs/ALGORITHM.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to learn from.")] = 100,
+    minutes: Annotated[float, typer.Option(min=0, help="Length of each, cut at random; 0 for the whole hour.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
+) -> None:
+    """Train a rival: an agent of Stable-Baselines3 that sees and is paid as sumo-rl's are, for one map.
+
+    Then: iotlam traffic evaluate cologne3 --controllers dqn=runs/dqn,greedy
+
+    Example: iotlam traffic train-agent dqn cologne3 --out runs/dqn
+    """
+    from iotlam.training.progress import progress
+    from iotlam_traffic.rivals.training import AgentConfig
+    from iotlam_traffic.rivals.training import train_agent as train_it
+
+    config = AgentConfig(algorithm, map_name, episodes, 60.0 * minutes or None, seed)
+    with progress(f"{algorithm} on {map_name}", total=episodes) as step:
+        folder = train_it(config, out or Path("runs") / algorithm, lambda delay_s: step(1, delay_s=delay_s))
+    typer.echo(f"agent in {folder}")
 
 
 def _scenario(
@@ -249,6 +269,22 @@ def _some(option: str, text: str, once: bool = True) -> tuple[str, ...]:
     if not (names := _names(text, once)):
         raise BadInput(option, expected="comma-separated names", got="none", fix="name at least one")
     return names
+
+
+def _charged(option: str, text: str, most: int = MAX_EPISODES) -> list[tuple[str, Path | None]]:
+    """Controllers from a comma-separated list such as 'greedy,lanes=runs/lanes', and the folders of their weights.
+
+    Raises:
+        BadInput: if there are none or too many, or one is named with several folders.
+    """
+    found = [entry.partition("=") for entry in _some(option, text)]
+    names = [name for name, _, _ in found]
+    if len(set(names)) < len(names) or len(names) > most:
+        got = f"'{text}'"
+        raise BadInput(
+            option, expected="one controller" if most == 1 else "each controller once", got=got, fix="name it once"
+        )
+    return [(name, Path(folder) if folder else None) for name, _, folder in found]
 
 
 def _seeds(text: str) -> list[int]:

@@ -59,12 +59,7 @@ class Task:
         """The stretch of the scenario; random junctions are drawn into `folder`."""
         if self.source == RANDOM:
             return generate_junction(folder / self.name, self.seed, self.span_s or SPAN_S)
-        whole = find_scenario(self.source)
-        if self.span_s is None or whole.duration_s <= self.span_s:
-            return whole
-        latest_s = int(whole.duration_s - self.span_s)
-        begin_s = whole.begin_s + float(np.random.default_rng(self.seed).integers(latest_s + 1))
-        return replace(whole, begin_s=begin_s, end_s=begin_s + self.span_s)
+        return stretch(find_scenario(self.source), self.span_s, self.seed)
 
 
 def tasks(
@@ -96,3 +91,12 @@ def check_maps(maps: Sequence[str]) -> None:
     for name in dict.fromkeys(maps):
         if name != RANDOM:
             read_plans(find_scenario(name).net)
+
+
+def stretch(whole: Scenario, span_s: float | None, seed: int) -> Scenario:
+    """So many seconds of a scenario, from a moment that the seed decides; all of it if it is shorter, or for None."""
+    if span_s is None or whole.duration_s <= span_s:
+        return whole
+    latest_s = int(whole.duration_s - span_s)
+    begin_s = whole.begin_s + float(np.random.default_rng(seed).integers(latest_s + 1))
+    return replace(whole, begin_s=begin_s, end_s=begin_s + span_s)

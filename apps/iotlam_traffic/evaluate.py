@@ -11,6 +11,7 @@ import torch
 
 from iotlam.contracts import BadInput, Json
 from iotlam_street.metrics import TripMetrics
+from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_traffic.controller import SensorController
@@ -18,12 +19,19 @@ from iotlam_traffic.episode import run_episode
 from iotlam_traffic.lanes import WEIGHTS, LanePolicy, load_lanes
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.policy import load_policy
+from iotlam_traffic.rivals.agent import ALGORITHMS, load_agent
 from iotlam_traffic.rules import RULES, Controller
 from iotlam_traffic.teacher import Teacher
 
 OURS = "iotlam"
-CONTROLLERS = (OURS, *RULES, Teacher.name, LanePolicy.name)
+CONTROLLERS = (OURS, *RULES, *ALGORITHMS, Teacher.name, LanePolicy.name)
 """Everybody who can be put in charge; teacher and lane policy see the simulator's state and are no rivals."""
+
+TRAINING = {OURS: "train", LanePolicy.name: "train-lanes", **dict.fromkeys(ALGORITHMS, "train-agent")}
+"""Commands that make the weights of those who have some."""
+
+GRIDLOCK_FIXED, GRIDLOCK_SHARE = 3.0, 0.01
+"""Traffic has broken down above so many times the fixed program's delay, or with so many more kept out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Trial:
         modalities: sensors that ours may use; empty for all.
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
+        list_trips: have the metrics list every vehicle.
     """
 
     controller: str
@@ -47,6 +56,7 @@ class Trial:
     modalities: tuple[str, ...] = ()
     tripinfo: Path | None = None
     gui: bool = False
+    list_trips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,50 +89,70 @@ def make_controller(trial: Trial) -> Controller:
     Raises:
         BadInput: for a controller, policy or modality that does not exist.
     """
-    if trial.controller == OURS:
+    name = trial.controller
+    if name not in CONTROLLERS:
+        known = ", ".join(CONTROLLERS)
+        raise BadInput(f"Controller '{name}'", expected=f"one of {known}", got=f"'{name}'", fix="name one of them")
+    if name not in TRAINING:
+        if trial.weights is not None:
+            fix = f"name it without '={trial.weights}'"
+            raise BadInput(f"Controller '{name}'", expected="no weights: it is a rule", got="a folder", fix=fix)
+        return Teacher() if name == Teacher.name else RULES[name]()
+    if name == OURS:
         return SensorController(load_policy(trial.weights), trial.modalities or None, trial.seed)
-    if trial.controller == LanePolicy.name:
-        return LanePolicy(load_lanes(_trained(trial) / WEIGHTS))
-    if trial.controller == Teacher.name:
-        return Teacher()
-    if trial.controller in RULES:
-        return RULES[trial.controller]
-    raise BadInput(
-        f"Controller '{trial.controller}'",
-        expected=f"one of {', '.join(CONTROLLERS)}",
-        got=f"'{trial.controller}'",
-        fix="name one of them",
-    )
-
-
-def _trained(trial: Trial) -> Path:
-    """The folder of a lane policy: none is shipped."""
     if trial.weights is None:
-        raise BadInput(
-            "--weights",
-            expected="the folder of a lane policy",
-            got="none",
-            fix="train one with: iotlam traffic train-lanes",
-        )
-    return trial.weights
+        fix = f"name it, as in {name}=FOLDER; train one with: iotlam traffic {TRAINING[name]}"
+        raise BadInput(f"Controller '{name}'", expected="the folder of its weights", got="none", fix=fix)
+    if name == LanePolicy.name:
+        return LanePolicy(load_lanes(trial.weights / WEIGHTS))
+    return load_agent(trial.weights, name)
 
 
 def run_trial(trial: Trial, on_decision: Callable[[Street], None] | None = None) -> Outcome:
     """Run one episode in this process; `on_decision` is called after each decision."""
     torch.set_num_threads(1)
     controller = make_controller(trial)
-    trips = run_episode(controller, trial.scenario, trial.seed, on_decision, trial.tripinfo, trial.gui)
+    where = trial.scenario, trial.seed
+    trips = run_episode(controller, *where, on_decision, trial.tripinfo, trial.gui, trial.list_trips)
     seconds = controller.seconds if isinstance(controller, SensorController) else []
     return Outcome(trial, trips, [1000.0 * second for second in seconds])
 
 
 def run_trials(trials: Sequence[Trial], workers: int, on_done: Callable[[Outcome], None]) -> list[Outcome]:
     """Run episodes in parallel processes, the long ones first; outcomes in the order of the trials."""
-    for trial in {trial.controller: trial for trial in trials}.values():
+    for trial in {(trial.controller, trial.weights): trial for trial in trials}.values():
         make_controller(trial)  # wrong names are said before anything runs
-    order = sorted(range(len(trials)), key=lambda i: trials[i].controller != OURS)
+    order = sorted(range(len(trials)), key=lambda i: -_length(trials[i]))
     done = run_parallel(run_trial, [trials[i] for i in order], workers, on_done)
     return [done[order.index(i)] for i in range(len(trials))]
+
+
+def _length(trial: Trial) -> float:
+    """How long a trial takes, more or less: signals times seconds, and much more with sensors."""
+    signals = len(read_plans(trial.scenario.net))
+    return signals * trial.scenario.duration_s * (30.0 if trial.controller == OURS else 1.0)
+
+
+def gridlocked(outcome: Outcome, others: Sequence[Outcome]) -> bool:
+    """Whether traffic broke down: much worse than the fixed program, or many more than elsewhere never got in.
+
+    Args:
+        outcome: the one that is judged.
+        others: outcomes of other controllers on the same map and seed; those of `fixed` are among them, or it is judged
+            by those who never departed alone.
+
+    Returns:
+        Whether its delay is above `GRIDLOCK_FIXED` times that of `fixed`, or its share of vehicles that never departed
+        more than `GRIDLOCK_SHARE` above the least of the others.
+    """
+    fixed = [one.trips.delay_s for one in others if one.trial.controller == "fixed"]
+    slow = any(outcome.trips.delay_s > GRIDLOCK_FIXED * delay_s for delay_s in fixed)
+    least = min((_kept_out(one) for one in others), default=0.0)
+    return slow or _kept_out(outcome) > least + GRIDLOCK_SHARE
+
+
+def _kept_out(outcome: Outcome) -> float:
+    return outcome.trips.never_departed / outcome.trips.vehicles
 
 
 def summarise(outcomes: Sequence[Outcome]) -> list[Json]:

@@ -87,7 +87,7 @@ def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False
     check_writable("--out", out)
     check_page(out / PAGE)
     ours = _watch(watcher, trial)
-    others = [replace(trial, controller=name) for name in rivals]
+    others = [replace(trial, controller=name, list_trips=True) for name in rivals]
     with progress("Rivals", total=len(others)) as step:
         outcomes = [ours, *run_trials(others, 2, lambda _: step(1))]
     plans = read_plans(trial.scenario.net)
@@ -124,7 +124,7 @@ def _watch(watcher: Watcher, trial: Trial) -> Outcome:
         step(street.rules.decision_s)
 
     with progress(f"{watcher.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=step_on)
+        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=step_on, list_trips=True)
     return Outcome(trial, trips, [1000.0 * seconds for seconds in watcher.controller.seconds])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,8 @@ class LaneRunConfig:
         rounds: of PPO.
         generations: of looking ahead.
         per_map: episodes of each map in a generation.
-        span_s: length of an episode, cut from the map's hour at random; None for all of it.
+        span_s: length of an episode of PPO, cut from the map's hour at random; None for all of it. Generations look
+            ahead in whole hours: jams take their time to grow.
         ppo, foresight: the knobs.
         workers: processes.
         seed: seed of everything.
@@ -53,9 +55,9 @@ class LaneRunConfig:
     workers: int = 2
     seed: int = 0
 
-    def tasks(self, offset: int, turns: int) -> list[Task]:
-        """Episodes of one round; `offset` is of their seeds."""
-        return tasks(self.maps, turns, FIRST_TRAINING_SEED * (1 + self.seed) + offset, self.span_s)
+    def tasks(self, offset: int, turns: int, span_s: float | None) -> list[Task]:
+        """Episodes of so many rounds; `offset` is of their seeds."""
+        return tasks(self.maps, turns, FIRST_TRAINING_SEED * (1 + self.seed) + offset, span_s)
 
 
 class LaneRun:
@@ -93,7 +95,7 @@ class LaneRun:
         with progress("Reinforcing", total=config.rounds) as step:
             step(done)
             for turn in range(done, config.rounds):
-                jobs = self._jobs(turn * len(config.maps), 1)
+                jobs = self._jobs(config.tasks(turn * len(config.maps), 1, config.span_s))
                 driven = run_parallel(partial(drive, config=config.ppo), jobs, config.workers, lambda _: None)
                 left = 1.0 - turn / config.rounds
                 facts = improve(self.net, optimizer, driven, config.ppo, left, lambda _: None)
@@ -136,7 +138,8 @@ class LaneRun:
     def _label(self, turn: int) -> list[Path]:
         """Look ahead on the episodes of a generation; returns the files of their states."""
         config = self.config
-        jobs = self._jobs(FORESIGHT + turn * len(config.maps) * config.per_map, config.per_map)
+        first = FORESIGHT + turn * len(config.maps) * config.per_map
+        jobs = self._jobs(config.tasks(first, config.per_map, None))
         work = partial(label, config=config.foresight, folder=self._labels(turn))
         with progress(f"Looking ahead, {turn + 1} of {config.generations}", total=len(jobs)) as step:
             return run_parallel(work, jobs, config.workers, lambda _: step(1))
@@ -144,10 +147,9 @@ class LaneRun:
     def _labels(self, turn: int) -> Path:
         return self.folder / "foresight" / str(turn + 1)
 
-    def _jobs(self, offset: int, per_map: int) -> list[Drive]:
+    def _jobs(self, todo: Sequence[Task]) -> list[Drive]:
         weights = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-        nets = self.folder / "nets"
-        return [Drive(task, nets, weights) for task in self.config.tasks(offset, per_map)]
+        return [Drive(task, self.folder / "nets", weights) for task in todo]
 
     def _log(self, stage: str, **facts: object) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:

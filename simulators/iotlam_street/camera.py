@@ -1,22 +1,24 @@
-"""A small colour camera on a mast.
+"""Small colour cameras on masts, all drawn at once.
 
-Its picture is rectified to a level optical axis (the principal point is shifted up instead of tilting the camera), so
-all pixels of a column share an azimuth and the separable caster applies.
+Their pictures are rectified to a level optical axis (the principal point is shifted up instead of tilting the camera),
+so all pixels of a column share an azimuth and the separable caster applies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame
-from iotlam_street.caster import NOTHING, ROOF, cast
+from iotlam_street.caster import ROOF, Fans
 from iotlam_street.scene import Boxes, Floats
 
-_SHADE = np.array([0.85, 0.7, 0.6, 1.0, 1.0], np.float32)
-"""Light on FRONT, REAR, LATERAL, ROOF and FLAT faces."""
+_SHADE = np.array([0.85, 0.7, 0.6, 1.0], np.float32)
+"""Light on FRONT, REAR, LATERAL and ROOF faces."""
 _ASPHALT = np.array([92.0, 92.0, 96.0], np.float32)
 _SKY = np.array([150.0, 185.0, 225.0], np.float32)
 _GLASS = (0.55, 0.85)
@@ -60,75 +62,84 @@ def camera_pose(place_3: Floats, yaw: float) -> NDArray[np.float64]:
     return pose
 
 
-class Camera:
-    """A camera that stays where it is, so the empty street is drawn once.
+class Cameras:
+    """C cameras that stay where they are, so the empty street is drawn once.
 
     Args:
-        pose_site: 4 x 4, camera (x right, y down, z forward) to site, metres; the optical axis must be level.
-        name: `meta["sensor"]` of its frames.
-        config: optics and noise.
+        pose_site: name of each camera (`meta["sensor"]` of its frames) and its pose, 4 x 4, camera (x right, y down, z
+            forward) to site, metres; the optical axes must be level.
+        config: optics and noise, the same for all.
+
+    Attributes:
+        fans: the rays of all pixels, a fan per column, camera after camera.
 
     Raises:
-        BadInput: if the optical axis is not level or the camera not above the ground.
+        BadInput: if an optical axis is not level or a camera not above the ground.
     """
 
-    def __init__(self, pose_site: NDArray[np.float64], name: str, config: CameraConfig | None = None) -> None:
+    def __init__(self, pose_site: Mapping[str, NDArray[np.float64]], config: CameraConfig | None = None) -> None:
         self._config = config = config or CameraConfig()
-        right, down, forward, place = (pose_site[:3, column] for column in range(4))
-        if abs(forward[2]) > 1e-6 or down[2] > -1.0 + 1e-6:
-            raise BadInput(
-                "Camera.pose_site", expected="a level optical axis", got=f"forward {forward}, down {down}",
-                fix="rectify the pose and shift horizon_row instead",
-            )  # fmt: skip
         focal = 0.5 * config.width / np.tan(np.radians(config.fov_deg) / 2.0)
         u0, v0 = config.width / 2.0 - 0.5, config.horizon_row - 0.5  # whole numbers are centres of pixels
         intrinsics = np.array([[focal, 0.0, u0], [0.0, focal, v0], [0.0, 0.0, 1.0]])
-        self._meta = {"sensor": name, "pose_site": pose_site.astype(np.float64), "intrinsics": intrinsics}
-        x_A = (np.arange(config.width) - u0) / focal
-        y_E = (np.arange(config.height) - v0) / focal
-        self._origin_3 = place.astype(np.float32)
-        self._azimuth_A = (np.arctan2(forward[1], forward[0]) - np.arctan(x_A)).astype(np.float32)
-        self._slope_AE = (-y_E / np.sqrt(1.0 + x_A**2)[:, None]).astype(np.float32)
-        self._street_HW3 = self._draw_street()
+        self._metas = [
+            {"sensor": name, "pose_site": pose.astype(np.float64), "intrinsics": intrinsics}
+            for name, pose in pose_site.items()
+        ]
+        x_W = (np.arange(config.width) - u0) / focal
+        y_H = (np.arange(config.height) - v0) / focal
+        yaw_C = np.array([_yaw(pose) for pose in pose_site.values()])
+        place_C3 = np.array([pose[:3, 3] for pose in pose_site.values()], np.float32)
+        azimuth_A = (yaw_C[:, None] - np.arctan(x_W)).astype(np.float32).ravel()
+        slope_WH = (-y_H / np.sqrt(1.0 + x_W**2)[:, None]).astype(np.float32)
+        self.fans = Fans(np.repeat(place_C3, config.width, axis=0), azimuth_A, np.tile(slope_WH, (len(yaw_C), 1)))
+        self._street_CHW3 = self._draw_street()
 
-    def render(self, boxes: Boxes, t_ns: int, rng: np.random.Generator) -> SensorFrame:
-        """Take one picture.
+    def render(self, boxes: Boxes, t_ns: int, rng: np.random.Generator) -> list[SensorFrame]:
+        """Take one picture with each camera.
 
         Args:
             boxes: what stands on the street.
-            t_ns: time of the picture.
+            t_ns: time of the pictures.
             rng: source of pixel noise.
 
         Returns:
-            Frame with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
+            Frames with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
             whole numbers are centres of pixels).
         """
-        hits = cast(self._origin_3, self._azimuth_A, self._slope_AE, boxes)
-        a, e = np.nonzero(hits.box_AE >= 0)
-        n, face, range_h = hits.box_AE[a, e], hits.face_AE[a, e], hits.range_h_AE[a, e]
-        level = (self._origin_3[2] + self._slope_AE[a, e] * range_h) / boxes.size_N3[n, 2]
-        glass = (face != ROOF) & (level > _GLASS[0]) & (level < _GLASS[1])
-        light = _SHADE[face] * np.where(glass, np.float32(0.3), np.float32(1.0))
-        image_HW3 = self._config.noise * rng.standard_normal(self._street_HW3.shape, dtype=np.float32)
-        seen_HW3 = self._street_HW3.copy()
-        seen_HW3[e, a] = self._through_haze(boxes.colour_N3[n] * light[:, None], range_h)
-        image_HW3 += seen_HW3
-        return SensorFrame(t_ns, np.clip(image_HW3 + 0.5, 0.0, 255.0).astype(np.uint8), meta=self._meta)
+        image_CHW3 = rng.standard_normal(self._street_CHW3.shape, dtype=np.float32)
+        image_CHW3 *= np.float32(self._config.noise)
+        image_CHW3 += self._see(boxes)
+        image_CHW3 += np.float32(0.5)
+        pictures_CHW3 = np.clip(image_CHW3, 0.0, 255.0, out=image_CHW3).astype(np.uint8)
+        return [SensorFrame(t_ns, pictures_CHW3[c], meta=meta) for c, meta in enumerate(self._metas)]
+
+    def _see(self, boxes: Boxes) -> Floats:
+        """What a perfect camera would see: float32 (C, height, width, 3), 0 to 255."""
+        hits = self.fans.meet(boxes)
+        height_R = self.fans.origin_A3[hits.fan_R, 2] + self.fans.slope_AE[hits.fan_R, hits.ray_R] * hits.range_h_R
+        level_R = height_R / boxes.size_N3[hits.box_R, 2]
+        glass_R = (hits.face_R != ROOF) & (level_R > _GLASS[0]) & (level_R < _GLASS[1])
+        light_R = _SHADE[hits.face_R] * np.where(glass_R, np.float32(0.3), np.float32(1.0))
+        camera_R, column_R = np.divmod(hits.fan_R, self._config.width)
+        pixel_R = (camera_R * self._config.height + hits.ray_R) * self._config.width + column_R
+        seen_CHW3 = self._street_CHW3.copy()
+        seen_CHW3.reshape(-1, 3)[pixel_R] = self._through_haze(
+            boxes.colour_N3[hits.box_R] * light_R[:, None], hits.range_h_R
+        )
+        return seen_CHW3
 
     def _draw_street(self) -> Floats:
-        """The empty street, float32 (height, width, 3): asphalt with a texture fixed to the ground, and sky."""
-        nobody = Boxes(
-            np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 3), np.float32),
-            np.zeros((0, 2), np.float32), np.zeros((0, 3), np.uint8),
-        )  # fmt: skip
-        hits = cast(self._origin_3, self._azimuth_A, self._slope_AE, nobody)
-        sky_AE = hits.box_AE == NOTHING
-        range_AE = np.where(sky_AE, np.float32(0.0), hits.range_h_AE)
-        x_AE = self._origin_3[0] + range_AE * np.cos(self._azimuth_A)[:, None]
-        y_AE = self._origin_3[1] + range_AE * np.sin(self._azimuth_A)[:, None]
+        """The empty street, float32 (C, height, width, 3): asphalt with a texture fixed to the ground, and sky."""
+        range_AE = self.fans.empty.range_h_AE
+        sky_AE = np.isinf(range_AE)
+        range_AE = np.where(sky_AE, np.float32(0.0), range_AE)
+        x_AE = self.fans.origin_A3[:, :1] + range_AE * self.fans.direction_A2[:, :1]
+        y_AE = self.fans.origin_A3[:, 1:2] + range_AE * self.fans.direction_A2[:, 1:]
         grain_AE = 0.85 + 0.3 * _hash_of_cell(x_AE / self._config.texture_m, y_AE / self._config.texture_m)
         street_AE3 = self._through_haze(_ASPHALT * grain_AE[..., None], range_AE)
-        return np.where(sky_AE[..., None], _SKY, street_AE3).swapaxes(0, 1).astype(np.float32)
+        street_CWH3 = np.where(sky_AE[..., None], _SKY, street_AE3).reshape(len(self._metas), self._config.width, -1, 3)
+        return np.ascontiguousarray(street_CWH3.swapaxes(1, 2), np.float32)
 
     def _through_haze(self, colour: Floats, range_h: Floats) -> Floats:
         """Blend colours (..., 3) with the sky's by distance (...)."""
@@ -136,7 +147,22 @@ class Camera:
         return np.asarray(_SKY + (colour - _SKY) * clear, dtype=np.float32)
 
 
-def _hash_of_cell(x: Floats, y: Floats) -> Floats:
+def _yaw(pose_site: NDArray[np.float64]) -> float:
+    """Direction of a level optical axis, radians counter-clockwise from east.
+
+    Raises:
+        BadInput: if it is not level.
+    """
+    down, forward = pose_site[:3, 1], pose_site[:3, 2]
+    if abs(forward[2]) > 1e-6 or down[2] > -1.0 + 1e-6:
+        raise BadInput(
+            "Pose of a camera", expected="a level optical axis", got=f"forward {forward}, down {down}",
+            fix="rectify the pose and shift horizon_row instead",
+        )  # fmt: skip
+    return float(np.arctan2(forward[1], forward[0]))
+
+
+def _hash_of_cell(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Floats:
     """A number 0 to 1 that depends on the unit cell of (x, y) alone; integer hashing with large odd factors."""
     column, row = (np.floor(value).astype(np.int32).view(np.uint32) for value in (x, y))
     bits = column * np.uint32(374761393) + row * np.uint32(668265263)

@@ -5,13 +5,14 @@ A sensor on a pole whose rays come in vertical fans (all rays of a fan share an 
 one division per ray of the fans that meet a footprint. Together they are the exact slab test of a ray and an oriented
 box (Kay and Kajiya, "Ray tracing complex scenes", SIGGRAPH 1986).
 
-Letters: A azimuths, E rays of one azimuth, N boxes, P pairs of an azimuth and a box that meet, U azimuths that meet
-any box.
+Many sensors cast at once: their fans stand in one list, each with its own origin.
+
+Letters: A fans, E rays of one fan, N boxes, P pairs of a fan and a box that meet, R rays that meet a box.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +20,63 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput
 from iotlam_street.scene import Boxes, Floats
 
+Indices = NDArray[np.intp]
+
 GROUND, NOTHING = -1, -2
-FRONT, REAR, LATERAL, ROOF, FLAT = range(5)
-"""Faces: of a box, and FLAT for the ground and the sky."""
+FRONT, REAR, LATERAL, ROOF = range(4)
+"""Faces of a box."""
 
 _LEVEL = np.float32(1e-6)
 """Least slope and least direction cosine: avoids 0/0 and moves a ray by a tenth of a millimetre at 100 m."""
 
+_SPARE_M = np.float32(0.01)
+"""Added to the radius within which a ray may meet a box: far more than float32 rounds off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slab:
-    """Where A horizontal rays cross the footprints of N boxes.
+    """Where horizontal rays cross the footprints of boxes: P pairs that are near each other, sorted by ray.
 
     Attributes:
-        enter_AN: horizontal distance at which the ray enters, metres; negative where the sensor is above the box.
-        leave_AN: distance at which it leaves; less than `enter_AN` where the ray misses.
-        along_AN: cosine between ray and heading of the box.
-        across_AN: cosine between ray and left side of the box.
-        end_AN: whether the ray enters through front or rear rather than through a lateral face.
+        ray_P, box_P: indices of the ray and of the box.
+        enter_P: horizontal distance at which the ray enters, metres; negative where the sensor is above the box.
+        leave_P: distance at which it leaves; less than `enter_P` where the ray misses.
+        along_P: cosine between ray and heading of the box.
+        across_P: cosine between ray and left side of the box.
+        end_P: whether the ray enters through front or rear rather than through a lateral face.
     """
 
-    enter_AN: Floats
-    leave_AN: Floats
-    along_AN: Floats
-    across_AN: Floats
-    end_AN: NDArray[np.bool_]
+    ray_P: Indices
+    box_P: Indices
+    enter_P: Floats
+    leave_P: Floats
+    along_P: Floats
+    across_P: Floats
+    end_P: NDArray[np.bool_]
+
+    def where(self, kept_P: NDArray[np.bool_]) -> Slab:
+        """Those pairs alone."""
+        kept = np.flatnonzero(kept_P)
+        return Slab(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class BoxHits:
+    """The R rays that meet a box.
+
+    Attributes:
+        fan_R, ray_R, box_R: indices of the fan, of the ray in it, and of the box.
+        range_h_R: horizontal distance, metres.
+        face_R: int8 FRONT, REAR, LATERAL or ROOF.
+        cos_R: cosine of the angle of incidence, 0 to 1.
+    """
+
+    fan_R: Indices
+    ray_R: Indices
+    box_R: Indices
+    range_h_R: Floats
+    face_R: NDArray[np.int8]
+    cos_R: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,105 +86,140 @@ class Hits:
     Attributes:
         range_h_AE: horizontal distance, metres; inf where the ray meets nothing.
         box_AE: int32 index of the box, GROUND or NOTHING.
-        face_AE: int8 FRONT, REAR, LATERAL or ROOF of a box, else FLAT.
         cos_AE: cosine of the angle of incidence, 0 to 1; meaningless where the ray meets nothing.
     """
 
     range_h_AE: Floats
     box_AE: NDArray[np.int32]
-    face_AE: NDArray[np.int8]
     cos_AE: Floats
 
 
-def slab(origin_2: Floats, direction_A2: Floats, boxes: Boxes) -> Slab:
-    """Cross horizontal rays with footprints.
+class Fans:
+    """Rays of sensors that stay where they are, so what does not depend on the traffic is worked out once.
 
     Args:
-        origin_2: common start of the rays, site coordinates, metres.
+        origin_A3: place of each fan's sensor, (A, 3), or (1, 3) where they share one, site coordinates, metres; above
+            the ground and outside every box.
+        azimuth_A: directions of the fans, radians counter-clockwise from east.
+        slope_AE: tangent of each ray's elevation, (A, E), or (E,) where all fans are alike.
+
+    Raises:
+        BadInput: if a sensor is not above the ground.
+    """
+
+    def __init__(self, origin_A3: Floats, azimuth_A: Floats, slope_AE: Floats) -> None:
+        lowest = origin_A3[:, 2].min()
+        if lowest <= 0.0:
+            raise BadInput("Sensor", expected="a place above the ground", got=f"z = {lowest:g} m", fix="raise its pole")
+        shape = (azimuth_A.shape[0], slope_AE.shape[-1])
+        self.origin_A3 = origin_A3.astype(np.float32)
+        self.direction_A2 = np.stack([np.cos(azimuth_A), np.sin(azimuth_A)], axis=1).astype(np.float32)
+        self.slope_AE = np.broadcast_to(_away_from_zero(slope_AE), shape).copy()
+        self._upright_AE = 1.0 / np.sqrt(1.0 + self.slope_AE * self.slope_AE)
+        self._down_AE = -self.origin_A3[:, 2:] / self.slope_AE
+        falls_AE = self._down_AE > 0.0
+        self.empty = Hits(
+            range_h_AE=np.where(falls_AE, self._down_AE, np.float32(np.inf)),
+            box_AE=np.where(falls_AE, np.int32(GROUND), np.int32(NOTHING)),
+            cos_AE=np.abs(self.slope_AE) * self._upright_AE,
+        )
+
+    def cast(self, boxes: Boxes) -> Hits:
+        """Find what each ray meets first."""
+        met = self.meet(boxes)
+        hits = Hits(self.empty.range_h_AE.copy(), self.empty.box_AE.copy(), self.empty.cos_AE.copy())
+        where = met.fan_R, met.ray_R
+        hits.range_h_AE[where], hits.box_AE[where], hits.cos_AE[where] = met.range_h_R, met.box_R, met.cos_R
+        return hits
+
+    def meet(self, boxes: Boxes) -> BoxHits:
+        """Find the rays that meet a box first."""
+        pairs = slab(self.origin_A3[:, :2], self.direction_A2, boxes)
+        pairs = pairs.where(pairs.leave_P > np.maximum(pairs.enter_P, 0.0))
+        enter_P = np.maximum(pairs.enter_P, 0.0)
+        p, e, range_h = self._nearest(pairs.ray_P, self._first_touch(pairs, enter_P, boxes))
+        a = pairs.ray_P[p]
+        side_P = np.where(pairs.end_P, np.where(pairs.along_P < 0.0, FRONT, REAR), LATERAL).astype(np.int8)
+        cos_P = np.abs(np.where(pairs.end_P, pairs.along_P, pairs.across_P))
+        on_roof = range_h > enter_P[p]
+        return BoxHits(
+            a, e, pairs.box_P[p], range_h,
+            face_R=np.where(on_roof, np.int8(ROOF), side_P[p]),
+            cos_R=np.where(on_roof, self.empty.cos_AE[a, e], cos_P[p] * self._upright_AE[a, e]),
+        )  # fmt: skip
+
+    def _first_touch(self, pairs: Slab, enter_P: Floats, boxes: Boxes) -> Floats:
+        """Horizontal distance, (P, E), at which each ray of a pair's fan meets its box, inf where it passes by."""
+        top_P = boxes.size_N3[pairs.box_P, 2] - _own(self.origin_A3, pairs.ray_P)[:, 2]
+        down_PE, roof_PE = self._down_AE[pairs.ray_P], top_P[:, None] / self.slope_AE[pairs.ray_P]
+        hit_PE: Floats = np.maximum(enter_P[:, None], np.minimum(roof_PE, down_PE))
+        hit_PE[hit_PE > np.minimum(pairs.leave_P[:, None], np.maximum(roof_PE, down_PE))] = np.inf
+        return hit_PE
+
+    def _nearest(self, a_P: Indices, hit_PE: Floats) -> tuple[Indices, Indices, Floats]:
+        """Pair, ray and distance of the finite entries that are the least of their ray."""
+        rays = hit_PE.shape[1]
+        p, e = _indices(np.isfinite(hit_PE))
+        range_h, key = hit_PE[p, e], a_P[p] * rays + e
+        nearest = np.full(self.slope_AE.size, np.inf, np.float32)
+        np.minimum.at(nearest, key, range_h)
+        first = np.flatnonzero(range_h == nearest[key])
+        return p[first], e[first], range_h[first]
+
+
+def slab(origin_A2: Floats, direction_A2: Floats, boxes: Boxes) -> Slab:
+    """Cross horizontal rays with footprints; pairs of a ray and a box that are far from each other are left out.
+
+    Args:
+        origin_A2: starts of the rays, (A, 2), or (1, 2) where they share one, site coordinates, metres.
         direction_A2: unit vectors.
         boxes: N boxes.
     """
-    offset_N2 = boxes.centre_N2 - origin_2
-    cos_N, sin_N = np.cos(boxes.heading_N), np.sin(boxes.heading_N)
-    x_N = offset_N2[:, 0] * cos_N + offset_N2[:, 1] * sin_N
-    y_N = offset_N2[:, 1] * cos_N - offset_N2[:, 0] * sin_N
-    along_AN = _away_from_zero(direction_A2 @ np.stack([cos_N, sin_N]))
-    across_AN = _away_from_zero(direction_A2 @ np.stack([-sin_N, cos_N]))
-    enter_x, leave_x = _crossing(x_N, boxes.size_N3[:, 0], along_AN)
-    enter_y, leave_y = _crossing(y_N, boxes.size_N3[:, 1], across_AN)
+    a, n = _near(origin_A2, direction_A2, boxes)
+    offset_P2, direction_P2 = boxes.centre_N2[n] - _own(origin_A2, a), direction_A2[a]
+    cos_P, sin_P = np.cos(boxes.heading_N)[n], np.sin(boxes.heading_N)[n]
+    along_P, across_P = (_away_from_zero(part_P) for part_P in _turned(direction_P2, cos_P, sin_P))
+    x_P, y_P = _turned(offset_P2, cos_P, sin_P)
+    enter_x, leave_x = _crossing(x_P, boxes.size_N3[n, 0], along_P)
+    enter_y, leave_y = _crossing(y_P, boxes.size_N3[n, 1], across_P)
     return Slab(
-        enter_AN=np.maximum(enter_x, enter_y),
-        leave_AN=np.minimum(leave_x, leave_y),
-        along_AN=along_AN,
-        across_AN=across_AN,
-        end_AN=enter_x > enter_y,
+        a, n, np.maximum(enter_x, enter_y), np.minimum(leave_x, leave_y), along_P, across_P, end_P=enter_x > enter_y
     )
 
 
-def cast(origin_3: Floats, azimuth_A: Floats, slope_AE: Floats, boxes: Boxes) -> Hits:
-    """Find what each ray of a pole-mounted sensor meets first.
-
-    Args:
-        origin_3: place of the sensor, site coordinates, metres; above the ground and outside every box.
-        azimuth_A: directions of the fans, radians counter-clockwise from east.
-        slope_AE: tangent of each ray's elevation, (A, E), or (E,) where all fans are alike.
-        boxes: what stands on the street.
-
-    Raises:
-        BadInput: if the sensor is not above the ground.
-    """
-    height = np.float32(origin_3[2])
-    if height <= 0.0:
-        raise BadInput("Sensor", expected="a place above the ground", got=f"z = {height:g} m", fix="raise its pole")
-    shape = (azimuth_A.shape[0], slope_AE.shape[-1])
-    slope_AE = np.broadcast_to(_away_from_zero(slope_AE), shape)
-    upright_AE = 1.0 / np.sqrt(1.0 + slope_AE * slope_AE)
-    down_AE = -height / slope_AE
-    hits = Hits(
-        range_h_AE=np.where(down_AE > 0.0, down_AE, np.float32(np.inf)),
-        box_AE=np.where(down_AE > 0.0, np.int32(GROUND), np.int32(NOTHING)),
-        face_AE=np.full(shape, FLAT, np.int8),
-        cos_AE=np.abs(slope_AE) * upright_AE,
+def _near(origin_A2: Floats, direction_A2: Floats, boxes: Boxes) -> tuple[Indices, Indices]:
+    """Pairs of a ray and a box whose circle it may meet, sorted by ray."""
+    radius_N = np.sqrt(boxes.size_N3[:, 0] ** 2 + boxes.size_N3[:, 1] ** 2) / 2.0 + _SPARE_M
+    left_A2 = direction_A2[:, ::-1] * np.array([-1.0, 1.0], np.float32)
+    ahead_AN, beside_AN = (
+        axis_A2 @ boxes.centre_N2.T - np.einsum("ai,ai->a", axis_A2, origin_A2)[:, None]
+        for axis_A2 in (direction_A2, left_A2)
     )
-    if len(boxes):
-        direction_A2 = np.stack([np.cos(azimuth_A), np.sin(azimuth_A)], axis=1).astype(np.float32)
-        met = slab(origin_3[:2].astype(np.float32), direction_A2, boxes)
-        _mark_boxes(hits, met, boxes.size_N3[:, 2] - height, slope_AE, down_AE, upright_AE)
-    return hits
+    return _indices((np.abs(beside_AN) < radius_N) & (ahead_AN > -radius_N))
 
 
-def _mark_boxes(hits: Hits, met: Slab, top_N: Floats, slope_AE: Floats, down_AE: Floats, upright_AE: Floats) -> None:
-    """Write the nearest boxes over the ground in `hits`; `top_N` is the height of roofs above the sensor."""
-    a_P, n_P = np.nonzero(met.leave_AN > np.maximum(met.enter_AN, 0.0))
-    if not len(a_P):
-        return
-    roof_PE, base_PE = top_N[n_P, None] / slope_AE[a_P], down_AE[a_P]
-    enter_P = np.maximum(met.enter_AN[a_P, n_P], 0.0)
-    hit_PE = np.maximum(enter_P[:, None], np.minimum(roof_PE, base_PE))
-    hit_PE[hit_PE > np.minimum(met.leave_AN[a_P, n_P][:, None], np.maximum(roof_PE, base_PE))] = np.inf
-
-    # Pairs come sorted by azimuth, so each azimuth is one run of rows.
-    start_U = np.flatnonzero(np.diff(a_P, prepend=-1))
-    nearest_UE = np.minimum.reduceat(hit_PE, start_U, axis=0)
-    nearest_PE = np.repeat(nearest_UE, np.diff(start_U, append=len(a_P)), axis=0)
-    p, e = np.nonzero((hit_PE == nearest_PE) & np.isfinite(hit_PE))
-    a, range_h = a_P[p], hit_PE[p, e]
-
-    along_P, end_P = met.along_AN[a_P, n_P], met.end_AN[a_P, n_P]
-    side_P = np.where(end_P, np.where(along_P < 0.0, FRONT, REAR), LATERAL)
-    cos_P = np.abs(np.where(end_P, along_P, met.across_AN[a_P, n_P]))
-    on_roof = range_h > enter_P[p]
-    hits.range_h_AE[a, e] = range_h
-    hits.box_AE[a, e] = n_P[p]
-    hits.face_AE[a, e] = np.where(on_roof, ROOF, side_P[p])
-    hits.cos_AE[a, e] = np.where(on_roof, hits.cos_AE[a, e], cos_P[p] * upright_AE[a, e])
+def _indices(where_AB: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+    """`np.nonzero` of two dimensions, several times as fast where little is true."""
+    a, b = np.divmod(np.flatnonzero(where_AB), max(where_AB.shape[1], 1))
+    return a, b
 
 
-def _crossing(middle_N: Floats, size_N: Floats, cosine_AN: Floats) -> tuple[Floats, Floats]:
+def _own(values_A: Floats, a_P: Indices) -> Floats:
+    """The values of each pair's ray, from one for each ray or one for all."""
+    return np.asarray(values_A[a_P] if len(values_A) > 1 else values_A)
+
+
+def _turned(vector_P2: Floats, cos_P: Floats, sin_P: Floats) -> tuple[Floats, Floats]:
+    """Vectors along and across a heading."""
+    x_P, y_P = vector_P2[:, 0], vector_P2[:, 1]
+    return x_P * cos_P + y_P * sin_P, y_P * cos_P - x_P * sin_P
+
+
+def _crossing(middle_P: Floats, size_P: Floats, cosine_P: Floats) -> tuple[Floats, Floats]:
     """Distances at which rays enter and leave one pair of parallel faces."""
-    middle_AN = middle_N / cosine_AN
-    half_AN = size_N / np.abs(cosine_AN + cosine_AN)
-    return middle_AN - half_AN, middle_AN + half_AN
+    middle_P = middle_P / cosine_P
+    half_P = size_P / np.abs(cosine_P + cosine_P)
+    return middle_P - half_P, middle_P + half_P
 
 
 def _away_from_zero(values: Floats) -> Floats:

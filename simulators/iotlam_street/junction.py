@@ -7,12 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iotlam_street.arrivals import Arrivals
+from iotlam_street.pedestrians import Buttons
 from iotlam_street.plan import SignalPlan
+from iotlam_street.priority import Priority
 from iotlam_street.scene import Snapshot
 from iotlam_street.scenery import Scenery
 from iotlam_street.sumo import Sumo
 
 HALTING_MPS = 0.1
+
+PRIORITY_LEAD_S = 1.0
+"""A priority vehicle that needs green within the decision and so much more limits the choice now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,8 @@ class SignalRules:
         all_red_s: after that, links that gain green still wait so long.
         min_green_s: least green before the next change.
         max_red_s: a lane that has waited this long limits the choice to phases that serve it.
+        max_pedestrian_wait_s: and so does a crossing whose button was pressed so long ago.
+        priority: whether a priority vehicle limits the choice to phases that serve it when it needs green.
         min_duration_s: least green of SUMO's own programs.
         max_duration_s: greatest green of SUMO's own programs.
     """
@@ -34,6 +42,8 @@ class SignalRules:
     all_red_s: int = 0
     min_green_s: int = 7
     max_red_s: float = 180.0
+    max_pedestrian_wait_s: float = 60.0
+    priority: bool = False
     min_duration_s: int = 5
     max_duration_s: int = 50
 
@@ -72,11 +82,18 @@ class Junction:
         phase: index of the green phase in force, or coming into force.
         green_since_s: when it came into force.
         served_at_s_K: when each lane last had green.
+        buttons: of its crossings; None where it has none.
+        arrivals: who has come to its lanes.
     """
 
-    def __init__(self, plan: SignalPlan, rules: SignalRules, sumo: Sumo, scenery: Scenery) -> None:
+    def __init__(
+        self, plan: SignalPlan, rules: SignalRules, sumo: Sumo, scenery: Scenery, priority: Priority | None = None
+    ) -> None:
         self.plan, self.rules = plan, rules
         self._sumo, self._scenery = sumo, scenery
+        self._priority = priority if rules.priority else None
+        self.buttons = Buttons(plan, sumo) if plan.crossings else None
+        self.arrivals = Arrivals(plan, sumo)
         self.phase = 0
         self.green_since_s = sumo.time_s
         self.served_at_s_K = np.full(len(plan.lanes), sumo.time_s)
@@ -88,16 +105,43 @@ class Junction:
 
     @property
     def allowed_P(self) -> NDArray[np.bool_]:
-        """Phases that the rules allow now: least green kept, no lane red beyond the limit."""
-        phases = np.arange(len(self.plan.green_states))
-        if self.time_s > self._sumo.scenario.begin_s and self.time_s - self.green_since_s < self.rules.min_green_s:
-            kept_P: NDArray[np.bool_] = phases == self.phase
+        """Phases that the rules allow now.
+
+        Least green and people's time to clear a crossing are kept; no lane is red and no one on foot waits beyond the
+        limit; within that, priority vehicles get the green that they need, where the rules have it so.
+        """
+        if self._held():
+            kept_P: NDArray[np.bool_] = np.arange(len(self.plan.green_states)) == self.phase
             return kept_P
-        red_s_K = np.where(self.plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0)
-        longest = int(red_s_K.argmax())
-        if red_s_K[longest] >= self.rules.max_red_s:
-            return self.plan.serves_PK[:, longest].copy()
-        return np.ones(len(phases), dtype=bool)
+        allowed_P = self._in_time()
+        if self._priority:
+            horizon_s = self.rules.decision_s + PRIORITY_LEAD_S
+            return self._priority.limit(self.plan.signal, allowed_P, horizon_s)
+        return allowed_P
+
+    def _held(self) -> bool:
+        """Whether the phase in force must stay: its green, or what people have to clear a crossing, is too short."""
+        rules = self.rules
+        if self.time_s > self._sumo.scenario.begin_s and self.time_s - self.green_since_s < rules.min_green_s:
+            return True
+        if self.buttons is None:
+            return False
+        change_s = rules.yellow_s + rules.all_red_s
+        return self.time_s - self.buttons.red_since_s + change_s < self.plan.clearance_s
+
+    def _in_time(self) -> NDArray[np.bool_]:
+        """All phases, or those that serve who has waited longest, as a share of what the rules let them wait."""
+        plan, rules = self.plan, self.rules
+        overdue_K = np.where(plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0) / rules.max_red_s
+        lane = int(overdue_K.argmax())
+        if self.buttons is not None:
+            overdue_C = self.buttons.waited_s_C / rules.max_pedestrian_wait_s
+            crossing = int(overdue_C.argmax())
+            if overdue_C[crossing] >= max(1.0, float(overdue_K[lane])):
+                return plan.crosses_PC[:, crossing].copy()
+        if overdue_K[lane] >= 1.0:
+            return plan.serves_PK[:, lane].copy()
+        return np.ones(len(plan.green_states), dtype=bool)
 
     def permitted(self, phase: int) -> int:
         """The phase itself; if the rules forbid it, the one in force, or else the first allowed."""
@@ -105,6 +149,10 @@ class Junction:
         if allowed[phase]:
             return phase
         return self.phase if allowed[self.phase] else int(allowed.argmax())
+
+    def resting(self, phase: int) -> str:
+        """Link states of a phase, with no one let over a crossing."""
+        return self.plan.green_states[phase] if self.buttons is None else self.buttons.resting(phase)
 
     def show(self, state: str) -> None:
         """Set the link states."""
@@ -140,6 +188,11 @@ class Junction:
         rows, ends = self.vehicles()
         lanes = np.split(rows, ends[:-1])
         return tuple(LaneTraffic(lane[:, 0], lane[:, 1], lane[:, 2], lane[:, 3] > 0) for lane in lanes)
+
+    def waited(self) -> tuple[dict[str, float], ...]:
+        """For each lane, the vehicles on it and how long each has stood in all, seconds of its last `MEMORY_S`."""
+        lane, waited_s = self._sumo.api.lane, self._sumo.api.vehicle.getAccumulatedWaitingTime
+        return tuple({name: waited_s(name) for name in lane.getLastStepVehicleIDs(own.id)} for own in self.plan.lanes)
 
     def inside(self) -> NDArray[np.int64]:
         """For each lane, vehicles that it has sent into the junction, all and standing ones, (K, 2)."""

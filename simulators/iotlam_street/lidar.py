@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iotlam.contracts import SensorFrame
-from iotlam_street.caster import cast
+from iotlam_street.caster import Fans
 from iotlam_street.scene import Boxes, Floats
 
 
@@ -35,43 +35,59 @@ class LidarConfig:
     ground_reflectivity: float = 0.2
 
 
-def scan(
-    boxes: Boxes, pole_xyz: Floats, config: LidarConfig, rng: np.random.Generator, t_ns: int, sensor_name: str
-) -> SensorFrame:
-    """One sweep, taken at one instant.
+class Lidar:
+    """A LiDAR that stays where it is.
 
     Args:
-        boxes: what stands on the street.
-        pole_xyz: place of the sensor, site coordinates, metres.
+        place_3: place of the sensor, site coordinates, metres.
+        name: `meta["sensor"]` of its frames.
         config: geometry and noise.
-        rng: source of range noise and dropout.
-        t_ns: time of the sweep.
-        sensor_name: `meta["sensor"]` of the frame.
 
-    Returns:
-        Frame with data float32 (returns, 4): x, y, z in metres and intensity 0 to 1. The sensor's axes are those of
-        the site (x east, y north, z up), its origin the pole's head.
+    Attributes:
+        fans: its rays, a fan per azimuth.
 
     Raises:
-        BadInput: if the pole's head is not above the ground.
+        BadInput: if the sensor is not above the ground.
     """
-    azimuth_A = np.linspace(0.0, 2.0 * np.pi, config.azimuths, endpoint=False, dtype=np.float32)
-    rings_E = np.linspace(config.nearest_ground_m, config.farthest_ground_m, config.rings, dtype=np.float32)
-    slope_E = -np.float32(pole_xyz[2]) / rings_E
-    hits = cast(pole_xyz, azimuth_A, slope_E, boxes)
-    slant_AE = hits.range_h_AE * np.sqrt(1.0 + slope_E * slope_E)
-    kept_AE = (slant_AE < config.max_range_m) & (rng.random(slant_AE.shape, dtype=np.float32) >= config.dropout)
-    a, e = np.nonzero(kept_AE)
-    noise = np.float32(config.noise_m) * rng.standard_normal(len(a), dtype=np.float32)
-    range_h = hits.range_h_AE[a, e] * (1.0 + noise / slant_AE[a, e])
-    points_N4 = np.empty((len(a), 4), np.float32)
-    points_N4[:, 0] = range_h * np.cos(azimuth_A)[a]
-    points_N4[:, 1] = range_h * np.sin(azimuth_A)[a]
-    points_N4[:, 2] = range_h * slope_E[e]
-    points_N4[:, 3] = _reflectivity(boxes, config)[hits.box_AE[a, e]] * hits.cos_AE[a, e]
-    pose = np.eye(4)
-    pose[:3, 3] = pole_xyz
-    return SensorFrame(t_ns, points_N4, meta={"sensor": sensor_name, "pose_site": pose})
+
+    def __init__(self, place_3: Floats, name: str, config: LidarConfig | None = None) -> None:
+        self._config = config = config or LidarConfig()
+        azimuth_A = np.linspace(0.0, 2.0 * np.pi, config.azimuths, endpoint=False, dtype=np.float32)
+        rings_E = np.linspace(config.nearest_ground_m, config.farthest_ground_m, config.rings, dtype=np.float32)
+        slope_E = -np.float32(place_3[2]) / rings_E
+        self.fans = Fans(np.asarray(place_3)[None], azimuth_A, slope_E)
+        self._slant_E = np.sqrt(1.0 + slope_E * slope_E)
+        ray_AE3 = np.empty((config.azimuths, config.rings, 3), np.float32)
+        ray_AE3[..., :2], ray_AE3[..., 2] = self.fans.direction_A2[:, None], slope_E
+        self._ray_R3 = ray_AE3.reshape(-1, 3)
+        pose = np.eye(4)
+        pose[:3, 3] = place_3
+        self._meta = {"sensor": name, "pose_site": pose}
+
+    def scan(self, boxes: Boxes, t_ns: int, rng: np.random.Generator) -> SensorFrame:
+        """One sweep, taken at one instant.
+
+        Args:
+            boxes: what stands on the street.
+            t_ns: time of the sweep.
+            rng: source of range noise and dropout.
+
+        Returns:
+            Frame with data float32 (returns, 4): x, y, z in metres and intensity 0 to 1. The sensor's axes are those
+            of the site (x east, y north, z up), its origin the pole's head.
+        """
+        config = self._config
+        hits = self.fans.cast(boxes)
+        slant_AE = hits.range_h_AE * self._slant_E
+        kept_AE = (slant_AE < config.max_range_m) & (rng.random(slant_AE.shape, dtype=np.float32) >= config.dropout)
+        kept_N = np.flatnonzero(kept_AE)
+        noise_N = np.float32(config.noise_m) * rng.standard_normal(len(kept_N), dtype=np.float32)
+        range_h_N = hits.range_h_AE.ravel()[kept_N] * (1.0 + noise_N / slant_AE.ravel()[kept_N])
+        points_N4 = np.empty((len(kept_N), 4), np.float32)
+        np.multiply(range_h_N[:, None], self._ray_R3[kept_N], out=points_N4[:, :3])
+        reflectivity_N = _reflectivity(boxes, config)[hits.box_AE.ravel()[kept_N]]
+        np.multiply(reflectivity_N, hits.cos_AE.ravel()[kept_N], out=points_N4[:, 3])
+        return SensorFrame(t_ns, points_N4, meta=self._meta)
 
 
 def _reflectivity(boxes: Boxes, config: LidarConfig) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, MissingExtra
+from iotlam_street.crossings import Crossing, clearance_s, read_crossings, without_clearance
 from iotlam_street.scenarios import parse_xml
 from iotlam_street.scene import Approach
 
@@ -62,6 +63,8 @@ class SignalPlan:
         approaches: the incoming roads.
         catchment: edges whose traffic comes to this signal before any other, with the speed limit in m/s.
         program: all phases of the net's program, (duration_s, state).
+        crossings: the C crossings for people on foot.
+        clearance_s: seconds between the end of people's green and the next green of traffic.
     """
 
     signal: str
@@ -73,6 +76,14 @@ class SignalPlan:
     approaches: tuple[Approach, ...]
     catchment: tuple[tuple[str, float], ...]
     program: tuple[tuple[float, str], ...]
+    crossings: tuple[Crossing, ...] = ()
+    clearance_s: float = 0.0
+
+    @property
+    def crosses_PC(self) -> NDArray[np.bool_]:
+        """Phase p lets people over crossing c."""
+        table = [[any(state[i] in "Gg" for i in c.links) for c in self.crossings] for state in self.green_states]
+        return np.array(table, dtype=bool).reshape(len(self.green_states), len(self.crossings))
 
     def points_back(self, distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points at given distances from the stop line along every lane, (K, H, 2), metres."""
@@ -95,14 +106,18 @@ def read_plans(net_file: Path) -> tuple[SignalPlan, ...]:
 @lru_cache(maxsize=32)
 def _read_plans(net_file: Path, version: tuple[int, int] | None) -> tuple[SignalPlan, ...]:
     """As `read_plans`; a file of the same version is read once."""
-    inside = _lanes_inside(parse_xml(net_file, "a SUMO net"))
+    root = parse_xml(net_file, "a SUMO net")
+    inside, crossings = _lanes_inside(root), read_crossings(root)
     net = _read_net(net_file)
     signals = sorted(net.getTrafficLights(), key=lambda signal: str(signal.getID()))
     if not signals:
         raise BadInput(str(net_file), expected="a net with a traffic light", got="none", fix="add one in netedit")
     signals = [signal for signal in signals if signal.getConnections()]
     catchments = _catchments(net, signals)
-    plans = [_plan(signal, net, net_file, catchments[signal.getID()], inside) for signal in signals]
+    plans = [
+        _plan(signal, net, net_file, catchments[signal.getID()], inside, crossings.get(signal.getID(), ()))
+        for signal in signals
+    ]
     chosen = tuple(plan for plan in plans if len(plan.green_states) > 1)
     if not chosen:
         raise BadInput(
@@ -120,11 +135,13 @@ def _plan(
     net_file: Path,
     catchment: tuple[tuple[str, float], ...],
     inside: Mapping[str, tuple[str, ...]],
+    crossings: tuple[Crossing, ...],
 ) -> SignalPlan:
     links = [(source, target, index) for source, target, index in signal.getConnections()]
-    program = _program(signal, 1 + max(index for _, _, index in links), net_file)
+    walks = [index for crossing in crossings for index in crossing.links]
+    program = _program(signal, 1 + max([index for _, _, index in links] + walks), net_file)
     ids = sorted({source.getID() for source, _, _ in links})
-    greens = _green_states([state for _, state in program])
+    greens = without_clearance(_green_states([state for _, state in program]), crossings)
     serves, priority = _greens_of_lanes(greens, ids, links)
     origin = np.mean([source.getShape()[-1] for source, _, _ in links], axis=0)
     lanes = tuple(_lane(net.getLane(lane_id), links, origin, inside.get(lane_id, ())) for lane_id in ids)
@@ -138,6 +155,8 @@ def _plan(
         _approaches(lanes, net, origin),
         catchment,
         program,
+        crossings,
+        clearance_s(program, crossings),
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iotlam.contracts import BadInput, SensorFrame
-from iotlam_street.camera import Camera, CameraConfig, camera_pose
-from iotlam_street.lidar import LidarConfig, scan
-from iotlam_street.radar import RadarConfig, observe, radar_pose
+from iotlam_street.camera import CameraConfig, Cameras, camera_pose
+from iotlam_street.lidar import Lidar, LidarConfig
+from iotlam_street.radar import RadarConfig, Radars, radar_pose
 from iotlam_street.scene import Approach, Floats, Snapshot
 
 SENSORS = {
@@ -51,20 +51,29 @@ class SensorRig:
     Args:
         approaches: roads that enter the junction; each gets a camera `camera/<name>` and a radar `radar/<name>`.
         config: places and sensors.
+
+    Attributes:
+        lidar, cameras, radars: the sensors.
     """
 
     def __init__(self, approaches: Sequence[Approach], config: RigConfig | None = None) -> None:
         self._config = config = config or RigConfig()
-        self._lidar_place_3 = np.array([0.0, 0.0, config.lidar_height_m], np.float32)
-        self._cameras: list[Camera] = []
-        self._radars = {}
-        for approach in approaches:
-            mast_2, yaw = self._mast(approach)
-            camera_place_3 = np.append(mast_2, config.camera_height_m)
-            radar_place_3 = np.append(mast_2, config.radar_height_m)
-            camera = Camera(camera_pose(camera_place_3, yaw), f"camera/{approach.name}", config.camera)
-            self._cameras.append(camera)
-            self._radars[f"radar/{approach.name}"] = radar_pose(radar_place_3, yaw)
+        masts = {approach.name: self._mast(approach) for approach in approaches}
+        self.lidar = Lidar(np.array([0.0, 0.0, config.lidar_height_m], np.float32), "lidar", config.lidar)
+        self.cameras = Cameras(
+            {
+                f"camera/{name}": camera_pose(np.append(mast_2, config.camera_height_m), yaw)
+                for name, (mast_2, yaw) in masts.items()
+            },
+            config.camera,
+        )
+        self.radars = Radars(
+            {
+                f"radar/{name}": radar_pose(np.append(mast_2, config.radar_height_m), yaw)
+                for name, (mast_2, yaw) in masts.items()
+            },
+            config.radar,
+        )
 
     def sense(
         self,
@@ -96,16 +105,14 @@ class SensorRig:
 
     def _sweep(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
         now = snapshots[-1]
-        return [scan(now.boxes, self._lidar_place_3, self._config.lidar, rng, now.t_ns, "lidar")]
+        return [self.lidar.scan(now.boxes, now.t_ns, rng)]
 
     def _film(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
-        return [camera.render(shot.boxes, shot.t_ns, rng) for shot in snapshots[-2:] for camera in self._cameras]
+        return [frame for shot in snapshots[-2:] for frame in self.cameras.render(shot.boxes, shot.t_ns, rng)]
 
     def _listen(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
         now = snapshots[-1]
-        return [
-            observe(now.boxes, pose, self._config.radar, rng, now.t_ns, name) for name, pose in self._radars.items()
-        ]
+        return self.radars.observe(now.boxes, now.t_ns, rng)
 
     def _mast(self, approach: Approach) -> tuple[Floats, float]:
         """Place of the mast's head on the ground plane, (2,), and the direction in which its sensors look."""

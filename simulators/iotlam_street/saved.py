@@ -39,7 +39,7 @@ def save_street(street: Street, path: Path) -> None:
         partial.write_text(json.dumps(state))
 
 
-def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False) -> Street:
+def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False, list_trips: bool = False) -> Street:
     """The street that `save_street` wrote, by living it again: tenths of a second for an hour of one junction.
 
     In a fresh process it goes on exactly as the street that was saved would have (see `Sumo`).
@@ -48,6 +48,7 @@ def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False) -> St
         path: the file.
         engine: as of `Street`; it may be another than that of the street that was saved.
         gui: as of `Street`.
+        list_trips: as of `Street`.
 
     Raises:
         BadInput: if the file is no such state, or its net or routes are gone.
@@ -58,7 +59,8 @@ def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False) -> St
             raise ValueError(f"version {state['version']}")
         known = state["scenario"]
         routes, additional = (tuple(map(Path, known[key])) for key in ("routes", "additional"))
-        scenario = Scenario(known["name"], Path(known["net"]), routes, known["begin_s"], known["end_s"], additional)
+        span_s, share = (known["begin_s"], known["end_s"]), float(known["priority_share"])
+        scenario = Scenario(known["name"], Path(known["net"]), routes, *span_s, additional, share)
         rules = SignalRules(**state["rules"])
         seed, native, decisions = state["seed"], state["native"], state["decisions"]
         if not isinstance(decisions, list):
@@ -66,7 +68,7 @@ def load_street(path: Path, engine: Engine = "libsumo", gui: bool = False) -> St
     except (OSError, ValueError, KeyError, TypeError) as error:
         got = f"one without {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise BadInput(str(path), expected="a saved street", got=got, fix="save it again") from error
-    street = Street(scenario, seed, rules, native, engine=engine, gui=gui)
+    street = Street(scenario, seed, rules, native, engine=engine, gui=gui, list_trips=list_trips)
     for phases in decisions:
         street.advance(phases)
     return street

@@ -27,6 +27,8 @@ class Scenario:
         begin_s: first simulated second.
         end_s: last simulated second.
         additional: further SUMO files that a configuration names (vehicle types, detectors, programs).
+        priority_share: share of the vehicles that have priority, beside those of class `emergency`; which ones, the
+            seed decides.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Scenario:
     begin_s: float
     end_s: float
     additional: tuple[Path, ...] = ()
+    priority_share: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -130,6 +133,12 @@ def between(scenario: Scenario, begin_s: float, end_s: float) -> Scenario:
             "--end", expected=f"a time after --begin {begin_s:g} s", got=f"{end_s:g} s", fix="give a later end"
         )
     return replace(scenario, begin_s=begin_s, end_s=end_s)
+
+
+def mentions(scenario: Scenario, words: str) -> bool:
+    """Whether a scenario's files contain some words: SUMO does not know of demand before it comes due."""
+    files = [path for path in (*scenario.routes, *scenario.additional) if path.is_file()]
+    return any(words.encode() in path.read_bytes() for path in files)
 
 
 def _check_routes(path: Path) -> None:

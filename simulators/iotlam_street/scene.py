@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Boxes:
 
     def __len__(self) -> int:
         return int(self.centre_N2.shape[0])
+
+    def where(self, kept_N: NDArray[np.bool_]) -> Boxes:
+        """Those boxes alone."""
+        return Boxes(*(getattr(self, field.name)[kept_N] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,23 +49,27 @@ class _View:
 
 
 class Scenery:
-    """The last two seconds of a simulation as sensors need them; nothing is kept until somebody looks."""
+    """The last two seconds of a simulation as sensors need them; nothing is kept until somebody looks.
+
+    Attributes:
+        wanted: whether anybody has ever looked.
+    """
 
     def __init__(self, sumo: Sumo) -> None:
         self._sumo = sumo
         self._looks: dict[str, Look] = {}
         self._views: deque[_View] = deque(maxlen=2)
-        self._wanted = False
+        self.wanted = False
 
     def note(self) -> None:
-        """Keep what is there now, if anybody has ever looked."""
-        if self._wanted:
+        """Keep what is there now, if it is wanted."""
+        if self.wanted:
             self._views.append(self._view())
 
     def around(self, origin_2: NDArray[np.float64]) -> tuple[Snapshot, ...]:
         """What stands within `SCENE_RADIUS_M` of a place in the net: one second ago and now; at first, only now."""
-        if not self._wanted:
-            self._wanted = True
+        if not self.wanted:
+            self.wanted = True
             self._views.append(self._view())
         return tuple(Snapshot(view.t_ns, _boxes(view, origin_2)) for view in self._views)
 

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, whole_file
 from iotlam_street.forks import run_forked
 from iotlam_street.junction import Junction, SignalRules
-from iotlam_street.metrics import TripMetrics, read_tripinfo
+from iotlam_street.metrics import TripMetrics, read_tripinfo, sum_trips
+from iotlam_street.pedestrians import count_waiting, let_walk
 from iotlam_street.plan import SignalPlan, read_plans
+from iotlam_street.priority import Priority, has_priority
 from iotlam_street.programs import NativeProgram, native_files
-from iotlam_street.scenarios import Scenario
+from iotlam_street.scenarios import Scenario, mentions
 from iotlam_street.scenery import Scenery
 from iotlam_street.sumo import Engine, Sumo
 
 LOST_EVERY_S = 5
-"""Lost time is counted once in so many seconds: asking every road each second costs a tenth of SUMO."""
+"""Lost time is counted once in so many seconds: asking every road each second costs a fifth of SUMO."""
 
 
 class Street:
@@ -38,11 +40,14 @@ class Street:
         plans: the signals to control; default all of the net that have a choice.
         engine: `libsumo` in this process or `traci` to another one.
         gui: open SUMO's window; needs `traci`.
+        list_trips: have SUMO list every trip, which costs a seventh of its time; always so where vehicles have priority
+            or people walk.
 
     Attributes:
         junctions: the J signals that are controlled, ordered by name.
         near_JJ: bool, whether junction j is junction i, sends traffic to it or receives traffic from it.
         decisions: what `advance` has been told so far.
+        priority: the priority vehicles; None where the scenario has none.
 
     Raises:
         BadInput: if the scenario cannot be loaded or has no traffic light with a choice.
@@ -57,16 +62,21 @@ class Street:
         plans: Sequence[SignalPlan] | None = None,
         engine: Engine = "libsumo",
         gui: bool = False,
+        list_trips: bool = False,
     ) -> None:
         self.scenario, self.rules, self.native = scenario, rules or SignalRules(), native
         self.seed = seed
         self.decisions: list[list[int] | None] = []
+        self._decision_s = scenario.begin_s  # when the next one is due
         plans = plans or read_plans(scenario.net)
         with native_files(plans, native, self.rules.min_duration_s, self.rules.max_duration_s) as additional:
-            self._sumo = Sumo(scenario, seed, additional, engine, gui)
+            first, walk = has_priority(scenario), mentions(scenario, "<person")
+            self._sumo = Sumo(scenario, seed, additional, engine, gui, list_trips or first or walk)
         self._scenery = Scenery(self._sumo)
-        self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery) for plan in plans)
         self._owner = {edge: row for row, plan in enumerate(plans) for edge, _ in plan.catchment}
+        self.priority = Priority(self._sumo, seed, plans, self._owner) if first else None
+        self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery, self.priority) for plan in plans)
+        self._crossed = any(plan.crossings for plan in plans)
         self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
         self.near_JJ = _near(plans, self._owner)
         self._waits_for: dict[str, int | None] = {}
@@ -98,13 +108,17 @@ class Street:
 
         Returns:
             Vehicle-seconds lost in that time before each junction (J,): every vehicle's shortfall of the speed limit,
-            and one per second for each that waits outside the net, by the signal that its road comes to first.
+            and one per second for each that waits outside the net, by the signal that its road comes to first. A
+            priority vehicle's count `PRIORITY_WEIGHT` times; people who wait at a crossing count as vehicles.
         """
         self.decisions.append(None if phases is None else [int(phase) for phase in phases])
         self._lost_s_J = np.zeros(len(self.junctions))
         remaining = min(self.rules.decision_s, math.ceil(self.scenario.end_s - self.time_s))
+        self._decision_s = self.time_s + remaining
         if self.native is None and phases is not None:
             remaining -= self._change(phases, remaining)
+            if self._crossed:
+                remaining -= let_walk(self.junctions, remaining, self._run)
         self._run(remaining)
         for junction in self.junctions:
             junction.served_at_s_K[junction.plan.serves_PK[junction.phase]] = self.time_s
@@ -117,25 +131,25 @@ class Street:
         if not changing:
             return 0
         for junction, phase in changing:
-            old, new = (junction.plan.green_states[index] for index in (junction.phase, phase))
+            old, new = map(junction.resting, (junction.phase, phase))
             junction.show(yellow_between(old, new))
         yellow_s = min(self.rules.yellow_s, budget_s)
         self._run(yellow_s)
         red_s = min(self.rules.all_red_s, budget_s - yellow_s)
         if red_s:
             for junction, phase in changing:
-                old, new = (junction.plan.green_states[index] for index in (junction.phase, phase))
+                old, new = map(junction.resting, (junction.phase, phase))
                 junction.show(yellow_between(old, new).replace("y", "r"))
             self._run(red_s)
         for junction, phase in changing:
-            junction.show(junction.plan.green_states[phase])
+            junction.show(junction.resting(phase))
             junction.phase, junction.green_since_s = phase, self.time_s
         return yellow_s + red_s
 
     def _show_first(self) -> None:
         for junction in self.junctions:
             try:
-                junction.show(junction.plan.green_states[0])
+                junction.show(junction.resting(0))
             except Exception as error:  # SUMO's own types
                 self._sumo.discard()
                 raise BadInput(
@@ -146,24 +160,43 @@ class Street:
                 ) from error
 
     def _run(self, seconds: int) -> None:
-        def note(left: int) -> None:
-            self._count_lost()
-            if left < 2:
-                self._scenery.note()
+        end_s = self.time_s + seconds
+        while self.time_s < end_s:
+            self._sumo.run_to(min(end_s, self._next_look_s()))
+            self._look()
 
-        self._sumo.run(seconds, note)
+    def _next_look_s(self) -> float:
+        """The next second at which somebody looks: a call for each second would cost more than what it tells."""
+        now_s = self.time_s
+        if any(junction.arrivals.wanted for junction in self.junctions):
+            return now_s + 1.0
+        next_s = now_s + LOST_EVERY_S - (now_s - self.scenario.begin_s) % LOST_EVERY_S
+        last_s = self._decision_s - 1.0
+        return min(next_s, last_s) if self._scenery.wanted and now_s < last_s else next_s
+
+    def _look(self) -> None:
+        now_s = self.time_s
+        if not (now_s - self.scenario.begin_s) % LOST_EVERY_S:
+            self._count_lost()
+        for junction in self.junctions:
+            junction.arrivals.note()
+        if now_s >= self._decision_s - 1.0:
+            self._scenery.note()
 
     def _count_lost(self) -> None:
-        if (self.time_s - self.scenario.begin_s) % LOST_EVERY_S:
-            return
         edges, lost_s_J = self.api.edge, self._lost_s_J
+        count_of, speed_of = edges.getLastStepVehicleNumber, edges.getLastStepMeanSpeed
         for name, limit_mps, row in self._edges:
-            if count := edges.getLastStepVehicleNumber(name):
-                lost_s_J[row] += LOST_EVERY_S * count * max(0.0, 1.0 - edges.getLastStepMeanSpeed(name) / limit_mps)
+            if count := count_of(name):
+                lost_s_J[row] += LOST_EVERY_S * count * max(0.0, 1.0 - speed_of(name) / limit_mps)
         for vehicle in self.api.simulation.getPendingVehicles():
             waits_for = self._waiting_for(vehicle)
             if waits_for is not None:
-                lost_s_J[waits_for] += LOST_EVERY_S
+                lost_s_J[waits_for] += LOST_EVERY_S * (self.priority.weight(vehicle) if self.priority else 1.0)
+        if self.priority:
+            self.priority.count_lost(LOST_EVERY_S, lost_s_J)
+        if self._crossed:
+            count_waiting(self.junctions, LOST_EVERY_S, lost_s_J)
 
     def _waiting_for(self, vehicle: str) -> int | None:
         """Which junction a vehicle outside the net comes to first; None where there is no signal on its way in."""
@@ -191,17 +224,19 @@ class Street:
         """End the episode and compute its trip metrics.
 
         Args:
-            tripinfo: where to leave SUMO's own list of trips.
+            tripinfo: where to leave SUMO's own list of trips; needs `list_trips`.
 
         Raises:
             BadInput: if no vehicle was scheduled in the episode: its figures would mean nothing.
         """
-        pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in self.api.simulation.getPendingVehicles()]
+        trips, listed = sum_trips(self.api), self._sumo.tripinfo
+        outside = self.api.simulation.getPendingVehicles()
+        pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in outside]
+        marked = self.priority.by_type() if self.priority else None
+        marks = [self.priority.is_one(v) for v in outside] if self.priority else []
         self._sumo.close()
-        if tripinfo:
-            with whole_file(tripinfo) as partial:
-                shutil.copyfile(self._sumo.tripinfo, partial)
-        trips = read_tripinfo(self._sumo.tripinfo, self.scenario.begin_s, pending, self.time_s)
+        if listed.exists():
+            trips = read_tripinfo(listed, self.scenario.begin_s, pending, self.time_s, marked, marks)
         if not trips.vehicles:
             raise BadInput(
                 self.scenario.name,
@@ -209,6 +244,9 @@ class Street:
                 got="none",
                 fix="choose --begin and --end to fit the demand",
             )
+        if tripinfo:
+            with whole_file(tripinfo) as partial:
+                shutil.copyfile(listed, partial)
         return trips
 
     def close(self) -> None:

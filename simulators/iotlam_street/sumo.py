@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,9 @@ from iotlam_street.scenarios import Scenario
 
 Engine = Literal["libsumo", "traci"]
 """libsumo is fast, one simulation per process; TraCI is slower, for several at once and for the window."""
+
+MEMORY_S = 1000
+"""How far back SUMO adds up the time that a vehicle stood, where somebody asks for it; its own default is 100 s."""
 
 _running = False
 _labels = itertools.count()
@@ -61,12 +64,13 @@ class Sumo:
         additional: further SUMO input files, e.g. an actuated program.
         engine: libsumo, or TraCI.
         gui: open SUMO's window; needs TraCI and a screen.
+        list_trips: have SUMO list every trip, which costs a seventh of its time.
 
     Attributes:
         engine: which of the two.
         api: libsumo or the TraCI connection, with this simulation loaded.
         time_s: simulated time.
-        tripinfo: where SUMO writes its trips once it is closed.
+        tripinfo: where SUMO lists its trips once it is closed, if it does.
 
     Raises:
         BadInput: if SUMO cannot load the net or the routes, or a window is asked of libsumo.
@@ -80,6 +84,7 @@ class Sumo:
         additional: Sequence[Path] = (),
         engine: Engine = "libsumo",
         gui: bool = False,
+        list_trips: bool = False,
     ) -> None:
         global _running
         if engine == "libsumo" and _running:
@@ -94,14 +99,14 @@ class Sumo:
         self.api = _load(engine)
         self._folder = tempfile.TemporaryDirectory(prefix="iotlam-sumo-")
         self.tripinfo = Path(self._folder.name) / "tripinfo.xml"
-        self._log = Path(self._folder.name) / "errors.txt"
+        self._log = (Path(self._folder.name) / "errors.txt").open("a+", errors="replace")
         self._reason = ""
         self._open = True
         if engine == "libsumo":
             _running = True
         try:
-            with _stderr_to(self._log):
-                self._start(self._arguments(seed, additional), gui)
+            with _stderr_to(self._log.fileno()):
+                self._start(self._arguments(seed, additional, list_trips), gui)
         except Exception as error:  # SUMO's interfaces raise their own types and RuntimeError alike
             self.discard()
             raise self._refused(error) from error
@@ -118,14 +123,17 @@ class Sumo:
             self.api.start([program, *arguments, *(["--start", "--quit-on-end"] if gui else [])], label=label)
         self.api = self.api.getConnection(label)
 
-    def _arguments(self, seed: int, additional: Sequence[Path]) -> list[str]:
+    def _arguments(self, seed: int, additional: Sequence[Path], list_trips: bool) -> list[str]:
         scenario = self.scenario
         arguments = ["-n", str(scenario.net), "-r", ",".join(map(str, scenario.routes))]
         if files := [*scenario.additional, *additional]:
             arguments += ["-a", ",".join(map(str, files))]
         arguments += ["-b", str(scenario.begin_s), "-e", str(scenario.end_s), "--seed", str(seed)]
         arguments += ["--time-to-teleport", "-1", "--no-step-log", "--no-warnings", "--duration-log.disable"]
-        return [*arguments, "--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
+        arguments += ["--waiting-time-memory", str(MEMORY_S)]
+        arguments += ["--device.tripinfo.probability", "1", "--precision", "3"]  # milliseconds, SUMO's unit of time
+        listing = ["--tripinfo-output", str(self.tripinfo), "--tripinfo-output.write-unfinished"]
+        return [*arguments, *(listing if list_trips else [])]
 
     def gone(self, error: BaseException | None) -> IotlamError | None:
         """What to say if the error means that the process behind TraCI is no more, else None."""
@@ -144,40 +152,36 @@ class Sumo:
         fix = "check that the routes belong to this net" if "not known" in got else "mend what SUMO names"
         return BadInput(files, expected="a net and routes that SUMO can load", got=got, fix=fix)
 
-    def run(self, seconds: int, after_each: Callable[[int], None]) -> None:
-        """Advance by so many steps of one second; `after_each` is told how many are left.
+    def run_to(self, time_s: float) -> None:
+        """Advance, by steps of one second, to a later time.
 
         Raises:
             BadInput: if SUMO stops on bad demand (routes are read as they come due).
             IotlamError: if SUMO is gone.
         """
-        step, failure = self.api.simulationStep, None
-        with _stderr_to(self._log):
-            for left in range(seconds - 1, -1, -1):
-                try:
-                    step()
-                except Exception as error:
-                    failure = error
-                    break
-                self.time_s += 1.0
-                after_each(left)
-        if failure is not None:
+        try:
+            with _stderr_to(self._log.fileno()):
+                self.api.simulationStep(time_s)
+        except Exception as error:
             self.discard()
-            raise self._refused(failure) from failure
+            raise self._refused(error) from error
+        self.time_s = time_s
 
     def close(self) -> None:
         """End the simulation; SUMO writes its outputs then."""
         global _running
         if not self._open:  # another one may be running by now
             return
-        self._reason = _first_error(self._log)
+        self._log.seek(0)
+        self._reason = _first_error(self._log.read())
         try:
-            with _stderr_to(self._log):
+            with _stderr_to(self._log.fileno()):
                 self.api.close()
         except Exception as error:  # a simulation that failed to load has nothing to close
             self._reason = self._reason or ("" if self.engine == "traci" else str(error))
         finally:
             self._open = False
+            self._log.close()
             if self.engine == "libsumo":
                 _running = False
             if hasattr(self, "_forgotten"):
@@ -203,20 +207,19 @@ def _forget() -> None:
     _running = False
 
 
-def _first_error(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+def _first_error(said: str) -> str:
+    lines = said.splitlines()
     return next((line.removeprefix("Error:").strip(" .") for line in lines if line.startswith("Error:")), "")
 
 
 @contextmanager
-def _stderr_to(path: Path) -> Iterator[None]:
-    """Send the process's stderr to a file: SUMO prints its complaints there, and we say them in our words."""
+def _stderr_to(descriptor: int) -> Iterator[None]:
+    """Send the process's stderr to an open file: SUMO prints its complaints there, and we say them in our words."""
     sys.stderr.flush()
     saved = os.dup(2)
-    with path.open("a") as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

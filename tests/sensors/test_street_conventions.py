@@ -9,8 +9,8 @@ from iotlam_lidar import LidarModality
 from iotlam_lidar.pillars import FEATURES as LIDAR_FEATURES
 from iotlam_radar import RadarModality
 from iotlam_radar.features import FEATURES as RADAR_FEATURES
-from iotlam_street.camera import Camera, CameraConfig, camera_pose
-from iotlam_street.caster import GROUND, cast
+from iotlam_street.camera import CameraConfig, Cameras, camera_pose
+from iotlam_street.caster import GROUND
 from iotlam_street.rig import SensorRig
 from iotlam_street.scene import Approach, Boxes, Snapshot
 from iotlam_video import VideoModality
@@ -60,12 +60,11 @@ def test_video_sees_change_where_the_car_was_and_is(frames: dict[str, list[Senso
 @pytest.mark.parametrize("config", [CameraConfig(), CameraConfig(width=33, height=21, fov_deg=70.0, horizon_row=-2.5)])
 def test_a_pixel_sees_the_ground_where_the_calibration_says(yaw: float, config: CameraConfig) -> None:
     place_3 = np.array([14.0, -1.0, 6.0], np.float32)
-    camera = Camera(camera_pose(place_3, yaw), "camera", config)
-    frame = camera.render(NOBODY, 0, np.random.default_rng(0))
-    hits = cast(camera._origin_3, camera._azimuth_A, camera._slope_AE, NOBODY)
+    cameras = Cameras({"camera": camera_pose(place_3, yaw)}, config)
+    (frame,) = cameras.render(NOBODY, 0, np.random.default_rng(0))
+    hits = cameras.fans.cast(NOBODY)
     column_P, row_P = np.nonzero(hits.box_AE == GROUND)
-    range_P, azimuth_P = hits.range_h_AE[column_P, row_P], camera._azimuth_A[column_P]
-    met_PX = place_3[:2] + range_P[:, None] * np.stack([np.cos(azimuth_P), np.sin(azimuth_P)], axis=1)
+    met_PX = place_3[:2] + hits.range_h_AE[column_P, row_P, None] * cameras.fans.direction_A2[column_P]
     pixel_P2 = np.stack([column_P, row_P], axis=1).astype(np.float64)
     seen_PX = ground_points(pixel_P2, frame.pose_site, frame.meta["intrinsics"])
     below = config.height - np.ceil(max(config.horizon_row, 0.0))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame
-from iotlam_street.camera import Camera, CameraConfig, camera_pose
+from iotlam_street.camera import CameraConfig, Cameras, camera_pose
 from iotlam_street.scene import Boxes
 
 POSE = camera_pose(np.array([14.0, -1.0, 6.0], np.float32), np.pi)
@@ -17,7 +17,8 @@ QUIET = CameraConfig(noise=0.0)
 
 
 def picture(boxes: Boxes, config: CameraConfig = QUIET, seed: int = 0) -> SensorFrame:
-    return Camera(POSE, "camera/west", config).render(boxes, 7, np.random.default_rng(seed))
+    (frame,) = Cameras({"camera/west": POSE}, config).render(boxes, 7, np.random.default_rng(seed))
+    return frame
 
 
 def pixel_of(frame: SensorFrame, site_3: NDArray[np.float64]) -> tuple[int, int]:
@@ -80,4 +81,4 @@ def test_tilted_axis_is_refused() -> None:
     tilted = POSE.copy()
     tilted[:3, 2] = -0.8, 0.0, -0.6
     with pytest.raises(BadInput, match="level"):
-        Camera(tilted, "camera", QUIET)
+        Cameras({"camera": tilted}, QUIET)

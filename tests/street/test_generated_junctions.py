@@ -26,7 +26,7 @@ def test_a_random_junction_runs(tmp_path: Path, seed: int) -> None:
     plan = read_plans(scenario.net)[0]
     assert 3 <= len(plan.approaches) <= 5 and len(plan.green_states) >= 2
     assert plan.serves_PK.any(axis=1).all() and plan.serves_PK.any(axis=0).all()
-    trips = run_episode(RULES["greedy"], replace(scenario, end_s=120.0), seed)
+    trips = run_episode(RULES["greedy"](), replace(scenario, end_s=120.0), seed)
     assert trips.vehicles - trips.unfinished - trips.never_departed > 0
     assert trips.delay_s < 60.0
 

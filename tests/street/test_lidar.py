@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam_street.lidar import LidarConfig, scan
+from iotlam_street.lidar import Lidar, LidarConfig
 from iotlam_street.scene import Boxes
 
 POLE_3 = np.array([0.0, 0.0, 6.0], np.float32)
@@ -15,7 +15,7 @@ EXACT = LidarConfig(noise_m=0.0, dropout=0.0)
 
 
 def site_points(boxes: Boxes, pole_3: NDArray[np.float32] = POLE_3, config: LidarConfig = EXACT) -> NDArray[np.float64]:
-    frame = scan(boxes, pole_3, config, np.random.default_rng(0), 5, "lidar")
+    frame = Lidar(pole_3, "lidar", config).scan(boxes, 5, np.random.default_rng(0))
     assert frame.t_ns == 5 and frame.sensor == "lidar" and frame.data.dtype == np.float32
     return np.asarray(frame.data[:, :3] @ frame.pose_site[:3, :3].T + frame.pose_site[:3, 3])
 
@@ -54,13 +54,13 @@ def test_vehicle_behind_a_taller_one_stays_unseen(boxes_of: Callable[..., Boxes]
 
 def test_noise_dropout_and_intensity(traffic: Callable[[int, int], Boxes]) -> None:
     boxes = traffic(40, 1)
-    frame = scan(boxes, POLE_3, LidarConfig(), np.random.default_rng(3), 0, "lidar")
-    again = scan(boxes, POLE_3, LidarConfig(), np.random.default_rng(3), 0, "lidar")
+    frame = Lidar(POLE_3, "lidar", LidarConfig()).scan(boxes, 0, np.random.default_rng(3))
+    again = Lidar(POLE_3, "lidar", LidarConfig()).scan(boxes, 0, np.random.default_rng(3))
     np.testing.assert_array_equal(frame.data, again.data)
     returns = len(site_points(boxes))
     assert 0.97 < len(frame.data) / returns < 0.99
     assert frame.data[:, 3].min() >= 0.0 and frame.data[:, 3].max() <= 1.0
-    ground = scan(boxes, POLE_3, LidarConfig(dropout=0.0), np.random.default_rng(3), 0, "lidar").data
-    exact = scan(boxes, POLE_3, EXACT, np.random.default_rng(3), 0, "lidar").data
+    ground = Lidar(POLE_3, "lidar", LidarConfig(dropout=0.0)).scan(boxes, 0, np.random.default_rng(3)).data
+    exact = Lidar(POLE_3, "lidar", EXACT).scan(boxes, 0, np.random.default_rng(3)).data
     slip = np.linalg.norm(ground[:, :3], axis=1) - np.linalg.norm(exact[:, :3], axis=1)
     assert 0.028 < slip.std() < 0.032 and abs(slip.mean()) < 0.002

@@ -8,16 +8,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iotlam_street.radar import LIGHT_M_S, RadarConfig, observe, radar_pose
+from iotlam_street.radar import LIGHT_M_S, RadarConfig, Radars, radar_pose
 from iotlam_street.scene import Boxes
 
 POSE = radar_pose(np.array([0.0, 0.0, 5.0]), 0.0)
 CLEAN = RadarConfig(noise=0.0, post_rcs_m2=0.0)
 
 
+def observed(boxes: Boxes, config: RadarConfig, seed: int = 0) -> NDArray[np.complex64]:
+    (frame,) = Radars({"radar": POSE}, config).observe(boxes, 0, np.random.default_rng(seed))
+    assert frame.sensor == "radar"
+    return frame.data
+
+
 def spectrum(boxes: Boxes, config: RadarConfig = CLEAN, seed: int = 0) -> NDArray[np.complex128]:
     """Angle (64), Doppler (zero in the middle) and range."""
-    data = observe(boxes, POSE, config, np.random.default_rng(seed), 0, "radar").data
+    data = observed(boxes, config, seed)
     assert data.shape == (4, 32, 128) and data.dtype == np.complex64
     over_range = np.fft.fft(data, axis=2)
     over_doppler = np.fft.fftshift(np.fft.fft(over_range, axis=1), axes=1)
@@ -56,7 +62,7 @@ def test_car_at_fifty_metres_stands_out_by_the_promised_ratio(boxes_of: Callable
     ratios_db = []
     for seed in range(20):
         boxes = boxes_of((52.0 + 0.13 * seed, 3.0 - 0.3 * seed, 0.0, 4.5, 1.8, 1.5, 5.0, 0.0))
-        data = observe(boxes, POSE, config, np.random.default_rng(seed), 0, "radar").data
+        data = observed(boxes, config, seed)
         power = np.abs(np.fft.fft2(data[0], s=(64, 256))) ** 2
         floor = np.median(power) / np.log(2.0)  # the mean of exponentially distributed power, unmoved by the car
         ratios_db.append(10.0 * np.log10(power.max() / floor))

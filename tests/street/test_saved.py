@@ -32,7 +32,7 @@ def fresh(work: object, *arguments: object) -> str:
 
 
 def undisturbed(scenario: Scenario, saved: Path, trips: Path) -> str:
-    with Street(scenario, 1, SignalRules(max_red_s=1e9)) as street:
+    with Street(scenario, 1, SignalRules(max_red_s=1e9), list_trips=True) as street:
         while street.time_s < scenario.begin_s + 600:
             street.advance([3])
         assert len(street.api.simulation.getPendingVehicles()) > 10
@@ -41,13 +41,13 @@ def undisturbed(scenario: Scenario, saved: Path, trips: Path) -> str:
 
 
 def resumed(saved: Path, trips: Path) -> str:
-    with load_street(saved) as street:
+    with load_street(saved, list_trips=True) as street:
         return to_the_end(street, trips)
 
 
 def to_the_end(street: Street, trips: Path) -> str:
     while not street.done:
-        street.advance(RULES["greedy"].choose(street.junctions))
+        street.advance(RULES["greedy"]().choose(street.junctions))
     street.finish(trips)
     return trips.read_text().partition("<tripinfos")[2]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_street.metrics import TripMetrics, read_tripinfo
+from iotlam_street.metrics import TripMetrics, read_tripinfo, sum_trips
 from iotlam_street.scenarios import find_scenario
 from iotlam_street.street import Street
 
@@ -74,7 +74,7 @@ def test_a_road_sent_more_than_it_takes(tmp_path: Path) -> None:
     begin_s, routes = scenario.begin_s, tmp_path / "many.rou.xml"
     span = f'begin="{begin_s}" end="{begin_s + 100}" period="0.5"'
     routes.write_text(f'<routes><flow id="f" {span} from="27115123#2" to="32038056#0"/></routes>')
-    with Street(replace(scenario, routes=(routes,), end_s=begin_s + 120), 1) as street:
+    with Street(replace(scenario, routes=(routes,), end_s=begin_s + 120), 1, list_trips=True) as street:
         while not street.done:
             street.advance([2])  # that road stays red
         trips = street.finish()
@@ -84,3 +84,21 @@ def test_a_road_sent_more_than_it_takes(tmp_path: Path) -> None:
     waiting = slice(-trips.never_departed, None)
     np.testing.assert_allclose(trips.delay_s_N[waiting], 120.0 - trips.scheduled_s_N[waiting])
     assert trips.scheduled_s_N.min() >= 0.0 and trips.scheduled_s_N.max() <= 100.0
+
+
+@pytest.mark.parametrize(("phase", "never_departed"), [(0, 0), (3, 100)])
+def test_sums_are_those_of_the_list(phase: int, never_departed: int) -> None:
+    scenario = find_scenario("cologne1")
+    with Street(replace(scenario, end_s=scenario.begin_s + 600), 1, list_trips=True) as street:
+        while not street.done:
+            street.advance([phase])
+        sums, listed = sum_trips(street.api), street.finish()
+    assert listed.never_departed >= never_departed and listed.unfinished > 50
+    assert (sums.vehicles, sums.unfinished, sums.never_departed) == (
+        listed.vehicles, listed.unfinished, listed.never_departed
+    )  # fmt: skip
+    for name in ("delay_s", "waiting_s", "trip_s"):
+        assert getattr(sums, name) == pytest.approx(getattr(listed, name), abs=0.002)  # SUMO cuts to milliseconds
+    assert len(listed.delay_s_N) == listed.vehicles and len(sums.delay_s_N) == 0
+    with pytest.raises(ValueError, match="list_trips"):
+        sums.delay_by_departure(60.0, 600.0)

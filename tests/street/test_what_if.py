@@ -54,7 +54,7 @@ def test_a_future_is_what_happens_when_it_is_lived(busy: Scenario) -> None:
 def test_looking_ahead_changes_no_trip(busy: Scenario, tmp_path: Path) -> None:
     written = []
     for looks in (False, True):
-        with Street(replace(busy, end_s=busy.begin_s + 400), 1) as street:
+        with Street(replace(busy, end_s=busy.begin_s + 400), 1, list_trips=True) as street:
             while not street.done:
                 if looks:
                     street.what_if([turning(1, 8), turning(2, 8)])

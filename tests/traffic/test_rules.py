@@ -65,7 +65,7 @@ def test_native_rules_leave_the_lights_to_sumo(at_lanes: AtLanes) -> None:
         "max-pressure": None,
     }
     assert all(rule.name == name for name, rule in RULES.items())
-    assert RULES["fixed"].choose([at_lanes([[], []], EACH)]) is None
+    assert RULES["fixed"]().choose([at_lanes([[], []], EACH)]) is None
 
 
 def test_rules_that_look_beat_the_fixed_program(short: Scenario) -> None:
@@ -75,5 +75,5 @@ def test_rules_that_look_beat_the_fixed_program(short: Scenario) -> None:
 
 def test_every_decision_is_reported(short: Scenario) -> None:
     seconds: list[float] = []
-    run_episode(RULES["greedy"], short, 1, on_decision=lambda street: seconds.append(street.time_s))
+    run_episode(RULES["greedy"](), short, 1, on_decision=lambda street: seconds.append(street.time_s))
     assert seconds == [short.begin_s + 10 * (i + 1) for i in range(30)]

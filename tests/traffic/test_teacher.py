@@ -44,4 +44,4 @@ def test_it_chooses_the_greatest_score_and_keeps_the_phase_on_a_tie(at_lanes: At
 
 
 def test_it_is_a_better_rule_than_the_fixed_program(short: Scenario) -> None:
-    assert run_episode(Teacher(), short, 1).delay_s < 0.6 * run_episode(RULES["fixed"], short, 1).delay_s
+    assert run_episode(Teacher(), short, 1).delay_s < 0.6 * run_episode(RULES["fixed"](), short, 1).delay_s

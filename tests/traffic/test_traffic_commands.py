@@ -96,14 +96,16 @@ def test_one_sensor_is_enough_to_run() -> None:
     [
         ("run clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("run --controller gredy", ["gredy", "greedy"]),
-        ("run --controller greedy --modalities lidar", ["--weights and --modalities", "'greedy'"]),
+        ("run --controller greedy --modalities lidar", ["--modalities", "a run of 'iotlam'", "'greedy'"]),
+        ("run --controller greedy=runs", ["'greedy'", "no weights", "without '=runs'"]),
+        ("run --controller greedy,fixed", ["--controller", "one controller"]),
         ("run --modalities lidar,smell", ["smell", "lidar, radar, video"]),
         (f"run --net absent.net.xml --routes {ROUTES}", ["absent.net.xml", "no such file"]),
         (f"run --net {NET} --routes absent.rou.xml", ["absent.rou.xml", "no such file"]),
         (f"run --net {NET}", ["--net and --routes", "only one of them"]),
         (f"run cologne1 --net {NET} --routes {ROUTES}", ["MAP", "a map, or --net and --routes", "both"]),
         ("run --end 5", ["--end", "give a later end"]),
-        ("run --weights absent", ["absent", "name the folder of a finished run"]),
+        ("run --controller iotlam=absent", ["absent", "name the folder of a finished run"]),
         ("run --out taken/page", ["--out", "a folder to write to", "taken, a file"]),
         ("evaluate --controllers ''", ["--controllers", "name at least one"]),
         ("evaluate --controllers ,", ["--controllers", "name at least one"]),
@@ -120,9 +122,15 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("train-lanes --maps clogne1 --out new", ["clogne1", "did you mean 'cologne1'"]),
         ("train-lanes --maps , --out new", ["--maps", "name at least one"]),
         ("train-lanes --out taken", ["--out", "a folder to write to"]),
-        ("run --controller lanes --weights absent", ["lanes.safetensors", "no such file"]),
-        ("run --controller lanes", ["--weights", "the folder of a lane policy", "train-lanes"]),
-        ("run --controller lanes --modalities lidar", ["--weights and --modalities", "'lanes'"]),
+        ("run --controller lanes=absent", ["lanes.safetensors", "no such file"]),
+        ("run --controller lanes", ["'lanes'", "the folder of its weights", "lanes=FOLDER", "train-lanes"]),
+        ("run --controller lanes=absent --modalities lidar", ["--modalities", "'lanes'"]),
+        ("evaluate --controllers greedy,dqn", ["'dqn'", "the folder of its weights", "train-agent"]),
+        ("evaluate --controllers dqn=one,dqn=two", ["--controllers", "each controller once"]),
+        ("evaluate --controllers ppo=absent", ["Agent 'ppo'", "none in absent", "train-agent"]),
+        ("train-agent a3c cologne1 --out new", ["Algorithm", "dqn or ppo", "'a3c'"]),
+        ("train-agent dqn clogne1 --out new", ["clogne1", "did you mean 'cologne1'"]),
+        ("train-agent ppo cologne1 --out taken", ["--out", "a folder to write to"]),
         ("run --out page --tripinfo trips.xml", ["--out", "--tripinfo"]),
         ("run --controller greedy --tripinfo taken/trips.xml", ["--tripinfo", "taken, a file"]),
     ],
@@ -202,7 +210,7 @@ def test_a_lane_policy_is_trained_and_put_in_charge(short_config: Path, tmp_path
     run = RUNNER.invoke(app, ["traffic", "train-lanes", *options, "--episodes", "1", "--out", str(tmp_path / "run")])
     assert run.exit_code == 0 and "lanes.safetensors" in run.stdout
     trips = tmp_path / "trips.xml"
-    command = ["traffic", "run", str(short_config), "--controller", "lanes", "--weights", str(tmp_path / "run")]
+    command = ["traffic", "run", str(short_config), "--controller", f"lanes={tmp_path / 'run'}"]
     result = RUNNER.invoke(app, [*command, "--tripinfo", str(trips), "--json"])
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)["trips"]
@@ -223,7 +231,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     config = json.loads((other / "config.json").read_text())
     config["fusion"]["d_fusion"] *= 2
     (other / "config.json").write_text(json.dumps(config))
-    result = RUNNER.invoke(app, ["traffic", "run", *SHORT, "--weights", str(other)])
+    result = RUNNER.invoke(app, ["traffic", "run", *SHORT, "--controller", f"iotlam={other}"])
     assert result.exit_code == 2 and "iotlam.safetensors" in result.stderr
 
 
