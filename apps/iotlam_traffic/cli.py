@@ -1,8 +1,9 @@
-"""`iotlam traffic`: scenarios, run, evaluate, train."""
+"""`iotlam traffic`: scenarios, run, evaluate, report, train."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,8 @@ WHO = (
     "Through sensors only: iotlam, or iotlam=FOLDER for your own weights. Rules: fixed, actuated, delay-based, greedy, "
     "max-pressure, webster, teacher. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
 )
+Controllers = Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")]
+COMPETING = "iotlam,fixed,actuated,greedy,max-pressure"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -73,7 +76,6 @@ def run(
     controller: Annotated[str, typer.Option(help=f"Who is in charge. {WHO}")] = "iotlam",
     modalities: Modalities = "",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Folder for a page that compares iotlam with the rules.")] = None,
     tripinfo: Annotated[Path | None, typer.Option(help="File for SUMO's own list of trips (XML).")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
     as_json: AsJson = False,
@@ -91,22 +93,13 @@ def run(
     if name != OURS and modalities:
         fix = "leave it away: the others have no sensors"
         raise BadInput("--modalities", expected=f"a run of '{OURS}'", got=f"'{name}'", fix=fix)
-    if out is not None and (gui or tripinfo):
-        raise BadInput("--out", expected="a run without --gui and --tripinfo", got="both", fix="leave one of them away")
     if tripinfo is not None:
         check_writable("--tripinfo", tripinfo.parent)
     scenario = _scenario(map_name, net, routes, begin, end)
     trial = Trial(name, scenario, seed, weights, _names(modalities), tripinfo, gui)
-    if out is not None:
-        from iotlam_traffic.rules import RULES
-        from iotlam_traffic.show import show_run
-
-        result = show_run(trial, tuple(RULES), out)
-        typer.echo(f"page: {result['page']}", err=True)
-    else:
-        with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-            result = {"trips": [run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()]}
-    _show(result["trips"], as_json, result)
+    with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
+        row = run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()
+    _show([row], as_json, {"trips": [row]})
 
 
 @app.command()
@@ -116,9 +109,7 @@ def evaluate(
     routes: Routes = None,
     begin: Begin = None,
     end: End = None,
-    controllers: Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")] = (
-        "iotlam,fixed,actuated,greedy,max-pressure"
-    ),
+    controllers: Controllers = COMPETING,
     seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses those from 100000.")] = "1-5",
     modalities: Modalities = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -140,6 +131,47 @@ def evaluate(
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
     _show(summary, as_json, {"summary": summary, "episodes": [outcome.as_json() for outcome in outcomes]})
+
+
+@app.command()
+def report(
+    map_name: Map = None,
+    net: Net = None,
+    routes: Routes = None,
+    begin: Begin = None,
+    end: End = None,
+    controllers: Controllers = COMPETING,
+    modalities: Modalities = "",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
+    priority_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of vehicles with priority, beside those of class emergency.")
+    ] = 0.0,
+    favour: Annotated[bool, typer.Option("--favour", help="Priority vehicles get the green that they need.")] = False,
+    out: Annotated[Path, typer.Option(help="The page (.html).")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare controllers on one seed, in a page: delays, queues, what the sensors saw, bits, the table.
+
+    Examples: iotlam traffic report ingolstadt1 --controllers iotlam,actuated,greedy --out page.html
+
+    iotlam traffic report my.sumocfg --priority-share 0.01 --favour
+    """
+    from iotlam_street.junction import SignalRules
+    from iotlam_traffic.evaluate import OURS, Trial
+    from iotlam_traffic.show import show_runs
+
+    competing = _charged("--controllers", controllers)
+    if modalities and OURS not in dict(competing):
+        fix = "leave it away: the others have no sensors"
+        raise BadInput("--modalities", expected=f"'{OURS}' among the controllers", got=f"'{controllers}'", fix=fix)
+    if out.suffix != ".html" or out.is_dir():
+        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    scenario = replace(_scenario(map_name, net, routes, begin, end), priority_share=priority_share)
+    sensors, rules = _names(modalities), SignalRules(priority=favour)
+    trials = [Trial(name, scenario, seed, weights, sensors, rules=rules) for name, weights in competing]
+    result = show_runs(trials, out)
+    typer.echo(f"page: {result['page']}", err=True)
+    _show(result["trips"], as_json, result)
 
 
 @app.command()

@@ -12,9 +12,11 @@ import numpy as np
 from iotlam.contracts import BadInput, DecisionQuery, IotlamError, SensorFrame, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, IotlamProcessor
+from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import Junction
 from iotlam_street.programs import NativeProgram
 from iotlam_street.rig import SENSORS, SensorRig
+from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.query import junction_query
 
 Frames = Mapping[str, Sequence[SensorFrame]]
@@ -50,6 +52,8 @@ class SensorController:
         model: the policy.
         modalities: which sensors to use; default all that the model knows.
         seed: seed of the sensors' noise.
+        faults: what is wrong with the sensors.
+        weather: what is in their way.
 
     Attributes:
         problems: the last failure of each modality that failed; the others went on without it.
@@ -60,7 +64,14 @@ class SensorController:
 
     native: NativeProgram | None = None
 
-    def __init__(self, model: IotlamModel, modalities: Sequence[str] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: IotlamModel,
+        modalities: Sequence[str] | None = None,
+        seed: int = 0,
+        faults: SensorFaults | None = None,
+        weather: Weather = CLEAR,
+    ) -> None:
         known = [spec.modality for spec in model.config.modalities]
         self.modalities = tuple(modalities or known)
         for name in self.modalities:
@@ -73,6 +84,7 @@ class SensorController:
                 )
         self.name = "iotlam"
         self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
+        self.faults, self.weather = faults or SensorFaults(), weather
         self._rng = np.random.default_rng(seed)
         self._rigs: dict[str, SensorRig] = {}
         self.seconds: list[float] = []
@@ -101,8 +113,9 @@ class SensorController:
 
     def _sense(self, junction: Junction) -> tuple[Frames, DecisionQuery]:
         plan = junction.plan
-        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches))
-        return rig.sense(junction.snapshots, self._rng, self.modalities), junction_query(junction)
+        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches, weather=self.weather))
+        frames = self.faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
+        return frames, junction_query(junction)
 
     def _tokenize(self, frames: Frames, query: DecisionQuery) -> dict[str, TokenBatch]:
         return self.processor.tokenize(frames, query, self._without)

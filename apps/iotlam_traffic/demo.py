@@ -11,9 +11,10 @@ from iotlam.contracts import Json
 from iotlam_street.scenarios import Scenario, between, find_scenario
 from iotlam_traffic.evaluate import OURS, Trial
 from iotlam_traffic.rules import RULES
-from iotlam_traffic.show import show_run
+from iotlam_traffic.show import show_runs
 
 DEMO_MAP = "cologne1"
+PAGE = "index.html"
 QUICK_S = 600.0
 
 
@@ -34,7 +35,7 @@ def demo(out: Path, seed: int = 1, quick: bool = False) -> Json:
     start = time.monotonic()
     scenario = demo_scenario(quick)
     typer.echo(f"{DEMO_MAP}, {scenario.duration_s / 60:.0f} minutes of traffic, {1 + len(RULES)} controllers", err=True)
-    result = show_run(Trial(OURS, scenario, seed), tuple(RULES), out, quick)
+    result = show_runs([Trial(name, scenario, seed) for name in (OURS, *RULES)], out / PAGE, quick)
     for row in result["trips"]:
         typer.echo(f"{row['controller']:>14}  delay {row['delay_s']:6.2f} s per vehicle", err=True)
     seconds = time.monotonic() - start

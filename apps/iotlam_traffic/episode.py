@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from iotlam_street.junction import SignalRules
 from iotlam_street.metrics import TripMetrics
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
@@ -20,6 +21,7 @@ def run_episode(
     tripinfo: Path | None = None,
     gui: bool = False,
     list_trips: bool = False,
+    rules: SignalRules | None = None,
 ) -> TripMetrics:
     """Run a controller through the scenario's hour.
 
@@ -31,13 +33,14 @@ def run_episode(
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
         list_trips: have the metrics list every vehicle, which costs a seventh of SUMO's time.
+        rules: the action rules.
 
     Returns:
         Trip metrics over all vehicles.
     """
     engine: Engine = "traci" if gui else "libsumo"
     listed = list_trips or tripinfo is not None
-    with Street(scenario, seed, native=controller.native, engine=engine, gui=gui, list_trips=listed) as street:
+    with Street(scenario, seed, rules, controller.native, engine=engine, gui=gui, list_trips=listed) as street:
         while not street.done:
             street.advance(controller.choose(street.junctions))
             if on_decision:

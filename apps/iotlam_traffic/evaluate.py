@@ -10,10 +10,13 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput, Json
-from iotlam_street.metrics import TripMetrics
+from iotlam_street.faults import SensorFaults
+from iotlam_street.junction import SignalRules
+from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
+from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.lanes import WEIGHTS, LanePolicy, load_lanes
@@ -29,6 +32,9 @@ CONTROLLERS = (OURS, *RULES, *ALGORITHMS, Teacher.name, LanePolicy.name)
 
 TRAINING = {OURS: "train", LanePolicy.name: "train-lanes", **dict.fromkeys(ALGORITHMS, "train-agent")}
 """Commands that make the weights of those who have some."""
+
+GROUPS = ("priority", "others", "people")
+"""Those who travel, by kind, as `TripMetrics` names them."""
 
 GRIDLOCK_FIXED, GRIDLOCK_SHARE = 3.0, 0.01
 """Traffic has broken down above so many times the fixed program's delay, or with so many more kept out."""
@@ -47,6 +53,9 @@ class Trial:
         tripinfo: where to leave SUMO's own list of trips.
         gui: run in SUMO's window.
         list_trips: have the metrics list every vehicle.
+        rules: the action rules.
+        faults: what is wrong with our sensors.
+        weather: what is in their way.
     """
 
     controller: str
@@ -57,6 +66,9 @@ class Trial:
     tripinfo: Path | None = None
     gui: bool = False
     list_trips: bool = False
+    rules: SignalRules = SignalRules()
+    faults: SensorFaults = SensorFaults()
+    weather: Weather = CLEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,20 @@ class Outcome:
             "vehicles": trips.vehicles,
             "unfinished": trips.unfinished,
             "never_departed": trips.never_departed,
+            **{name: value for group in GROUPS for name, value in _group(group, trips).items()},
         }
+
+
+def _group(name: str, trips: TripMetrics) -> dict[str, float]:
+    """Those of one kind, where there are any: how many, their mean delay and waiting."""
+    group: TripGroup | None = getattr(trips, name)
+    if group is None:
+        return {}
+    return {
+        name: group.count,
+        f"{name}_delay_s": round(group.delay_s, 3),
+        f"{name}_waiting_s": round(group.waiting_s, 3),
+    }
 
 
 def make_controller(trial: Trial) -> Controller:
@@ -99,7 +124,8 @@ def make_controller(trial: Trial) -> Controller:
             raise BadInput(f"Controller '{name}'", expected="no weights: it is a rule", got="a folder", fix=fix)
         return Teacher() if name == Teacher.name else RULES[name]()
     if name == OURS:
-        return SensorController(load_policy(trial.weights), trial.modalities or None, trial.seed)
+        sensors = trial.modalities or None
+        return SensorController(load_policy(trial.weights), sensors, trial.seed, trial.faults, trial.weather)
     if trial.weights is None:
         fix = f"name it, as in {name}=FOLDER; train one with: iotlam traffic {TRAINING[name]}"
         raise BadInput(f"Controller '{name}'", expected="the folder of its weights", got="none", fix=fix)
@@ -113,7 +139,7 @@ def run_trial(trial: Trial, on_decision: Callable[[Street], None] | None = None)
     torch.set_num_threads(1)
     controller = make_controller(trial)
     where = trial.scenario, trial.seed
-    trips = run_episode(controller, *where, on_decision, trial.tripinfo, trial.gui, trial.list_trips)
+    trips = run_episode(controller, *where, on_decision, trial.tripinfo, trial.gui, trial.list_trips, trial.rules)
     seconds = controller.seconds if isinstance(controller, SensorController) else []
     return Outcome(trial, trips, [1000.0 * second for second in seconds])
 

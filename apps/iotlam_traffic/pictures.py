@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,14 +15,37 @@ from iotlam.contracts import SensorFrame
 from iotlam.pages.drawing import NARROW_IN, data_uri, drawn, light, responsive
 from iotlam_radar.fmcw import range_doppler
 from iotlam_street.metrics import TripMetrics
+from iotlam_traffic.queues import Queues
 
-CONTROLLERS = {"iotlam": "blue", "fixed": "grey", "actuated": "charcoal", "greedy": "orange", "max-pressure": "purple"}
+CONTROLLERS = {
+    "iotlam": "blue",
+    "fixed": "grey",
+    "actuated": "charcoal",
+    "delay-based": "vermilion",
+    "greedy": "orange",
+    "max-pressure": "purple",
+    "webster": "green",
+    "teacher": "stop",
+    "lanes": "sky",
+}
 """Colours of the controllers."""
-DASHES = {"blue": "", "grey": "", "charcoal": "2 2", "orange": "7 2", "purple": "7 2 2 2", "olive": "4 3"}
+DASHES = {
+    "blue": "",
+    "grey": "",
+    "charcoal": "2 2",
+    "vermilion": "1 2",
+    "orange": "7 2",
+    "purple": "7 2 2 2",
+    "green": "5 2 1 2 1 2",
+    "stop": "9 3",
+    "sky": "3 1",
+    "olive": "4 3",
+}
 """Strokes and gaps of each controller's line, in line widths, so that it is told apart without colour."""
 MODALITIES = {"lidar": "sky", "radar": "vermilion", "video": "green"}
 """Colours of the sensors."""
 BIN_S = 300.0
+QUEUE_S = 60.0
 RADAR_DB = 45.0
 """What the darkest and brightest colour of a radar picture differ by."""
 
@@ -48,19 +72,10 @@ def delay_chart(trips: Mapping[str, TripMetrics], begin_s: float, duration_s: fl
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for name in sorted(trips, key=lambda name: name == "iotlam"):
+        for name in _ours_last(trips):
             delay_s_N = trips[name].delay_by_departure(BIN_S, duration_s)
-            paint = controller_paint(name)
-            dash = tuple(float(part) for part in DASHES[paint].split())
-            axes.plot(
-                begin_s + (np.arange(len(delay_s_N)) + 0.5) * BIN_S,
-                delay_s_N,
-                color=light(paint),
-                linewidth=2.8 if name == "iotlam" else 1.6,
-                linestyle=(0, dash) if dash else "-",
-                marker="o",
-                markersize=4.5 if name == "iotlam" else 2.5,
-            )
+            time_s_N = begin_s + (np.arange(len(delay_s_N)) + 0.5) * BIN_S
+            axes.plot(time_s_N, delay_s_N, marker="o", markersize=4.5 if name == "iotlam" else 2.5, **_line(name))
         axes.set_ylim(bottom=0.0)
         axes.set_ylabel("mean delay (s)")
         axes.set_xlabel("scheduled departure")
@@ -68,6 +83,50 @@ def delay_chart(trips: Mapping[str, TripMetrics], begin_s: float, duration_s: fl
         figure.tight_layout(pad=0.4)
 
     return responsive(3.1, "Mean delay by scheduled departure, one line per controller", draw)
+
+
+def _ours_last(names: Iterable[str]) -> list[str]:
+    """Ours is drawn above the others."""
+    return sorted(names, key=lambda name: name == "iotlam")
+
+
+def _line(name: str) -> dict[str, Any]:
+    """How a controller's line is drawn."""
+    paint = controller_paint(name)
+    dash = tuple(float(part) for part in DASHES[paint].split())
+    width = 2.8 if name == "iotlam" else 1.6
+    return {"color": light(paint), "linewidth": width, "linestyle": (0, dash) if dash else "-"}
+
+
+def queue_chart(queues: Mapping[str, Queues], names: Sequence[str], begin_s: float, end_s: float) -> Markup:
+    """Vehicles that stand on each approach, one panel for each, one line per controller, in means of `QUEUE_S`.
+
+    Args:
+        queues: by controller, simulated time in seconds and standing vehicles on each approach, per decision.
+        names: what the approaches are called.
+        begin_s: simulated time at which the episode begins, seconds.
+        end_s: and ends.
+    """
+    edge_s = np.arange(begin_s, end_s + QUEUE_S, QUEUE_S)
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for name in _ours_last(queues):
+            slot_N = np.clip(np.digitize([time_s for time_s, _ in queues[name]], edge_s, right=True) - 1, 0, None)
+            standing_NA = np.array([count_A for _, count_A in queues[name]])
+            bins = np.unique(slot_N)
+            mean_BA = np.array([standing_NA[slot_N == slot].mean(axis=0) for slot in bins])
+            for axes, mean_B in zip(panels, mean_BA.T, strict=True):
+                axes.plot(edge_s[bins] + QUEUE_S / 2.0, mean_B, **_line(name))
+        for axes, name in zip(panels, names, strict=True):
+            axes.set_title(f"from the {name}", loc="left", fontsize=9.0, color=light("muted"))
+            axes.set_ylim(bottom=0.0)
+            axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        panels[len(names) // 2].set_ylabel("standing vehicles")
+        _clock_axis(panels[-1], begin_s, end_s)
+        figure.tight_layout(pad=0.4)
+
+    return responsive(0.5 + 1.25 * len(names), "Standing vehicles on each approach, one line per controller", draw)
 
 
 def episode_chart(

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 import iotlam
 from iotlam.contracts import BadInput, SensorFrame
@@ -26,12 +28,29 @@ from iotlam_traffic import pictures
 from iotlam_traffic.controller import Look
 from iotlam_traffic.evaluate import OURS
 from iotlam_traffic.junction_map import HEIGHTS_M, JunctionMap, in_force, phase_icon, winds
+from iotlam_traffic.queues import Queues
 from iotlam_traffic.rules import RULES
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SENSOR_WORDS = {"lidar": "LiDAR", "radar": "Radar", "video": "Cameras"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
-COLUMNS = ("delay_s", "waiting_s", "trip_s", "vehicles", "unfinished", "never_departed")
+COLUMNS = {
+    "delay_s": ("mean delay", "s per vehicle"),
+    "waiting_s": ("mean waiting", "s"),
+    "trip_s": ("mean trip", "s"),
+    "vehicles": ("vehicles", "scheduled"),
+    "unfinished": ("unfinished", "at the end"),
+    "never_departed": ("never", "departed"),
+}
+"""Columns of the table and their two lines of title."""
+FURTHER = {
+    "priority.waiting_s": ("priority vehicles", "waiting, s"),
+    "priority.delay_s": ("priority vehicles", "delay, s"),
+    "others.delay_s": ("other vehicles", "delay, s"),
+    "people.waiting_s": ("on foot", "waiting, s"),
+    "people.delay_s": ("on foot", "delay, s"),
+}
+"""Columns of a second table, of those who are there."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +62,14 @@ class PageData:
         plan: lanes and phases of the junction whose decision is shown.
         signals: how many signals are controlled.
         seed: SUMO's seed of the run.
+        rules: the action rules.
         trips: by controller, what its episode cost; `iotlam` is ours.
         look: one decision of ours, or None.
         truth: the vehicles that were really there at that moment, for the reader only.
         decision_ms: wall time from frames to phase of each decision of ours, milliseconds.
         bits_over_time: per decision, time and the bits that each modality contributed.
         phases_over_time: per decision, time and index of the phase shown.
+        queues: by controller, per decision, time and the vehicles that stand on each approach of the junction.
         facts: what else is to be said of the model, by name.
         commands: what was typed to make the page.
         quick: whether the run was cut short for a quick look.
@@ -58,12 +79,14 @@ class PageData:
     plan: SignalPlan
     signals: int
     seed: int
+    rules: SignalRules
     trips: dict[str, TripMetrics]
     look: Look | None
     truth: Boxes | None
     decision_ms: list[float]
     bits_over_time: list[tuple[float, dict[str, float]]]
     phases_over_time: list[tuple[float, int]]
+    queues: dict[str, Queues]
     facts: dict[str, str]
     commands: list[str]
     quick: bool
@@ -140,6 +163,7 @@ def _contents(data: PageData) -> dict[str, Any]:
         )
     return {
         "ours": OURS,
+        "competes": OURS in data.trips,
         "scenario": scenario,
         "hours": f"{pictures.clock(scenario.begin_s)} to {pictures.clock(scenario.end_s)}",
         "minutes": f"{scenario.duration_s / 60.0:.0f}",
@@ -148,14 +172,21 @@ def _contents(data: PageData) -> dict[str, Any]:
         "signal": data.plan.signal,
         "signals": data.signals,
         "headline": headline(data.trips),
-        "rows": _rows(data.trips),
+        "columns": list(COLUMNS.values()),
+        "rows": _rows(data.trips, list(COLUMNS)),
+        "further_columns": [FURTHER[column] for column in _met(data.trips)],
+        "further_rows": _rows(data.trips, _met(data.trips)),
+        "priority": _most(data.trips, "priority"),
+        "people": _most(data.trips, "people"),
+        "crossings": len(data.plan.crossings),
         "delay_chart": pictures.delay_chart(data.trips, scenario.begin_s, scenario.duration_s),
         "bin_minutes": f"{pictures.BIN_S / 60.0:.0f}",
+        "queue_chart": _queue_chart(data),
         "episode_chart": episode,
         "moment": None if look is None else _moment(data, look),
         "sensors": {name: _sensor(name) for name in _modalities(data)},
         "milliseconds": _milliseconds(data.decision_ms),
-        "rules": SignalRules(),
+        "rules": data.rules,
         "facts": data.facts,
         "commands": data.commands,
         "versions": {"iotlam": iotlam.__version__, "SUMO": version("libsumo")},
@@ -172,13 +203,11 @@ def _sensor(modality: str) -> dict[str, str]:
     return {"word": SENSOR_WORDS.get(modality, modality), "paint": pictures.modality_paint(modality)}
 
 
-def _rows(trips: Mapping[str, TripMetrics]) -> list[dict[str, Any]]:
+def _rows(trips: Mapping[str, TripMetrics], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the table, as shown; the least of each column that counts something bad is marked."""
-    shown = {name: {column: _shown(one, column) for column in COLUMNS} for name, one in trips.items()}
-    worse = [column for column in COLUMNS if column != "vehicles"]
-    least = {
-        column: _shown(min(trips.values(), key=lambda one: float(getattr(one, column))), column) for column in worse
-    }
+    shown = {name: {column: _shown(one, column) for column in columns} for name, one in trips.items()}
+    worse = [column for column in columns if column != "vehicles"]
+    least = {column: _shown(min(trips.values(), key=lambda one: _value(one, column)), column) for column in worse}
     longest_s = max(max(one.delay_s for one in trips.values()), 1e-9)
     return [
         {
@@ -192,8 +221,29 @@ def _rows(trips: Mapping[str, TripMetrics]) -> list[dict[str, Any]]:
     ]
 
 
+def _met(trips: Mapping[str, TripMetrics]) -> list[str]:
+    """The further columns, of kinds that every controller met."""
+    return [column for column in FURTHER if all(getattr(one, column.partition(".")[0]) for one in trips.values())]
+
+
+def _value(trips: TripMetrics, column: str) -> float:
+    return float(attrgetter(column)(trips))
+
+
 def _shown(trips: TripMetrics, column: str) -> str:
-    return f"{trips.delay_s:.2f}" if column == "delay_s" else f"{getattr(trips, column):,.{int(column[-2:] == '_s')}f}"
+    return f"{trips.delay_s:.2f}" if column == "delay_s" else f"{_value(trips, column):,.{int(column[-2:] == '_s')}f}"
+
+
+def _most(trips: Mapping[str, TripMetrics], kind: str) -> int:
+    """How many of a kind there were, under the controller that met most."""
+    return max(group.count if (group := getattr(one, kind)) else 0 for one in trips.values())
+
+
+def _queue_chart(data: PageData) -> Markup | None:
+    scenario = data.scenario
+    if not any(data.queues.values()):
+        return None
+    return pictures.queue_chart(data.queues, winds(data.plan.approaches), scenario.begin_s, scenario.end_s)
 
 
 def _milliseconds(decision_ms: Sequence[float]) -> dict[str, str] | None:

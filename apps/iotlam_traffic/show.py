@@ -1,16 +1,16 @@
-"""One run of ours, watched closely, beside its rivals: what the page is made from."""
+"""Controllers side by side, ours watched closely: what the page is made from."""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.contracts import Json, check_writable
 from iotlam.model import IotlamModel
 from iotlam.pages.page import check_page
 from iotlam.training.progress import progress
@@ -20,12 +20,16 @@ from iotlam_street.scene import Boxes
 from iotlam_street.street import Street
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
-from iotlam_traffic.evaluate import Outcome, Trial, make_controller, run_trials
+from iotlam_traffic.evaluate import OURS, Outcome, Trial, make_controller, run_trial
+from iotlam_traffic.parallel import run_parallel
+from iotlam_traffic.queues import QueueLog
 from iotlam_traffic.report import PageData, write_page
 
-PAGE = "index.html"
 WARM_UP_DECISIONS = 20
 """The page shows a moment after the streets have filled."""
+
+Run = tuple[Outcome, QueueLog]
+"""What came of one controller's episode, and the queues in it."""
 
 
 @dataclass(slots=True)
@@ -71,61 +75,87 @@ class Watcher:
         return None
 
 
-def show_run(trial: Trial, rivals: Sequence[str], out: Path, quick: bool = False) -> Json:
-    """Run ours, then the rivals on the same junction and seed, and write the page.
+def show_runs(trials: Sequence[Trial], page: Path, quick: bool = False) -> Json:
+    """Run controllers on the same streets and seed, ours watched closely, and write the page.
 
     Args:
-        trial: the run of ours.
-        rivals: names of other controllers.
-        out: folder of the page.
+        trials: one for each controller, all on the same scenario and seed.
+        page: the file to write.
         quick: said on the page.
 
     Returns:
         The rows of the table, and the path of the page.
     """
-    watcher = _watcher(trial)
-    check_writable("--out", out)
-    check_page(out / PAGE)
-    ours = _watch(watcher, trial)
-    others = [replace(trial, controller=name, list_trips=True) for name in rivals]
-    with progress("Rivals", total=len(others)) as step:
-        outcomes = [ours, *run_trials(others, 2, lambda _: step(1))]
-    plans = read_plans(trial.scenario.net)
-    plan = watcher.plan or plans[0]
-    data = PageData(
+    trials = [replace(trial, list_trips=True) for trial in trials]
+    watcher = _watcher(trials)
+    check_writable("--out", page.parent)
+    check_page(page)
+    runs = _run_all(trials, watcher)
+    written = write_page(_page_data(trials[0], runs, watcher, quick), page)
+    return {"page": str(written), "trips": [outcome.as_json() for outcome, _ in runs.values()]}
+
+
+def _run_all(trials: Sequence[Trial], watcher: Watcher | None) -> dict[str, Run]:
+    """What came of every controller, in the order of the trials."""
+    found: dict[str, Run] = {}
+    if watcher:
+        found[OURS] = _watch(watcher, next(trial for trial in trials if trial.controller == OURS))
+    others = [trial for trial in trials if trial.controller not in found]
+    with progress("Rivals" if watcher else "Controllers", total=len(others)) as step:
+        for run in run_parallel(run_with_queues, others, 2, lambda _: step(1)):
+            found[run[0].trial.controller] = run
+    return {trial.controller: found[trial.controller] for trial in trials}
+
+
+def _page_data(trial: Trial, runs: Mapping[str, Run], watcher: Watcher | None, quick: bool) -> PageData:
+    plans = {plan.signal: plan for plan in read_plans(trial.scenario.net)}
+    plan = watcher.plan if watcher and watcher.plan else plans[next(iter(runs.values()))[1].busiest()]
+    return PageData(
         scenario=trial.scenario,
         plan=plan,
         signals=len(plans),
         seed=trial.seed,
-        trips={outcome.trial.controller: outcome.trips for outcome in outcomes},
-        look=watcher.look,
-        truth=watcher.truth,
-        decision_ms=ours.decision_ms,
-        bits_over_time=watcher.bits[plan.signal],
-        phases_over_time=watcher.phases[plan.signal],
-        facts=_facts(watcher.controller.model),
+        rules=trial.rules,
+        trips={name: outcome.trips for name, (outcome, _) in runs.items()},
+        look=watcher.look if watcher else None,
+        truth=watcher.truth if watcher else None,
+        decision_ms=runs[OURS][0].decision_ms if watcher else [],
+        bits_over_time=watcher.bits[plan.signal] if watcher else [],
+        phases_over_time=watcher.phases[plan.signal] if watcher else [],
+        queues={name: log.by_signal[plan.signal] for name, (_, log) in runs.items()},
+        facts=_facts(watcher.controller.model) if watcher else {},
         commands=[" ".join(["iotlam", *sys.argv[1:]])],
         quick=quick,
     )
-    page = write_page(data, out / PAGE)
-    return {"page": str(page), "trips": [outcome.as_json() for outcome in outcomes]}
 
 
-def _watcher(trial: Trial) -> Watcher:
+def run_with_queues(trial: Trial) -> Run:
+    """Run one episode in this process and note the queues."""
+    log = QueueLog()
+    return run_trial(trial, log.note), log
+
+
+def _watcher(trials: Sequence[Trial]) -> Watcher | None:
+    """Who watches ours; None where ours does not compete.
+
+    Raises:
+        BadInput: for a controller, policy or modality that does not exist.
+    """
     torch.set_num_threads(1)
-    controller = make_controller(trial)
-    if not isinstance(controller, SensorController):
-        raise BadInput("--out", expected="a run of 'iotlam'", got=f"'{trial.controller}'", fix="leave --out away")
-    return Watcher(controller)
+    controllers = [make_controller(trial) for trial in trials]  # wrong names are said before anything runs
+    return next((Watcher(one) for one in controllers if isinstance(one, SensorController)), None)
 
 
-def _watch(watcher: Watcher, trial: Trial) -> Outcome:
+def _watch(watcher: Watcher, trial: Trial) -> Run:
+    log = QueueLog()
+
     def step_on(street: Street) -> None:
+        log.note(street)
         step(street.rules.decision_s)
 
     with progress(f"{watcher.name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
-        trips = run_episode(watcher, trial.scenario, trial.seed, on_decision=step_on, list_trips=True)
-    return Outcome(trial, trips, [1000.0 * seconds for seconds in watcher.controller.seconds])
+        trips = run_episode(watcher, trial.scenario, trial.seed, step_on, list_trips=True, rules=trial.rules)
+    return Outcome(trial, trips, [1000.0 * seconds for seconds in watcher.controller.seconds]), log
 
 
 def _facts(model: IotlamModel) -> dict[str, str]:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_street.caster import ROOF, Fans
+from iotlam_street.optics import NIGHT_NOISE, STREET_LAMPS, WET_ASPHALT, blurred, glare, lit, sky_of, streaks, uprights
 from iotlam_street.scene import Boxes, Floats
+from iotlam_street.weather import CLEAR, Weather
 
 _SHADE = np.array([0.85, 0.7, 0.6, 1.0], np.float32)
 """Light on FRONT, REAR, LATERAL and ROOF faces."""
 _ASPHALT = np.array([92.0, 92.0, 96.0], np.float32)
-_SKY = np.array([150.0, 185.0, 225.0], np.float32)
 _GLASS = (0.55, 0.85)
 """Windows: part of a vehicle's height that they cover."""
 
@@ -69,6 +70,7 @@ class Cameras:
         pose_site: name of each camera (`meta["sensor"]` of its frames) and its pose, 4 x 4, camera (x right, y down, z
             forward) to site, metres; the optical axes must be level.
         config: optics and noise, the same for all.
+        weather: what is in their way.
 
     Attributes:
         fans: the rays of all pixels, a fan per column, camera after camera.
@@ -77,8 +79,16 @@ class Cameras:
         BadInput: if an optical axis is not level or a camera not above the ground.
     """
 
-    def __init__(self, pose_site: Mapping[str, NDArray[np.float64]], config: CameraConfig | None = None) -> None:
+    def __init__(
+        self,
+        pose_site: Mapping[str, NDArray[np.float64]],
+        config: CameraConfig | None = None,
+        weather: Weather = CLEAR,
+    ) -> None:
         self._config = config = config or CameraConfig()
+        self._weather, self._sky = weather, sky_of(weather)
+        self._haze_m = np.float32(config.haze_m / (1.0 + config.haze_m * weather.extinction_per_m))
+        self._noise = np.float32(config.noise * (NIGHT_NOISE if weather.night else 1.0))
         focal = 0.5 * config.width / np.tan(np.radians(config.fov_deg) / 2.0)
         u0, v0 = config.width / 2.0 - 0.5, config.horizon_row - 0.5  # whole numbers are centres of pixels
         intrinsics = np.array([[focal, 0.0, u0], [0.0, focal, v0], [0.0, 0.0, 1.0]])
@@ -94,6 +104,10 @@ class Cameras:
         slope_WH = (-y_H / np.sqrt(1.0 + x_W**2)[:, None]).astype(np.float32)
         self.fans = Fans(np.repeat(place_C3, config.width, axis=0), azimuth_A, np.tile(slope_WH, (len(yaw_C), 1)))
         self._street_CHW3 = self._draw_street()
+        # Fresh memory costs more than what is computed in it.
+        self._image_CHW3, self._seen_CHW3 = (np.empty_like(self._street_CHW3) for _ in range(2))
+        self._pixel_rad, sun = 1.0 / focal, weather.sun_azimuth
+        self._glare_CHW1 = None if sun is None else uprights(glare(self.fans, sun), len(self._metas))
 
     def render(self, boxes: Boxes, t_ns: int, rng: np.random.Generator) -> list[SensorFrame]:
         """Take one picture with each camera.
@@ -107,9 +121,9 @@ class Cameras:
             Frames with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
             whole numbers are centres of pixels).
         """
-        image_CHW3 = rng.standard_normal(self._street_CHW3.shape, dtype=np.float32)
-        image_CHW3 *= np.float32(self._config.noise)
-        image_CHW3 += self._see(boxes)
+        image_CHW3 = rng.standard_normal(dtype=np.float32, out=self._image_CHW3)
+        image_CHW3 *= self._noise
+        image_CHW3 += self._through_weather(self._see(boxes), rng)
         image_CHW3 += np.float32(0.5)
         pictures_CHW3 = np.clip(image_CHW3, 0.0, 255.0, out=image_CHW3).astype(np.uint8)
         return [SensorFrame(t_ns, pictures_CHW3[c], meta=meta) for c, meta in enumerate(self._metas)]
@@ -123,11 +137,21 @@ class Cameras:
         light_R = _SHADE[hits.face_R] * np.where(glass_R, np.float32(0.3), np.float32(1.0))
         camera_R, column_R = np.divmod(hits.fan_R, self._config.width)
         pixel_R = (camera_R * self._config.height + hits.ray_R) * self._config.width + column_R
-        seen_CHW3 = self._street_CHW3.copy()
-        seen_CHW3.reshape(-1, 3)[pixel_R] = self._through_haze(
-            boxes.colour_N3[hits.box_R] * light_R[:, None], hits.range_h_R
-        )
+        colour_R3 = boxes.colour_N3[hits.box_R] * light_R[:, None]
+        if self._weather.night:
+            colour_R3 = lit(colour_R3, hits, level_R)
+        seen_CHW3 = self._seen_CHW3
+        np.copyto(seen_CHW3, self._street_CHW3)
+        seen_CHW3.reshape(-1, 3)[pixel_R] = self._through_haze(colour_R3, hits.range_h_R)
         return seen_CHW3
+
+    def _through_weather(self, seen_CHW3: Floats, rng: np.random.Generator) -> Floats:
+        """What is left of the perfect picture in the air near the camera and in its lens."""
+        if self._weather.rain_mm_h > 0.0:
+            seen_CHW3 = streaks(seen_CHW3, self._weather, self._pixel_rad, rng)
+        if self._weather.blur_px > 0.0:
+            seen_CHW3 = blurred(seen_CHW3, self._weather.blur_px)
+        return seen_CHW3 if self._glare_CHW1 is None else seen_CHW3 + self._glare_CHW1
 
     def _draw_street(self) -> Floats:
         """The empty street, float32 (C, height, width, 3): asphalt with a texture fixed to the ground, and sky."""
@@ -137,14 +161,16 @@ class Cameras:
         x_AE = self.fans.origin_A3[:, :1] + range_AE * self.fans.direction_A2[:, :1]
         y_AE = self.fans.origin_A3[:, 1:2] + range_AE * self.fans.direction_A2[:, 1:]
         grain_AE = 0.85 + 0.3 * _hash_of_cell(x_AE / self._config.texture_m, y_AE / self._config.texture_m)
-        street_AE3 = self._through_haze(_ASPHALT * grain_AE[..., None], range_AE)
-        street_CWH3 = np.where(sky_AE[..., None], _SKY, street_AE3).reshape(len(self._metas), self._config.width, -1, 3)
+        light = (STREET_LAMPS if self._weather.night else 1.0) * (WET_ASPHALT if self._weather.rain_mm_h else 1.0)
+        street_AE3 = self._through_haze(_ASPHALT * grain_AE[..., None] * np.float32(light), range_AE)
+        street_AE3 = np.where(sky_AE[..., None], self._sky, street_AE3)
+        street_CWH3 = street_AE3.reshape(len(self._metas), self._config.width, -1, 3)
         return np.ascontiguousarray(street_CWH3.swapaxes(1, 2), np.float32)
 
     def _through_haze(self, colour: Floats, range_h: Floats) -> Floats:
         """Blend colours (..., 3) with the sky's by distance (...)."""
-        clear = np.exp(range_h / np.float32(-self._config.haze_m))[..., None]
-        return np.asarray(_SKY + (colour - _SKY) * clear, dtype=np.float32)
+        clear = np.exp(range_h / -self._haze_m)[..., None]
+        return np.asarray(self._sky + (colour - self._sky) * clear, dtype=np.float32)
 
 
 def _yaw(pose_site: NDArray[np.float64]) -> float:

@@ -29,11 +29,11 @@ def read_crossings(root: ET.Element) -> dict[str, tuple[Crossing, ...]]:
     kerbs: dict[str, set[str]] = {name: set() for name in names}
     for link in root.iterfind("connection"):
         source, target = str(link.get("from")), str(link.get("to"))
-        for crossing, kerb in ((source, target), (target, source)):
-            if crossing in names:
-                kerbs[crossing].add(kerb)
+        for name, kerb in ((source, target), (target, source)):
+            if name in names:
+                kerbs[name].add(kerb)
                 if signal := link.get("tl"):
-                    links.setdefault((signal, crossing), set()).add(int(link.get("linkIndex", "0")))
+                    links.setdefault((signal, name), set()).add(int(link.get("linkIndex", "0")))
     found: dict[str, tuple[Crossing, ...]] = {}
     for (signal, name), places in sorted(links.items()):
         crossing = Crossing(name, tuple(sorted(places)), tuple(sorted(kerbs[name])))

@@ -33,18 +33,14 @@ def observation_space(plan: SignalPlan) -> gymnasium.spaces.Space[NDArray[np.flo
 
 def observe(junction: Junction) -> NDArray[np.float32]:
     """What a junction's agent sees; see `observation_space`."""
-    plan = junction.plan
-    rows, ends = junction.vehicles()
-    own = rows[:, 3] > 0.0
-    distance_N, speed_N, waiting_N, _ = rows[own].T
-    lane_N = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))[own]
-    near_N, standing_N = distance_N <= 50.0, (distance_N <= 200.0) & (speed_N < HALTING_MPS)
-    seen = np.zeros(len(ends) * len(LANE_FEATURES) + len(plan.green_states), np.float32)
-    lanes = seen[: len(ends) * len(LANE_FEATURES)].reshape(len(ends), -1)
-    for column, weights in enumerate((near_N, standing_N, waiting_N * near_N, speed_N)):
-        lanes[:, column] = np.bincount(lane_N, weights=weights, minlength=len(ends))
-    lanes[:, 3] /= np.maximum(np.bincount(lane_N, minlength=len(ends)), 1)
-    seen[lanes.size + junction.phase] = 1.0
+    plan, width = junction.plan, len(LANE_FEATURES)
+    seen = np.zeros(len(plan.lanes) * width + len(plan.green_states), np.float32)
+    seen[len(plan.lanes) * width + junction.phase] = 1.0
+    for lane, vehicles in junction.on_lanes():
+        near_s = [waiting_s for distance_m, _, waiting_s in vehicles if distance_m <= 50.0]
+        halting = [speed_mps < HALTING_MPS for distance_m, speed_mps, _ in vehicles if distance_m <= 200.0]
+        speeds = [speed_mps for _, speed_mps, _ in vehicles]
+        seen[lane * width : (lane + 1) * width] = len(near_s), sum(halting), sum(near_s), sum(speeds) / len(speeds)
     return seen
 
 
@@ -165,7 +161,7 @@ class StreetParallelEnv(ParallelEnv[str, NDArray[np.float32], np.int64]):  # typ
         if self.street is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         for agent in self.agents:
-            if agent not in actions or not self._actions[agent].contains(np.int64(actions[agent])):
+            if not 0 <= actions.get(agent, -1) < len(self.plans[agent].green_states):
                 expected = f"a phase of {self._actions[agent]} for '{agent}'"
                 raise gymnasium.error.InvalidAction(f"expected {expected}, got {actions.get(agent)}")
         names, street = self.possible_agents, self.street

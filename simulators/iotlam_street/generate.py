@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from iotlam.contracts import IotlamError
 from iotlam_street.scenarios import Scenario, scenario_from_files
-from iotlam_street.sumo import sumo_program
+from iotlam_street.sumo import run_program
 
 SEGMENT_S = 600.0
 """Demand changes every so many seconds."""
@@ -67,16 +65,8 @@ def _build_net(folder: Path, arms: int, lanes: list[int], rng: np.random.Generat
     options = ["--tls.layout", layout, "--tls.left-green.time", str(rng.choice([0, 6])), "--no-turnarounds", "true"]
     net = folder / "junction.net.xml"
     parts = ["-n", str(folder / "junction.nod.xml"), "-e", str(folder / "junction.edg.xml")]
-    _netconvert([*parts, *options, *further, "-o", str(net)])
+    run_program("netconvert", [*parts, *options, *further, "-o", str(net)])
     return net
-
-
-def _netconvert(arguments: list[str]) -> None:
-    done = subprocess.run([str(sumo_program("netconvert")), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line.removeprefix("Error:") for line in done.stderr.splitlines() if line.startswith("Error:")]
-        reason = said[0].strip(" .") if said else f"exit status {done.returncode}"
-        raise IotlamError(f"netconvert: expected a net, got: {reason}; change the seed.")
 
 
 def _write_demand(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +133,8 @@ class Junction:
     def _in_time(self) -> NDArray[np.bool_]:
         """All phases, or those that serve who has waited longest, as a share of what the rules let them wait."""
         plan, rules = self.plan, self.rules
+        if self.buttons is None and self.time_s - self.served_at_s_K.min() < rules.max_red_s:
+            return np.ones(len(plan.green_states), dtype=bool)
         overdue_K = np.where(plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0) / rules.max_red_s
         lane = int(overdue_K.argmax())
         if self.buttons is not None:
@@ -182,6 +185,14 @@ class Junction:
                 own = 0.0
             ends.append(len(rows))
         return np.array(rows, dtype=np.float32).reshape(-1, 4), ends
+
+    def on_lanes(self) -> Iterator[tuple[int, list[tuple[float, float, float]]]]:
+        """The lanes that are not empty, by number, and who is on them, nearest first; what of each as in `vehicles`."""
+        on_lane, vehicle = self._sumo.api.lane.getLastStepVehicleIDs, self._sumo.api.vehicle
+        place, speed, waiting = vehicle.getLanePosition, vehicle.getSpeed, vehicle.getWaitingTime
+        for number, lane in enumerate(self.plan.lanes):
+            if names := on_lane(lane.id):
+                yield number, [(lane.length - place(v), speed(v), waiting(v)) for v in reversed(names)]
 
     def traffic(self) -> tuple[LaneTraffic, ...]:
         """Vehicles that approach each of the K stop lines, lane by lane."""

@@ -86,18 +86,20 @@ def let_walk(junctions: Sequence[Junction], budget_s: int, run: Callable[[int], 
         budget_s: seconds until the next decision.
         run: simulates so many seconds.
     """
-    states = [(junction, junction.buttons.walking(junction.phase)) for junction in junctions if junction.buttons]
-    walkers = [(junction, state) for junction, state in states if state is not None]
-    if not walkers or budget_s <= 0:
+    if budget_s <= 0:
         return 0
-    for junction, state in walkers:
+    called = [(j, j.buttons, j.buttons.walking(j.phase)) for j in junctions if j.buttons]
+    walking = [(junction, buttons, state) for junction, buttons, state in called if state]
+    if not walking:
+        return 0
+    for junction, _, state in walking:
         junction.show(state)
-    left_s = max(int(np.ceil(j.plan.clearance_s)) - j.rules.yellow_s - j.rules.all_red_s for j, _ in walkers)
+    left_s = max(int(np.ceil(j.plan.clearance_s)) - j.rules.yellow_s - j.rules.all_red_s for j, _, _ in walking)
     walk_s = min(budget_s, max(MIN_WALK_S, budget_s - max(left_s, 0)))
     run(walk_s)
-    for junction, _ in walkers:
+    for junction, buttons, _ in walking:
         junction.show(junction.resting(junction.phase))
-        junction.buttons.red_since_s = junction.time_s
+        buttons.red_since_s = junction.time_s
     return walk_s
 
 

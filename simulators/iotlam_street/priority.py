@@ -114,11 +114,12 @@ class Priority:
     def _serving(self, signal: str, request: Request) -> NDArray[np.bool_]:
         """The phases that give a vehicle green; where others stand before it, those that let most of its lane go."""
         states, links = self._plans[signal].green_states, self._links_beside(signal, request.link)
-        green_P = np.array([state[request.link] in "Gg" for state in states])
-        if request.ahead:
-            count_P = np.array([sum(state[link] in "Gg" for link in links) for state in states]) * green_P
-            return green_P & (count_P == count_P.max())
-        return green_P
+        green_P = np.array([state[request.link] in "Gg" for state in states], dtype=bool)
+        if not request.ahead:
+            return green_P
+        count_P = np.array([sum(state[link] in "Gg" for link in links) for state in states], dtype=np.int64) * green_P
+        most_P: NDArray[np.bool_] = green_P & (count_P == count_P.max())
+        return most_P
 
     def _links_beside(self, signal: str, link: int) -> list[int]:
         """The connections that begin on the lane of a connection, it included."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from iotlam.contracts import SensorFrame
 from iotlam_street.caster import slab
 from iotlam_street.scene import Boxes
+from iotlam_street.weather import CLEAR, Weather
 
 Reals = NDArray[np.floating[Any]]
 
@@ -111,11 +112,20 @@ class Radars:
         pose_site: name of each radar (`meta["sensor"]` of its frames) and its pose, 4 x 4, sensor (x boresight, y left,
             z up) to site, metres.
         config: waveform and antennas, the same for all.
+        weather: what is in their way.
     """
 
-    def __init__(self, pose_site: Mapping[str, NDArray[np.float64]], config: RadarConfig | None = None) -> None:
+    def __init__(
+        self,
+        pose_site: Mapping[str, NDArray[np.float64]],
+        config: RadarConfig | None = None,
+        weather: Weather = CLEAR,
+    ) -> None:
         self._config = config = config or RadarConfig()
+        self._rain_db_per_m = 2.0 * weather.radio_db_per_m
         self._pose_S44 = np.array(list(pose_site.values()), np.float64).reshape(-1, 4, 4)
+        shape = (2, len(pose_site), config.receivers, config.chirps, config.samples)
+        self._scratch_2SRCF = np.empty(shape, np.float32)  # fresh memory costs more than what is computed in it
         self._post_SQ3 = _posts(self._pose_S44, config) - self._pose_S44[:, None, :3, 3]
         shared = {
             "carrier_hz": config.carrier_hz,
@@ -141,11 +151,22 @@ class Radars:
         """
         config = self._config
         shape = (len(self._metas), config.receivers, config.chirps, config.samples)
-        cubes_SRCF = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        cubes_SRCF *= np.float32(config.noise / np.sqrt(2.0))
+        cubes_SRCF = self._thermal_noise(shape, rng)
         seen = self._in_view(boxes)
         self._add_beats(cubes_SRCF, seen, self._blocked(seen, boxes))
         return [SensorFrame(t_ns, cubes_SRCF[s], meta=meta) for s, meta in enumerate(self._metas)]
+
+    def _thermal_noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.complex64]:
+        """Complex Gaussian noise by its amplitude and phase (Box and Muller, 1958): vectorised, unlike numpy's own."""
+        amplitude, turn = rng.random(out=self._scratch_2SRCF, dtype=np.float32)
+        np.log1p(np.negative(amplitude, out=amplitude), out=amplitude)
+        np.sqrt(np.negative(amplitude, out=amplitude), out=amplitude)
+        amplitude *= np.float32(self._config.noise)
+        turn *= np.float32(2.0 * np.pi)
+        noise = np.empty(shape, np.complex64)
+        np.multiply(amplitude, np.cos(turn, out=noise.real), out=noise.real)
+        np.multiply(amplitude, np.sin(turn, out=noise.imag), out=noise.imag)
+        return noise
 
     def _in_view(self, boxes: Boxes) -> _Scatterers:
         """Points that reflect, are near enough and within 1.5 times the nominal field of view."""
@@ -180,10 +201,10 @@ class Radars:
         range_T = np.sqrt((seen.offset_T3**2).sum(axis=1))
         recede_T = (seen.velocity_T2 * seen.offset_T3[:, :2]).sum(axis=1) / range_T
         ahead_T, left_T, _ = np.einsum("ti,tij->jt", seen.offset_T3, axes_T33) / range_T
-        echo_T = _amplitude(range_T, ahead_T, seen.rcs_T, config) * np.exp(
-            2j * np.pi * 2.0 * range_T / config.wavelength_m
-        )
-        echo_T *= np.where(blocked_T, 10.0 ** (-config.blocked_db / 20.0), 1.0)
+        loss_db_T = np.where(blocked_T, config.blocked_db, 0.0) + self._rain_db_per_m * range_T
+        turn_T = 2.0 * range_T / config.wavelength_m
+        echo_T = _amplitude(range_T, ahead_T, seen.rcs_T, config) * 10.0 ** (-loss_db_T / 20.0)
+        echo_T = echo_T * np.exp(2j * np.pi * turn_T)
         over_samples_TF = _turning(2.0 * range_T * config.bandwidth_hz / LIGHT_M_S / config.samples, config.samples)
         over_chirps_TC = _turning(2.0 * recede_T * config.chirp_period_s / config.wavelength_m, config.chirps)
         over_receivers_TR = _turning(left_T * config.spacing_m / config.wavelength_m, config.receivers)
@@ -192,7 +213,23 @@ class Radars:
         for cube_RCF, *ends in zip(cubes_SRCF, starts[:-1], starts[1:], strict=True):
             own = slice(*ends)
             slow_TCR = over_chirps_TC[own, :, None] * over_receivers_TR[own, None]
-            cube_RCF += _small_products(slow_TCR, over_samples_TF[own]).swapaxes(0, 1)
+            cube_RCF += self._small_products(slow_TCR, over_samples_TF[own]).swapaxes(0, 1)
+
+    def _small_products(
+        self, left_TCR: NDArray[np.complex64], right_TF: NDArray[np.complex64]
+    ) -> NDArray[np.complex64]:
+        """Sum over T of left times right, (C, R, F), in the scratch, as real products, one per chirp.
+
+        These are small enough that BLAS starts no threads: on a busy machine waiting for them costs ten times the work.
+        """
+        _, chirps, receivers = left_TCR.shape
+        parts_T2CR = np.stack([left_TCR.real, left_TCR.imag], axis=1)
+        parts_T2F = np.stack([right_TF, np.complex64(1j) * right_TF], axis=1).view(np.float32)
+        left_CRX = parts_T2CR.reshape(-1, chirps, receivers).transpose(1, 2, 0)
+        shape = (chirps, receivers, parts_T2F.shape[2])
+        total_CRF = self._scratch_2SRCF.reshape(-1)[: np.prod(shape)].reshape(shape)
+        np.matmul(left_CRX, parts_T2F.reshape(-1, shape[2]), out=total_CRF)
+        return total_CRF.view(np.complex64)
 
 
 def _amplitude(range_T: Reals, ahead_T: Reals, rcs_T: Reals, config: RadarConfig) -> Reals:
@@ -203,25 +240,16 @@ def _amplitude(range_T: Reals, ahead_T: Reals, rcs_T: Reals, config: RadarConfig
     return np.asarray(amplitude_T * 2.0 ** -(off_axis_T**4))
 
 
-def _small_products(left_TCR: NDArray[np.complex64], right_TF: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Sum over T of left times right, (C, R, F), as real products, one per chirp.
-
-    These are small enough that BLAS starts no threads: on a busy machine waiting for them costs ten times the work.
-    """
-    parts_T2CR = np.stack([left_TCR.real, left_TCR.imag], axis=1)
-    parts_T2F = np.stack([right_TF, np.complex64(1j) * right_TF], axis=1).view(np.float32)
-    left_CRX = parts_T2CR.reshape(-1, *left_TCR.shape[1:]).transpose(1, 2, 0)
-    return np.asarray(left_CRX @ parts_T2F.reshape(-1, 2 * right_TF.shape[1])).view(np.complex64)
-
-
 def _turning(frequency_T: Reals, length: int) -> NDArray[np.complex64]:
     """Complex exponentials (T, length) of T frequencies in cycles per step, each doubling from the one before."""
     step_T1 = np.exp(2j * np.pi * frequency_T)[:, None]
-    turning = np.ones((len(frequency_T), 1), np.complex64)
-    while turning.shape[1] < length:
-        turning = np.concatenate([turning, turning * step_T1.astype(np.complex64)], axis=1)
-        step_T1 = step_T1 * step_T1
-    return turning[:, :length]
+    turning, done = np.empty((len(frequency_T), length), np.complex64), 1
+    turning[:, :1] = 1.0
+    while done < length:
+        more = min(done, length - done)
+        np.multiply(turning[:, :more], step_T1.astype(np.complex64), out=turning[:, done : done + more])
+        step_T1, done = step_T1 * step_T1, done + more
+    return turning
 
 
 def _vehicles(boxes: Boxes, pose_S44: NDArray[np.float64]) -> tuple[Reals, Reals]:

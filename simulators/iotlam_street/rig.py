@@ -8,17 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iotlam.contracts import BadInput, SensorFrame
+from iotlam_street.beacons import BeaconConfig, Receiver
 from iotlam_street.camera import CameraConfig, Cameras, camera_pose
 from iotlam_street.lidar import Lidar, LidarConfig
 from iotlam_street.radar import RadarConfig, Radars, radar_pose
 from iotlam_street.scene import Approach, Floats, Snapshot
+from iotlam_street.weather import CLEAR, Weather
+
+MEASURED = ("lidar", "video", "radar")
+"""Modalities of which every rig has sensors for; the others are measured when asked for."""
 
 SENSORS = {
     "lidar": "one LiDAR over the junction's centre, a sweep of now",
     "video": "one camera per approach, pictures of now and of the snapshot before",
     "radar": "one 77 GHz radar per approach, a frame of now",
+    "beacons": "one receiver over the centre, the messages of connected vehicles that are valid now",
 }
-"""Modalities that a rig measures, and with what."""
+"""Modalities that a rig can measure, and with what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class RigConfig:
         mast_m: distance of the mast beyond the stop line.
         mast_right_m: how far right of the approach's axis, in the direction of travel, the camera hangs.
         aim_m: distance upstream of the stop line of the point on the axis that camera and radar look at.
-        lidar, camera, radar: the sensors themselves.
+        lidar, camera, radar, beacons: the sensors themselves.
     """
 
     lidar_height_m: float = 6.0
@@ -43,6 +49,7 @@ class RigConfig:
     lidar: LidarConfig = field(default_factory=LidarConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     radar: RadarConfig = field(default_factory=RadarConfig)
+    beacons: BeaconConfig = field(default_factory=BeaconConfig)
 
 
 class SensorRig:
@@ -51,21 +58,27 @@ class SensorRig:
     Args:
         approaches: roads that enter the junction; each gets a camera `camera/<name>` and a radar `radar/<name>`.
         config: places and sensors.
+        weather: what is in the sensors' way.
 
     Attributes:
-        lidar, cameras, radars: the sensors.
+        lidar, cameras, radars, receiver: the sensors.
     """
 
-    def __init__(self, approaches: Sequence[Approach], config: RigConfig | None = None) -> None:
+    def __init__(
+        self, approaches: Sequence[Approach], config: RigConfig | None = None, weather: Weather = CLEAR
+    ) -> None:
         self._config = config = config or RigConfig()
         masts = {approach.name: self._mast(approach) for approach in approaches}
-        self.lidar = Lidar(np.array([0.0, 0.0, config.lidar_height_m], np.float32), "lidar", config.lidar)
+        over_centre_3 = np.array([0.0, 0.0, config.lidar_height_m], np.float32)
+        self.lidar = Lidar(over_centre_3, "lidar", config.lidar, weather)
+        self.receiver = Receiver(over_centre_3, "v2x", config.beacons)
         self.cameras = Cameras(
             {
                 f"camera/{name}": camera_pose(np.append(mast_2, config.camera_height_m), yaw)
                 for name, (mast_2, yaw) in masts.items()
             },
             config.camera,
+            weather,
         )
         self.radars = Radars(
             {
@@ -73,19 +86,20 @@ class SensorRig:
                 for name, (mast_2, yaw) in masts.items()
             },
             config.radar,
+            weather,
         )
 
     def sense(
         self,
         snapshots: Sequence[Snapshot],
         rng: np.random.Generator,
-        modalities: Sequence[str] = tuple(SENSORS),
+        modalities: Sequence[str] = MEASURED,
     ) -> dict[str, list[SensorFrame]]:
         """Measure the street.
 
         Args:
             snapshots: the street at successive instants, oldest first; the last is now. Cameras take the last two,
-                LiDAR and radars the last.
+                all others the last.
             rng: source of all noise; the same generator state gives the same frames.
             modalities: names among `SENSORS`.
 
@@ -100,7 +114,7 @@ class SensorRig:
                            got=", ".join(unknown), fix="leave the others out")  # fmt: skip
         if not snapshots:
             raise BadInput("Snapshots", expected="at least one", got="none", fix="step the street before sensing")
-        measure = {"lidar": self._sweep, "video": self._film, "radar": self._listen}
+        measure = {"lidar": self._sweep, "video": self._film, "radar": self._listen, "beacons": self._hear}
         return {modality: measure[modality](snapshots, rng) for modality in modalities}
 
     def _sweep(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
@@ -113,6 +127,10 @@ class SensorRig:
     def _listen(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
         now = snapshots[-1]
         return self.radars.observe(now.boxes, now.t_ns, rng)
+
+    def _hear(self, snapshots: Sequence[Snapshot], rng: np.random.Generator) -> list[SensorFrame]:
+        now = snapshots[-1]
+        return [self.receiver.hear(now.boxes, now.t_ns, rng)]
 
     def _mast(self, approach: Approach) -> tuple[Floats, float]:
         """Place of the mast's head on the ground plane, (2,), and the direction in which its sensors look."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ class Boxes:
         size_N3: length, width, height, metres.
         velocity_N2: metres per second.
         colour_N3: uint8 RGB.
+        id_N: uint32, which vehicle each is, the same at every instant; 0 to N - 1 where nobody says.
     """
 
     centre_N2: Floats
@@ -29,13 +30,18 @@ class Boxes:
     size_N3: Floats
     velocity_N2: Floats
     colour_N3: NDArray[np.uint8]
+    id_N: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+
+    def __post_init__(self) -> None:
+        if len(self.id_N) != len(self):
+            object.__setattr__(self, "id_N", np.arange(len(self), dtype=np.uint32))
 
     def __len__(self) -> int:
         return int(self.centre_N2.shape[0])
 
     def where(self, kept_N: NDArray[np.bool_]) -> Boxes:
         """Those boxes alone."""
-        return Boxes(*(getattr(self, field.name)[kept_N] for field in fields(self)))
+        return Boxes(*(getattr(self, part.name)[kept_N] for part in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

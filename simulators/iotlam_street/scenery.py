@@ -28,7 +28,7 @@ CAR_COLOURS = np.array(
 )
 """What cars look like: white, black, grey, silver, blue, red, brown, green."""
 
-Look = tuple[tuple[float, float, float], NDArray[np.uint8]]
+Look = tuple[tuple[float, float, float], NDArray[np.uint8], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class _View:
         t_ns: simulated time.
         place_N2: front bumpers in net coordinates, metres.
         motion_N2: direction in degrees clockwise from north, and metres per second.
-        looks: size and colour of each.
+        looks: size, colour and hash of the name of each.
     """
 
     t_ns: int
@@ -85,7 +85,8 @@ class Scenery:
         if name not in self._looks:
             vehicle = self._sumo.api.vehicle
             size = (vehicle.getLength(name), vehicle.getWidth(name), vehicle.getHeight(name))
-            self._looks[name] = size, CAR_COLOURS[zlib.crc32(name.encode()) % len(CAR_COLOURS)]
+            number = zlib.crc32(name.encode())
+            self._looks[name] = size, CAR_COLOURS[number % len(CAR_COLOURS)], number
         return self._looks[name]
 
 
@@ -95,7 +96,7 @@ def _boxes(view: _View, origin_2: NDArray[np.float64]) -> Boxes:
     near_N = np.flatnonzero((offset_N2**2).sum(axis=1) < SCENE_RADIUS_M**2)
     front_N2, motion_N2 = offset_N2[near_N].astype(np.float32), view.motion_N2[near_N].astype(np.float32)
     looks = [view.looks[index] for index in near_N]
-    size_N3 = np.asarray([size for size, _ in looks], dtype=np.float32).reshape(-1, 3)
+    size_N3 = np.asarray([size for size, _, _ in looks], dtype=np.float32).reshape(-1, 3)
     heading_N = np.deg2rad(90.0 - motion_N2[:, 0])
     direction_N2 = np.stack([np.cos(heading_N), np.sin(heading_N)], axis=1).astype(np.float32)
     return Boxes(
@@ -103,5 +104,6 @@ def _boxes(view: _View, origin_2: NDArray[np.float64]) -> Boxes:
         heading_N=heading_N,
         size_N3=size_N3,
         velocity_N2=direction_N2 * motion_N2[:, 1:],
-        colour_N3=np.asarray([colour for _, colour in looks], dtype=np.uint8).reshape(-1, 3),
+        colour_N3=np.asarray([colour for _, colour, _ in looks], dtype=np.uint8).reshape(-1, 3),
+        id_N=np.array([number for _, _, number in looks], dtype=np.uint32),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +80,7 @@ class Street:
         self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
         self.near_JJ = _near(plans, self._owner)
         self._waits_for: dict[str, int | None] = {}
+        self._counted: list[Junction] = []  # whose arrivals are noted every second
         self._lost_s_J = np.zeros(len(plans))
         if native is None:
             self._show_first()
@@ -115,11 +116,13 @@ class Street:
         self._lost_s_J = np.zeros(len(self.junctions))
         remaining = min(self.rules.decision_s, math.ceil(self.scenario.end_s - self.time_s))
         self._decision_s = self.time_s + remaining
-        if self.native is None and phases is not None:
-            remaining -= self._change(phases, remaining)
-            if self._crossed:
-                remaining -= let_walk(self.junctions, remaining, self._run)
-        self._run(remaining)
+        self._counted = [junction for junction in self.junctions if junction.arrivals.wanted]
+        with self._sumo.quiet():
+            if self.native is None and phases is not None:
+                remaining -= self._change(phases, remaining)
+                if self._crossed:
+                    remaining -= let_walk(self.junctions, remaining, self._run)
+            self._run(remaining)
         for junction in self.junctions:
             junction.served_at_s_K[junction.plan.serves_PK[junction.phase]] = self.time_s
         return self._lost_s_J
@@ -160,27 +163,27 @@ class Street:
                 ) from error
 
     def _run(self, seconds: int) -> None:
-        end_s = self.time_s + seconds
-        while self.time_s < end_s:
-            self._sumo.run_to(min(end_s, self._next_look_s()))
+        sumo, end_s = self._sumo, self.time_s + seconds
+        while sumo.time_s < end_s:
+            sumo.run_to(min(end_s, self._next_look_s()))
             self._look()
 
     def _next_look_s(self) -> float:
         """The next second at which somebody looks: a call for each second would cost more than what it tells."""
-        now_s = self.time_s
-        if any(junction.arrivals.wanted for junction in self.junctions):
+        now_s = self._sumo.time_s
+        if self._counted:
             return now_s + 1.0
         next_s = now_s + LOST_EVERY_S - (now_s - self.scenario.begin_s) % LOST_EVERY_S
         last_s = self._decision_s - 1.0
         return min(next_s, last_s) if self._scenery.wanted and now_s < last_s else next_s
 
     def _look(self) -> None:
-        now_s = self.time_s
+        now_s = self._sumo.time_s
         if not (now_s - self.scenario.begin_s) % LOST_EVERY_S:
             self._count_lost()
-        for junction in self.junctions:
+        for junction in self._counted:
             junction.arrivals.note()
-        if now_s >= self._decision_s - 1.0:
+        if self._scenery.wanted and now_s >= self._decision_s - 1.0:
             self._scenery.note()
 
     def _count_lost(self) -> None:
@@ -273,6 +276,7 @@ def _near(plans: Sequence[SignalPlan], owner: Mapping[str, int]) -> NDArray[np.b
     return sends_JJ | sends_JJ.T
 
 
+@lru_cache(maxsize=4096)
 def yellow_between(old: str, new: str) -> str:
     """Link states shown between two greens: links that lose green are yellow, those that gain it still red."""
     return "".join(

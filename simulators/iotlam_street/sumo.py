@@ -7,11 +7,12 @@ import importlib.util
 import io
 import itertools
 import os
+import subprocess
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,19 @@ def sumo_program(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("eclipse-sumo", "traffic")
     return Path(spec.submodule_search_locations[0]) / "bin" / name
+
+
+def run_program(name: str, arguments: Sequence[str]) -> None:
+    """Run a program of SUMO's to its end.
+
+    Raises:
+        MissingExtra: if SUMO is not installed.
+        IotlamError: if it fails.
+    """
+    done = subprocess.run([str(sumo_program(name)), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = _first_error(done.stderr) or f"exit status {done.returncode}"
+        raise IotlamError(f"{name}: expected it to succeed, got: {reason}; change the seed.")
 
 
 class Sumo:
@@ -105,7 +119,7 @@ class Sumo:
         if engine == "libsumo":
             _running = True
         try:
-            with _stderr_to(self._log.fileno()):
+            with self.quiet():
                 self._start(self._arguments(seed, additional, list_trips), gui)
         except Exception as error:  # SUMO's interfaces raise their own types and RuntimeError alike
             self.discard()
@@ -152,16 +166,19 @@ class Sumo:
         fix = "check that the routes belong to this net" if "not known" in got else "mend what SUMO names"
         return BadInput(files, expected="a net and routes that SUMO can load", got=got, fix=fix)
 
+    def quiet(self) -> AbstractContextManager[None]:
+        """Meanwhile, keep from the user what SUMO prints; it is worth a call for many seconds, not for each."""
+        return _stderr_to(self._log.fileno())
+
     def run_to(self, time_s: float) -> None:
-        """Advance, by steps of one second, to a later time.
+        """Advance, by steps of one second, to a later time; call it within `quiet`.
 
         Raises:
             BadInput: if SUMO stops on bad demand (routes are read as they come due).
             IotlamError: if SUMO is gone.
         """
         try:
-            with _stderr_to(self._log.fileno()):
-                self.api.simulationStep(time_s)
+            self.api.simulationStep(time_s)
         except Exception as error:
             self.discard()
             raise self._refused(error) from error
@@ -175,7 +192,7 @@ class Sumo:
         self._log.seek(0)
         self._reason = _first_error(self._log.read())
         try:
-            with _stderr_to(self._log.fileno()):
+            with self.quiet():
                 self.api.close()
         except Exception as error:  # a simulation that failed to load has nothing to close
             self._reason = self._reason or ("" if self.engine == "traci" else str(error))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from iotlam_street.radar import LIGHT_M_S, RadarConfig, Radars, radar_pose
 from iotlam_street.scene import Boxes
@@ -101,3 +102,15 @@ def test_posts_stand_still(boxes_of: Callable[..., Boxes]) -> None:
     cube = np.abs(spectrum(boxes_of(), RadarConfig(noise=0.0)))
     assert cube[:, 16].max() > 0.0
     assert np.delete(cube, 16, axis=1).max() < 1e-4 * cube[:, 16].max()
+
+
+def test_noise_is_white_and_gaussian_with_the_deviation_asked_for(boxes_of: Callable[..., Boxes]) -> None:
+    config = RadarConfig(noise=2.0, post_rcs_m2=0.0)
+    noise = np.concatenate([observed(boxes_of(), config, seed).ravel() for seed in range(20)])
+    count = len(noise)
+    assert np.mean(np.abs(noise) ** 2) == pytest.approx(4.0, rel=4.0 / np.sqrt(count))
+    for part in (noise.real, noise.imag):
+        unit = np.sort(part.astype(np.float64) / np.sqrt(2.0))
+        assert stats.kstest(unit, "norm").statistic < 1.95 / np.sqrt(count)
+        assert abs(np.mean(part[1:] * part[:-1])) < 8.0 / np.sqrt(count)
+    assert abs(np.mean(noise.real * noise.imag)) < 8.0 / np.sqrt(count)

@@ -56,7 +56,7 @@ def test_only_what_is_asked_for(approaches: list[Approach], shots: list[Snapshot
 
 def test_bad_requests_say_what_is_known(approaches: list[Approach], shots: list[Snapshot]) -> None:
     rig = SensorRig(approaches)
-    with pytest.raises(BadInput, match="lidar, video, radar, got sonar"):
+    with pytest.raises(BadInput, match="lidar, video, radar, beacons, got sonar"):
         rig.sense(shots, np.random.default_rng(0), ("lidar", "sonar"))
     with pytest.raises(BadInput, match="at least one"):
         rig.sense([], np.random.default_rng(0))

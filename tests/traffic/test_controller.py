@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from iotlam.contracts import BadInput, PluginError
+from iotlam_street.faults import SensorFaults
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.street import Street
+from iotlam_street.weather import WEATHERS
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.policy import load_policy
 
@@ -48,3 +50,14 @@ def test_junctions_answered_at_once_choose_what_each_alone_would() -> None:
 def test_a_sensor_that_the_policy_never_saw_is_refused() -> None:
     with pytest.raises(BadInput, match="one of lidar, radar, video, got 'sonar'"):
         SensorController(load_policy(None), ["sonar"])
+
+
+def test_lights_go_on_blind_and_in_the_rain(short: Scenario) -> None:
+    policy = load_policy(None)
+    with Street(short, 1) as street:
+        (junction,) = street.junctions
+        street.advance(SensorController(policy).choose(street.junctions))
+        half = SensorController(policy, faults=SensorFaults(dead=("lidar",), lost=0.5), weather=WEATHERS["rain"])
+        assert "lidar" not in half.look(junction).frames
+        blind = SensorController(policy, faults=SensorFaults(lost=1.0)).look(junction)
+        assert not any(blind.tokens.values()) and junction.allowed_P[blind.phase]

@@ -57,19 +57,20 @@ def test_only_allowed_phases_are_chosen(at_lanes: AtLanes) -> None:
 
 
 def test_native_rules_leave_the_lights_to_sumo(at_lanes: AtLanes) -> None:
-    assert {name: rule.native for name, rule in RULES.items()} == {
+    assert {name: make().native for name, make in RULES.items()} == {
         "fixed": "fixed",
         "actuated": "actuated",
         "delay-based": "delay_based",
         "greedy": None,
         "max-pressure": None,
+        "webster": None,
     }
-    assert all(rule.name == name for name, rule in RULES.items())
+    assert all(make().name == name and make() is not make() for name, make in RULES.items())
     assert RULES["fixed"]().choose([at_lanes([[], []], EACH)]) is None
 
 
 def test_rules_that_look_beat_the_fixed_program(short: Scenario) -> None:
-    delay_s = {name: run_episode(rule, short, 1).delay_s for name, rule in RULES.items()}
+    delay_s = {name: run_episode(RULES[name](), short, 1).delay_s for name in ("greedy", "max-pressure", "fixed")}
     assert delay_s["greedy"] < delay_s["max-pressure"] < delay_s["fixed"]
 
 
