@@ -35,7 +35,7 @@ ONE_ROUND = ",".join(LEARNT_MAPS)
 DEFAULT_MAP = "cologne1"
 WHO = (
     "Through sensors only: iotlam, or iotlam=FOLDER for your own weights. Rules: fixed, actuated, delay-based, greedy, "
-    "max-pressure, webster, teacher. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
+    "max-pressure, webster, discharge. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
 )
 Controllers = Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")]
 COMPETING = "iotlam,fixed,actuated,greedy,max-pressure"

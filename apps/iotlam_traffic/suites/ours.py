@@ -13,7 +13,7 @@ from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam_street.plan import read_plans
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, gridlocked
-from iotlam_traffic.lanes import SHIPPED, LanePolicy
+from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.race import race
 from iotlam_traffic.suites.learning import Learnt, learn_to_beat, seconds_to_beat
@@ -78,7 +78,7 @@ def _drive(field: Field, progress: Progress) -> Table:
         for seed in field.seeds
         for trial in (
             Trial(OURS, scenario, seed),
-            Trial(LanePolicy.name, scenario, seed, SHIPPED),
+            Trial(LanePolicy.name, scenario, seed),
             *field.trials(scenario, seed),
         )
     ]
