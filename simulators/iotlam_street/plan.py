@@ -200,8 +200,8 @@ def _greens_of_lanes(
     priority = serves.copy()
     for source, _, index in links:
         column = ids.index(source.getID())
-        serves[:, column] |= [state[index] in "Gg" for state in greens]
-        priority[:, column] |= [state[index] == "G" for state in greens]
+        serves[:, column] |= np.array([state[index] in "Gg" for state in greens], dtype=bool)
+        priority[:, column] |= np.array([state[index] == "G" for state in greens], dtype=bool)
     return serves, priority
 
 

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
+from iotlam.training.progress import Step
 from iotlam_street.env import StreetEnv, StreetParallelEnv
 from iotlam_street.scenarios import RESCO, Scenario, find_scenario
 from iotlam_street.street import Street
@@ -80,13 +82,17 @@ def traffic_speed(quick: bool, progress: Progress) -> SuiteResult:
     ):
         jobs = [NetRun(source, 60.0 if quick else 600.0) for source in sources]
         with progress(name.replace("_", " "), len(jobs)) as step:
-            found = run_parallel(run_net, jobs, 2, lambda _, step=step: step(1))
+            found = run_parallel(run_net, jobs, 2, partial(_count, step))
         metrics[name] = figure(sum(not row["error"] for row in found), len(jobs), least=len(jobs))
         rows += found
     metrics["same_seed_different_bytes"] = _repeatable(quick, progress)
     with progress("Sensors", None):
         metrics |= _sensors(quick)
     return SuiteResult("traffic-speed", rows, metrics, time.monotonic() - start)
+
+
+def _count(step: Step, done: object) -> None:
+    step(1)
 
 
 def _fresh(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -99,13 +105,13 @@ def _fresh(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
 
 def _overhead(quick: bool, progress: Progress) -> tuple[list[Json], dict[str, Metric]]:
     """Of each map, an episode in the environment over one in a bare loop that shows the same lights."""
-    pairs, rows, ratios = (1 if quick else 7), [], {}
+    pairs, rows = (1 if quick else 7), []
+    ratios: dict[str, list[float]] = {name: [] for name in MAPS}
     with progress("Episodes and bare loops", pairs * len(MAPS)) as step:
         for name in MAPS:
             scenario = find_scenario(name)
             scenario = replace(scenario, end_s=scenario.begin_s + 300.0) if quick else scenario
             (replay,) = _fresh(record, [scenario])
-            ratios[name] = []
             for pair in range(pairs):
                 order = (drive_env, drive_bare) if pair % 2 else (drive_bare, drive_env)
                 cost = {drive: _fresh(drive, [replay])[0] for drive in order}
