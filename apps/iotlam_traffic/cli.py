@@ -12,7 +12,7 @@ import typer
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
-from iotlam_traffic.curriculum import LEARNT_MAPS
+from iotlam_traffic.curriculum import LEARNT_MAPS, SPAN_S
 
 MAX_SEED = 2**31 - 1
 """SUMO's seeds are 32-bit integers."""
@@ -27,10 +27,15 @@ Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); 
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
 End = Annotated[float | None, typer.Option(help="Last simulated second; default: the map's, or an hour after --begin.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
+Maps = Annotated[
+    str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
+]
+Minutes = Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")]
+ONE_ROUND = ",".join(LEARNT_MAPS)
 DEFAULT_MAP = "cologne1"
 WHO = (
     "Through sensors only: iotlam, or iotlam=FOLDER for your own weights. Rules: fixed, actuated, delay-based, greedy, "
-    "max-pressure, webster, teacher. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
+    "max-pressure, webster, discharge. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
 )
 Controllers = Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")]
 COMPETING = "iotlam,fixed,actuated,greedy,max-pressure"
@@ -172,12 +177,15 @@ def report(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
-    maps: Annotated[str, typer.Option(help="RESCO maps or .sumocfg files, comma-separated.")] = ",".join(LEARNT_MAPS),
-    episodes: Annotated[int, typer.Option(min=1, help="Teacher episodes on each map.")] = 16,
-    random_junctions: Annotated[int, typer.Option(min=0, help="Teacher episodes on random junctions.")] = 80,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
-    revisit: Annotated[int, typer.Option(min=0, help="Episodes a map where the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 12,
+    maps: Maps = ONE_ROUND,
+    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
+    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 6,
+    minutes: Minutes = SPAN_S / 60.0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of the lane policy that teaches; default: the shipped one.")
+    ] = None,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
@@ -187,18 +195,20 @@ def train(
 
     Ctrl-C leaves a run that the same command resumes.
 
-    Example: iotlam traffic train --out runs/mine --maps cologne1,my.sumocfg --rounds 4
+    Example: iotlam traffic train --out runs/mine --maps cologne1,my.sumocfg,random --rounds 4
     """
     from iotlam.training.imitation import ImitationConfig
+    from iotlam_traffic.lanes import SHIPPED as LANES
     from iotlam_traffic.train import Run, TrainConfig
 
     config = TrainConfig(
-        maps=_some("--maps", maps),
-        per_map=episodes,
-        random_junctions=random_junctions,
+        maps=_some("--maps", maps, once=False),
+        turns=turns,
+        span_s=60.0 * minutes,
+        teacher=str(teacher or LANES),
         modalities=_some("--modalities", modalities),
         decoder=decoder,
-        imitation=ImitationConfig(steps=steps, seed=seed),
+        imitation=ImitationConfig(steps=steps, temperature=1.0, seed=seed),
         revisit=revisit,
         rounds=rounds,
         workers=workers,
@@ -210,13 +220,11 @@ def train(
 @app.command("train-lanes")
 def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
-    maps: Annotated[
-        str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
-    ] = ",".join(LEARNT_MAPS),
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
-    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 4,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 2,
-    minutes: Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")] = 20.0,
+    maps: Maps = ONE_ROUND,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 90,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 5,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
+    minutes: Minutes = SPAN_S / 60.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Where the traffic policy learns: real junctions and random ones, never the seeds it is tested on."""
+"""Where the traffic policies learn: real nets and random junctions, never the seeds they are tested on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ import numpy as np
 
 from iotlam.contracts import BadInput
 from iotlam_street.generate import generate_junction
+from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario, find_scenario
 
-LEARNT_MAPS = ("cologne1", "ingolstadt1")
-"""Real junctions to learn on."""
+RANDOM = "random"
+"""Source of junctions that are drawn at random."""
+
+LEARNT_MAPS = (
+    *("cologne1", "cologne1", "cologne1", "cologne3", "cologne3", "cologne8", "cologne8"),
+    *("ingolstadt1", "ingolstadt1", "ingolstadt7", "ingolstadt21", "grid4x4", "arterial4x4"),
+    *(RANDOM, RANDOM, RANDOM),
+)
+"""One round of episodes to learn from; a small net gives fewer states an episode, and takes part more often."""
 
 TEST_SEEDS = tuple(range(1, 11))
 """SUMO seeds that training never uses; tables are made on them."""
@@ -22,7 +30,8 @@ TEST_SEEDS = tuple(range(1, 11))
 FIRST_TRAINING_SEED = 100_000
 """Every run has as many SUMO seeds from here on: its stages keep to their own ranges."""
 
-RANDOM_DURATION_S = 1200.0
+SPAN_S = 1200.0
+"""Length of an episode that is learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +40,13 @@ class Task:
 
     Attributes:
         source: RESCO map, `.sumocfg` file, or `random`.
-        seed: SUMO's seed and, for `random`, the junction's.
+        seed: SUMO's seed; it also draws the stretch and, for `random`, the junction.
+        span_s: seconds of it, cut from the scenario's hour; None for the whole.
     """
 
     source: str
     seed: int
+    span_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -45,16 +56,16 @@ class Task:
         return f"{source.stem}{where}-{self.seed}"
 
     def scenario(self, folder: Path) -> Scenario:
-        """The scenario; random junctions are drawn into `folder`."""
-        if self.source != "random":
-            return find_scenario(self.source)
-        return generate_junction(folder / self.name, self.seed, RANDOM_DURATION_S)
+        """The stretch of the scenario; random junctions are drawn into `folder`."""
+        if self.source == RANDOM:
+            return generate_junction(folder / self.name, self.seed, self.span_s or SPAN_S)
+        return stretch(find_scenario(self.source), self.span_s, self.seed)
 
 
 def tasks(
-    maps: Sequence[str], per_map: int, random_junctions: int, first_seed: int = FIRST_TRAINING_SEED
+    maps: Sequence[str], turns: int, first_seed: int = FIRST_TRAINING_SEED, span_s: float | None = SPAN_S
 ) -> list[Task]:
-    """The episodes of one round, maps and random junctions interleaved.
+    """Every map's episode, so many times over, each with a seed of its own.
 
     Raises:
         BadInput: if a seed belongs to the test.
@@ -66,9 +77,20 @@ def tasks(
             got=str(first_seed),
             fix="leave the lower ones to evaluation",
         )
-    wanted = {source: per_map for source in maps} | {"random": random_junctions}
-    rounds = max(wanted.values(), default=0)
-    return [Task(source, first_seed + turn) for turn in range(rounds) for source, n in wanted.items() if turn < n]
+    return [Task(source, first_seed + number, span_s) for number, source in enumerate([*maps] * turns)]
+
+
+def check_maps(maps: Sequence[str]) -> None:
+    """Read every map once, before anything is learnt or written.
+
+    Raises:
+        BadInput: if there is none, or one does not exist or has no signal with a choice.
+    """
+    if not maps:
+        raise BadInput("--maps", expected="at least one map", got="none", fix="name one")
+    for name in dict.fromkeys(maps):
+        if name != RANDOM:
+            read_plans(find_scenario(name).net)
 
 
 def stretch(whole: Scenario, span_s: float | None, seed: int) -> Scenario:

@@ -39,7 +39,7 @@ class ForesightConfig:
 
     Attributes:
         decisions: horizon.
-        junctions: at how many junctions of a net phases are tried at each decision.
+        states: in how many states of an episode phases are tried, drawn from all its decisions and junctions.
         explore: share of decisions that take a random phase instead, so that other states are seen.
         keep: generations of labelled states to learn from.
         epochs: passes over them.
@@ -51,7 +51,7 @@ class ForesightConfig:
     """
 
     decisions: int = 6
-    junctions: int = 2
+    states: int = 150
     explore: float = 0.05
     keep: int = 4
     epochs: int = 30
@@ -83,16 +83,24 @@ def foresee(job: Drive, config: ForesightConfig) -> tuple[list[Foreseen], float]
     net, rng = job.net(), np.random.default_rng(job.task.seed)
     found: list[Foreseen] = []
     with Street(job.scenario(), job.task.seed) as street:
-        reach_s = config.decisions * street.rules.decision_s
+        wanted_TJ = _drawn(street, config, rng)
         while not street.done:
             seen = [lane_view(junction) for junction in street.junctions]
             phases = best_phases(net, seen)
-            if street.time_s + reach_s <= street.scenario.end_s:
-                for row in rng.permutation(len(seen))[: config.junctions]:
-                    if seen[row].allowed_P.sum() > 1:
-                        found.append(Foreseen(seen[row], _costs(street, net, phases, int(row), seen[row], config)))
+            turn = len(street.decisions)
+            for row in np.flatnonzero(wanted_TJ[turn]) if turn < len(wanted_TJ) else ():
+                if seen[row].allowed_P.sum() > 1:
+                    found.append(Foreseen(seen[row], _costs(street, net, phases, int(row), seen[row], config)))
             street.advance([_explored(view, phase, rng, config) for view, phase in zip(seen, phases, strict=True)])
         return found, street.finish().delay_s
+
+
+def _drawn(street: Street, config: ForesightConfig, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Where phases are tried, by decision and junction (T, J): only decisions that have a horizon."""
+    decisions = int(street.scenario.duration_s // street.rules.decision_s) - config.decisions + 1
+    wanted_N = np.zeros(max(decisions, 0) * len(street.junctions), dtype=bool)
+    wanted_N[: config.states] = True
+    return rng.permutation(wanted_N).reshape(-1, len(street.junctions))
 
 
 def _costs(

@@ -15,7 +15,7 @@ from iotlam.training.ppo import MAX_NORM, PpoConfig, advantages, clipped_surroga
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
-from iotlam_traffic.curriculum import Task, stretch
+from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
 
 Weights = dict[str, Tensor]
@@ -35,17 +35,15 @@ class Drive:
         task: the scenario and its seed.
         folder: where random nets are drawn.
         weights: of the `LaneNet` that acts.
-        span_s: seconds of it, from a moment that the seed decides; None for the whole.
     """
 
     task: Task
     folder: Path
     weights: Weights
-    span_s: float | None = None
 
     def scenario(self) -> Scenario:
-        """The stretch of the scenario that is driven."""
-        return stretch(self.task.scenario(self.folder), self.span_s, self.task.seed)
+        """What is driven."""
+        return self.task.scenario(self.folder)
 
     def net(self) -> LaneNet:
         """The policy that acts."""

@@ -38,6 +38,9 @@ CAP_S = 180.0
 WEIGHTS = "lanes.safetensors"
 """File of the weights in a run's folder."""
 
+SHIPPED = Path(__file__).parent / "weights" / "lanes"
+"""The lane policy that comes with iotlam."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneView:
@@ -200,10 +203,15 @@ class LaneViews:
 
 
 @torch.no_grad()
+def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[NDArray[np.float32]]:
+    """Of each junction the scores of its phases, (P,)."""
+    scores_BP = net(LaneViews.of(views))[0].numpy()
+    return [scores_P[: len(view.allowed_P)] for scores_P, view in zip(scores_BP, views, strict=True)]
+
+
 def best_phases(net: LaneNet, views: Sequence[LaneView]) -> list[int]:
     """The phase of greatest score of each junction."""
-    phases: list[int] = net(LaneViews.of(views))[0].argmax(-1).tolist()
-    return phases
+    return [int(scores_P.argmax()) for scores_P in phase_scores(net, views)]
 
 
 class LanePolicy:

@@ -19,10 +19,9 @@ from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.rig import SensorRig
 from iotlam_street.street import Street
 from iotlam_traffic.curriculum import Task
+from iotlam_traffic.lanes import WEIGHTS, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
-from iotlam_traffic.rules import best_phase
-from iotlam_traffic.teacher import Teacher
 
 SEEN_M = 75.0
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
@@ -33,14 +32,15 @@ VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """How to record one task.
+    """How to record one task: one junction of it, drawn by its seed, has sensors; the teacher acts at all others.
 
     Attributes:
         task: the episode.
         folder: where nets are drawn and the shard goes.
         modalities: sensors to record.
         gamma: discount per decision of the recorded returns.
-        model: folder of the policy that acts, or None for the teacher.
+        teacher: folder of the lane policy that teaches.
+        model: folder of the policy that acts at the junction, or None for the teacher.
         explore: probability of a random allowed phase instead.
         draw: the policy draws from its probabilities instead of taking its best choice; then `explore` must be 0, so
             that the recorded probabilities are those acted on.
@@ -50,6 +50,7 @@ class Recording:
     folder: Path
     modalities: tuple[str, ...]
     gamma: float
+    teacher: Path
     model: Path | None = None
     explore: float = 0.0
     draw: bool = False
@@ -69,29 +70,38 @@ def record(recording: Recording) -> Path:
     if recording.path.exists():
         return recording.path
     torch.set_num_threads(1)
-    task, rng = recording.task, np.random.default_rng(recording.task.seed)
-    scenario = task.scenario(recording.folder / "nets")
-    processor = IotlamProcessor(recording.modalities)
-    model = from_pretrained(recording.model) if recording.model else None
-    samples: list[Sample] = []
-    with Street(scenario, task.seed) as street:
-        (junction,) = street.junctions
-        rig = SensorRig(junction.plan.approaches)
-        while not street.done:
-            query = junction_query(junction)
-            tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
-            scores_P = Teacher().score(junction)
-            facts = _act(model, tokens, query, recording, best_phase(scores_P, junction), rng)
-            seen = lane_facts(junction)
-            facts[REWARD] = -street.advance([int(facts[ACTION])])[0] / LOST_S_PER_REWARD
-            named = {TEACHER: scores_P, **seen, **facts}
-            targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
-            samples.append(Sample(tokens, query, targets))
+    rng = np.random.default_rng(recording.task.seed)
+    scenario = recording.task.scenario(recording.folder / "nets")
+    with Street(scenario, recording.task.seed) as street:
+        watched = int(rng.integers(len(street.junctions)))
+        samples = _watch(street, watched, recording, rng)
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
     steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
     returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
     Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
     return recording.path
+
+
+def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Generator) -> list[Sample]:
+    """The decisions of one junction until the street is done."""
+    teacher, processor = load_lanes(recording.teacher / WEIGHTS), IotlamProcessor(recording.modalities)
+    model = from_pretrained(recording.model) if recording.model else None
+    junction = street.junctions[watched]
+    rig = SensorRig(junction.plan.approaches)
+    samples: list[Sample] = []
+    while not street.done:
+        query = junction_query(junction)
+        tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
+        scores = phase_scores(teacher, [lane_view(each) for each in street.junctions])
+        phases = [int(scores_P.argmax()) for scores_P in scores]
+        facts = _act(model, tokens, query, recording, phases[watched], rng)
+        phases[watched] = int(facts[ACTION])
+        seen = lane_facts(junction)
+        facts[REWARD] = -street.advance(phases)[watched] / LOST_S_PER_REWARD
+        named = {TEACHER: scores[watched], **seen, **facts}
+        targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
+        samples.append(Sample(tokens, query, targets))
+    return samples
 
 
 def lane_facts(junction: Junction) -> dict[str, list[float]]:

@@ -21,9 +21,9 @@ from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
 from iotlam.training.streams import Streams
-from iotlam_street.plan import read_plans
-from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, tasks
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, SPAN_S, Task, check_maps, tasks
+from iotlam_traffic.lanes import SHIPPED as LANES
+from iotlam_traffic.lanes import WEIGHTS, load_lanes
 from iotlam_traffic.query import PHASE_FEATURES
 from iotlam_traffic.record import Recording, record_all
 from iotlam_traffic.run_folder import claim
@@ -41,32 +41,32 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        maps: RESCO maps or `.sumocfg` files to learn on.
-        per_map: teacher episodes on each.
-        random_junctions: teacher episodes on random junctions.
+        maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round, and may be
+            named more than once.
+        turns: rounds of episodes in which the teacher acts.
+        span_s: length of an episode, cut from the map's hour at random; None for all of it.
+        teacher: folder of the lane policy that teaches.
         modalities: sensors to learn with.
         decoder: preset, folder or hub name of the frozen decoder.
         imitation: how to imitate the teacher.
-        revisit: episodes of each kind on which the student acts and the teacher says what it would have done
-            (DAgger, Ross et al. 2011), after which imitation goes on.
+        revisit: rounds of episodes in which the student acts and the teacher says what it would have done (DAgger, Ross
+            et al. 2011), after which imitation goes on.
         ppo: the knobs of reinforcement.
         rounds: rounds of reinforcement.
-        round_per_map, round_random: episodes of each kind in a round.
         workers: recording processes.
         seed: seed of everything.
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    per_map: int = 16
-    random_junctions: int = 80
+    turns: int = 10
+    span_s: float | None = SPAN_S
+    teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
-    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
     revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 12
-    round_per_map: int = 1
-    round_random: int = 4
+    rounds: int = 6
     workers: int = 2
     seed: int = 0
 
@@ -75,9 +75,9 @@ class TrainConfig:
         """First SUMO seed of the run, beyond every seed of evaluation."""
         return FIRST_TRAINING_SEED * (1 + self.seed)
 
-    def tasks(self, per_map: int, random_junctions: int, offset: int) -> list[Task]:
-        """Episodes of one kind; `offset` keeps the seeds of the stages apart."""
-        return tasks(self.maps, per_map, random_junctions, self.first_seed + offset)
+    def tasks(self, turns: int, offset: int) -> list[Task]:
+        """So many rounds of episodes; `offset` keeps the seeds of the stages apart."""
+        return tasks(self.maps, turns, self.first_seed + offset, self.span_s)
 
 
 class Run:
@@ -95,9 +95,9 @@ class Run:
         self.folder, self.config = folder, config
         torch.set_num_threads(1)
         seed_everything(config.seed)
-        for name in config.maps:
-            read_plans(find_scenario(name).net)
-        if len(config.tasks(config.per_map, config.random_junctions, 0)) < 2:
+        check_maps(config.maps)
+        load_lanes(Path(config.teacher) / WEIGHTS)
+        if config.turns * len(config.maps) < 2:
             raise BadInput(
                 "Episodes", expected="two or more, one of them to measure with", got="fewer", fix="add maps or episodes"
             )
@@ -112,7 +112,7 @@ class Run:
         shards = record_teacher(self.folder, config)
         self._imitate("imitation", shards, config.imitation)
         if config.revisit:
-            todo = config.tasks(config.revisit, min(config.revisit * 4, config.random_junctions), REVISIT)
+            todo = config.tasks(config.revisit, REVISIT)
             shards = shards + self._record("revisit", todo, explore=0.03)
             rate = config.imitation.learning_rate / 2
             # The gates know by now what the task needs: bits have their price from the start.
@@ -131,8 +131,8 @@ class Run:
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
         """Episodes in which the policy acts as it is now."""
         config, folder = self.config, _episodes(self.folder, self.config, stage)
-        ppo = config.ppo
-        wanted = [Recording(task, folder, config.modalities, ppo.gamma, self.folder, explore, draw) for task in todo]
+        like = Recording(todo[0], folder, config.modalities, config.ppo.gamma, Path(config.teacher))
+        wanted = [replace(like, task=task, model=self.folder, explore=explore, draw=draw) for task in todo]
         if not all(recording.path.exists() for recording in wanted):
             self._save(stage)
         return _record(stage, wanted, config.workers)
@@ -159,9 +159,7 @@ class Run:
         recipe = f"{config.ppo}, decoder {self._model.base_sha256[:12]}"
         for turn in range(load_checkpoint(folder, self._model, optimizer, recipe), config.rounds):
             stage = f"ppo-{turn + 1}"
-            todo = config.tasks(
-                config.round_per_map, min(config.round_random, config.random_junctions), REINFORCE + ROUND * turn
-            )
+            todo = config.tasks(1, REINFORCE + ROUND * turn)
             paths = self._record(stage, todo, draw=True)
             shards = [Shard.load(path) for path in paths]
             with progress(f"Reinforcing, round {turn + 1} of {config.rounds}") as step:
@@ -180,8 +178,8 @@ class Run:
             self.folder,
             {
                 "Task": "one junction, choice of its green phase every 10 s",
-                "Maps": ", ".join(config.maps) + f", and {config.random_junctions} random junctions",
-                "Stages": f"imitation of a rule that sees the simulator's state, then PPO; last stage: {stage}",
+                "Maps": ", ".join(dict.fromkeys(config.maps)),
+                "Stages": f"imitation of a policy that sees the simulator's state, then PPO; last stage: {stage}",
                 "Rounds of PPO": config.rounds,
                 "Seed": config.seed,
             },
@@ -194,9 +192,9 @@ class Run:
 
 def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:
     """Record the first `episodes` in which the teacher acts, one phase in ten at random; returns their shards."""
-    where, gamma = _episodes(folder, config, "teacher"), config.ppo.gamma
-    todo = config.tasks(config.per_map, config.random_junctions, 0)[:episodes]
-    wanted = [Recording(task, where, config.modalities, gamma, explore=0.1) for task in todo]
+    where, gamma, teacher = _episodes(folder, config, "teacher"), config.ppo.gamma, Path(config.teacher)
+    todo = config.tasks(config.turns, 0)[:episodes]
+    wanted = [Recording(task, where, config.modalities, gamma, teacher, explore=0.1) for task in todo]
     return _record("teacher", wanted, config.workers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
-from iotlam_street.plan import read_plans
-from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, SPAN_S, Task, check_maps, tasks
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
@@ -34,34 +33,31 @@ class LaneRunConfig:
     """One training run.
 
     Attributes:
-        maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round.
+        maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round, and may be
+            named more than once.
         rounds: of PPO.
         generations: of looking ahead.
         per_map: episodes of each map in a generation.
-        span_s: length of an episode, cut from the map's hour at random; None for all of it.
+        span_s: length of an episode of PPO, cut from the map's hour at random; None for all of it. Generations look
+            ahead in whole hours: jams take their time to grow.
         ppo, foresight: the knobs.
         workers: processes.
         seed: seed of everything.
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    rounds: int = 60
-    generations: int = 4
-    per_map: int = 2
-    span_s: float | None = 1200.0
+    rounds: int = 90
+    generations: int = 5
+    per_map: int = 1
+    span_s: float | None = SPAN_S
     ppo: PpoConfig = LANE_PPO
     foresight: ForesightConfig = field(default_factory=ForesightConfig)
     workers: int = 2
     seed: int = 0
 
-    def tasks(self, offset: int, per_map: int) -> list[Task]:
-        """Episodes of one round; `offset` is of their seeds."""
-        first = FIRST_TRAINING_SEED * (1 + self.seed) + offset
-        return [
-            Task(name, first + turn * len(self.maps) + row)
-            for turn in range(per_map)
-            for row, name in enumerate(self.maps)
-        ]
+    def tasks(self, offset: int, turns: int, span_s: float | None) -> list[Task]:
+        """Episodes of so many rounds; `offset` is of their seeds."""
+        return tasks(self.maps, turns, FIRST_TRAINING_SEED * (1 + self.seed) + offset, span_s)
 
 
 class LaneRun:
@@ -77,11 +73,7 @@ class LaneRun:
 
     def __init__(self, folder: Path, config: LaneRunConfig) -> None:
         self.folder, self.config = folder, config
-        if not config.maps:
-            raise BadInput("--maps", expected="at least one map", got="none", fix="name one")
-        for name in config.maps:
-            if name != "random":
-                read_plans(find_scenario(name).net)
+        check_maps(config.maps)
         torch.set_num_threads(1)
         seed_everything(config.seed)
         self.net = LaneNet()
@@ -103,7 +95,7 @@ class LaneRun:
         with progress("Reinforcing", total=config.rounds) as step:
             step(done)
             for turn in range(done, config.rounds):
-                jobs = self._jobs(turn * len(config.maps), 1)
+                jobs = self._jobs(config.tasks(turn * len(config.maps), 1, config.span_s))
                 driven = run_parallel(partial(drive, config=config.ppo), jobs, config.workers, lambda _: None)
                 left = 1.0 - turn / config.rounds
                 facts = improve(self.net, optimizer, driven, config.ppo, left, lambda _: None)
@@ -146,7 +138,8 @@ class LaneRun:
     def _label(self, turn: int) -> list[Path]:
         """Look ahead on the episodes of a generation; returns the files of their states."""
         config = self.config
-        jobs = self._jobs(FORESIGHT + turn * len(config.maps) * config.per_map, config.per_map)
+        first = FORESIGHT + turn * len(config.maps) * config.per_map
+        jobs = self._jobs(config.tasks(first, config.per_map, None))
         work = partial(label, config=config.foresight, folder=self._labels(turn))
         with progress(f"Looking ahead, {turn + 1} of {config.generations}", total=len(jobs)) as step:
             return run_parallel(work, jobs, config.workers, lambda _: step(1))
@@ -154,10 +147,9 @@ class LaneRun:
     def _labels(self, turn: int) -> Path:
         return self.folder / "foresight" / str(turn + 1)
 
-    def _jobs(self, offset: int, per_map: int) -> list[Drive]:
+    def _jobs(self, todo: Sequence[Task]) -> list[Drive]:
         weights = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-        nets = self.folder / "nets"
-        return [Drive(task, nets, weights, self.config.span_s) for task in self.config.tasks(offset, per_map)]
+        return [Drive(task, self.folder / "nets", weights) for task in todo]
 
     def _log(self, stage: str, **facts: object) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:

@@ -28,7 +28,7 @@ from iotlam.decoder import (
 )
 from iotlam.fusion import BottleneckFusion, FusionOutput
 from iotlam.model.config import IotlamConfig
-from iotlam.model.processor import IotlamProcessor, ModelInput, collate
+from iotlam.model.processor import Example, IotlamProcessor, ModelInput, collate
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +186,15 @@ class IotlamModel(nn.Module):
         """Answer one query (B = 1) from frames; see `answer`."""
         return self.answer(processor.tokenize(frames, query), query)
 
-    @torch.inference_mode()
     def answer(self, tokens: Mapping[str, TokenBatch], query: DecisionQuery) -> Decision:
-        """Answer one query (B = 1), without noise and without learning moments, whatever the mode."""
+        """Answer one query (B = 1); see `answer_all`."""
+        return self.answer_all([(dict(tokens), query)])
+
+    @torch.inference_mode()
+    def answer_all(self, examples: Sequence[Example]) -> Decision:
+        """Answer B queries at once, without noise and without learning moments, whatever the mode."""
         with self._steady():
-            decision: Decision = self(collate([(dict(tokens), query)]))
+            decision: Decision = self(collate(examples))
         return decision
 
     @torch.inference_mode()

@@ -16,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam_street.junction import LaneTraffic, SignalRules
 from iotlam_street.scenarios import Scenario, find_scenario
+from iotlam_traffic.lanes import WEIGHTS, LaneNet, save_lanes
 
 CONFIG = """<configuration><input><net-file value="{net}"/><route-files value="{routes}"/></input>
 <time><begin value="{begin}"/><end value="{end}"/></time></configuration>"""
@@ -62,6 +63,19 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         LlamaForCausalLM(sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a lane policy of random opinions."""
+    folder = tmp_path_factory.mktemp("lanes")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = LaneNet()
+        for parameter in net.score.parameters():
+            torch.nn.init.normal_(parameter)
+    save_lanes(net, folder / WEIGHTS)
     return folder
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from iotlam.contracts import BadInput, PluginError
 from iotlam_street.faults import SensorFaults
-from iotlam_street.scenarios import Scenario
+from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.street import Street
 from iotlam_street.weather import WEATHERS
 from iotlam_traffic.controller import SensorController
@@ -32,6 +33,18 @@ def test_lights_go_on_without_a_sensor_that_fails(short: Scenario, caplog: pytes
         assert list(controller.look(junction).tokens) == names
     assert "ZeroDivisionError: lens" in str(controller.problems["video"])
     assert [record.message.startswith("going on without video") for record in caplog.records] == [True]
+
+
+def test_junctions_answered_at_once_choose_what_each_alone_would() -> None:
+    scenario = find_scenario("cologne3")
+    together, alone = SensorController(load_policy(None)), SensorController(load_policy(None))
+    with Street(replace(scenario, end_s=scenario.begin_s + 120), 1) as street:
+        while not street.done:
+            looks = [alone.look(junction) for junction in street.junctions]
+            phases = together.choose(street.junctions)
+            assert phases == [look.phase for look in looks]
+            street.advance(phases)
+    assert len(together.seconds) == len(alone.seconds) == 36
 
 
 def test_a_sensor_that_the_policy_never_saw_is_refused() -> None:

@@ -9,37 +9,38 @@ import pytest
 
 from iotlam.contracts import BadInput
 from iotlam_street.plan import read_plans
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, RANDOM_DURATION_S, TEST_SEEDS, Task, tasks
+from iotlam_street.scenarios import find_scenario
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, RANDOM, SPAN_S, TEST_SEEDS, Task, tasks
 from iotlam_traffic.train import REINFORCE, REVISIT, ROUND, TrainConfig
 
 
-def test_maps_and_random_junctions_take_turns() -> None:
-    names = [task.name for task in tasks(("cologne1", "ingolstadt1"), 2, 3, first_seed=50)]
-    assert names == [
-        "cologne1-50",
-        "ingolstadt1-50",
-        "random-50",
-        "cologne1-51",
-        "ingolstadt1-51",
-        "random-51",
-        "random-52",
-    ]
+def test_every_episode_of_a_round_has_a_seed_of_its_own() -> None:
+    names = [task.name for task in tasks(("cologne1", "cologne1", RANDOM), 2, first_seed=50)]
+    assert names == ["cologne1-50", "cologne1-51", "random-52", "cologne1-53", "cologne1-54", "random-55"]
 
 
 def test_no_test_seed_is_learnt() -> None:
-    learnt = {task.seed for task in tasks(LEARNT_MAPS, 20, 20)}
+    learnt = {task.seed for task in tasks(LEARNT_MAPS, 20)}
     assert min(learnt) == FIRST_TRAINING_SEED == 100_000 and not learnt & set(TEST_SEEDS)
     with pytest.raises(BadInput, match="training seeds above 10, got 10"):
-        tasks(("cologne1",), 1, 0, first_seed=10)
+        tasks(("cologne1",), 1, first_seed=10)
 
 
 def test_nothing_wanted_is_nothing() -> None:
-    assert tasks((), 3, 0) == [] and tasks(("cologne1",), 0, 0) == []
+    assert tasks((), 3) == [] and tasks(("cologne1",), 0) == []
+
+
+def test_a_stretch_is_cut_from_the_hour(tmp_path: Path) -> None:
+    whole = find_scenario("cologne1")
+    stretches = [Task("cologne1", seed, 600.0).scenario(tmp_path) for seed in range(8)]
+    assert {one.duration_s for one in stretches} == {600.0} and len({one.begin_s for one in stretches}) > 4
+    assert all(whole.begin_s <= one.begin_s and one.end_s <= whole.end_s for one in stretches)
+    assert Task("cologne1", 1, 9000.0).scenario(tmp_path) == Task("cologne1", 1).scenario(tmp_path) == whole
 
 
 def test_a_random_task_draws_its_junction(tmp_path: Path) -> None:
     scenario = Task("random", 77).scenario(tmp_path)
-    assert scenario.duration_s == RANDOM_DURATION_S
+    assert scenario.duration_s == SPAN_S
     assert scenario.net.is_relative_to(tmp_path / "random-77")
     assert read_plans(scenario.net)[0].lanes
 
@@ -62,12 +63,12 @@ def test_files_of_one_name_in_two_folders_stay_apart(tmp_path: Path, monkeypatch
 
 def test_runs_and_stages_never_share_a_seed() -> None:
     """However many episodes the stages have, each keeps to its own range, and each run to its own."""
-    stages = [(0, 16, 80), (REVISIT, 3, 12)] + [(REINFORCE + ROUND * turn, 1, 4) for turn in range(12)]
+    stages = [(0, 12), (REVISIT, 3)] + [(REINFORCE + ROUND * turn, 1) for turn in range(12)]
     met: set[int] = set()
     for run in range(3):
         config = TrainConfig(seed=run)
-        for offset, per_map, random_junctions in stages:
-            seeds = {task.seed for task in config.tasks(per_map, random_junctions, offset)}
+        for offset, turns in stages:
+            seeds = {task.seed for task in config.tasks(turns, offset)}
             assert not met & seeds
             met |= seeds
     assert min(met) >= FIRST_TRAINING_SEED and max(met) < 2**31

@@ -13,7 +13,6 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam.training.ppo import PpoConfig, advantages
 from iotlam_street.env import LOST_S_PER_REWARD
-from iotlam_street.scenarios import find_scenario
 from iotlam_street.street import Street
 from iotlam_traffic import train_lanes
 from iotlam_traffic.curriculum import Task
@@ -59,14 +58,6 @@ def test_a_drive_is_recorded_as_it_was(job: Drive) -> None:
     assert chosen == driven.actions[:-1].tolist()  # each is in force at the next decision
     np.testing.assert_allclose(driven.log_probs, np.log(1 / 4), rtol=1e-5)  # at first every phase is as good as any
     assert abs(driven.advantages.mean()) < 1e-5 and driven.advantages.std() == pytest.approx(1.0, abs=1e-3)
-
-
-def test_a_stretch_is_cut_from_the_hour(tmp_path: Path) -> None:
-    whole, weights = find_scenario("cologne1"), LaneNet().state_dict()
-    stretches = [Drive(Task("cologne1", seed), tmp_path, weights, 600.0).scenario() for seed in range(8)]
-    assert {one.duration_s for one in stretches} == {600.0} and len({one.begin_s for one in stretches}) > 4
-    assert all(whole.begin_s <= one.begin_s and one.end_s <= whole.end_s for one in stretches)
-    assert Drive(Task("cologne1", 1), tmp_path, weights, 9000.0).scenario() == whole
 
 
 def test_labels_are_what_each_phase_would_have_cost(job: Drive) -> None:

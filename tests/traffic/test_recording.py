@@ -22,8 +22,8 @@ GAMMA = 0.92
 
 
 @pytest.fixture
-def recording(tmp_path: Path, short_config: Path) -> Recording:
-    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS, GAMMA)
+def recording(tmp_path: Path, short_config: Path, lanes: Path) -> Recording:
+    return Recording(Task(str(short_config), 1000), tmp_path / "episodes", SENSORS, GAMMA, lanes)
 
 
 @pytest.fixture
@@ -131,6 +131,13 @@ def test_without_drawing_the_policy_takes_its_best_choice(
 def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
     with pytest.raises(ValueError, match="cannot explore"):
         replace(recording, draw=True, explore=0.1)
+
+
+def test_one_junction_of_many_is_recorded(recording: Recording) -> None:
+    tasks = [Task("cologne3", seed, 60.0) for seed in range(1000, 1004)]
+    shards = [Shard.load(record(replace(recording, task=task, modalities=("radar",)))) for task in tasks]
+    assert [len(shard) for shard in shards] == [6] * 4
+    assert len({shard[0].query.anchors_KHX.tobytes() for shard in shards}) > 1  # not always the same
 
 
 @pytest.mark.slow

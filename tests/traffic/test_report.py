@@ -185,7 +185,7 @@ def page_of(tmp_path: Path) -> Callable[[PageData], Page]:
         ),
         ({"iotlam": 20.0, "greedy": 0.0}, "greedy won on this seed and iotlam came second of 2: "
          "iotlam’s mean delay was 20.00 s above greedy."),
-        ({"iotlam": 30.0, "teacher": 10.0}, "Mean delay per vehicle: iotlam 30.00 s, teacher 10.00 s."),
+        ({"iotlam": 30.0, "discharge": 10.0}, "Mean delay per vehicle: iotlam 30.00 s, discharge 10.00 s."),
         ({"greedy": 18.25}, "Mean delay per vehicle: greedy 18.25 s."),
     ],
 )  # fmt: skip

@@ -130,7 +130,7 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("train-lanes --maps , --out new", ["--maps", "name at least one"]),
         ("train-lanes --out taken", ["--out", "a folder to write to"]),
         ("run --controller lanes=absent", ["lanes.safetensors", "no such file"]),
-        ("run --controller lanes", ["'lanes'", "the folder of its weights", "lanes=FOLDER", "train-lanes"]),
+        ("run --controller dqn", ["'dqn'", "the folder of its weights", "dqn=FOLDER", "train-agent"]),
         ("run --controller lanes=absent --modalities lidar", ["--modalities", "'lanes'"]),
         ("evaluate --controllers greedy,dqn", ["'dqn'", "the folder of its weights", "train-agent"]),
         ("evaluate --controllers dqn=one,dqn=two", ["--controllers", "each controller once"]),

@@ -21,7 +21,7 @@ from iotlam.training.imitation import ImitationConfig
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.shards import ACTION, LOG_PROB, Shard
 from iotlam_traffic import record, train
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, RANDOM
 from iotlam_traffic.train import REVISIT, Run, TrainConfig
 
 pytestmark = pytest.mark.slow  # whole runs in SUMO
@@ -31,19 +31,19 @@ WEIGHTS = ("iotlam.safetensors", "adapter_model.safetensors")
 
 @pytest.fixture(scope="module")
 def config(
-    tmp_path_factory: pytest.TempPathFactory, config_in: Callable[[Path], Path], tiny_decoder: Path
+    tmp_path_factory: pytest.TempPathFactory, config_in: Callable[[Path], Path], tiny_decoder: Path, lanes: Path
 ) -> TrainConfig:
     return TrainConfig(
         maps=(str(config_in(tmp_path_factory.mktemp("map"))),),
-        per_map=2,
-        random_junctions=0,
+        turns=2,
+        span_s=None,
+        teacher=str(lanes),
         modalities=("lidar", "radar"),
         decoder=str(tiny_decoder),
         imitation=ImitationConfig(steps=4, batch=4, warmup=1),
         revisit=1,
         ppo=PpoConfig(learning_rate=0.05, clip=0.9, max_kl=10.0),  # fast enough to tell one policy from the next
         rounds=2,
-        round_random=0,
         workers=1,
     )
 
@@ -179,8 +179,9 @@ def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
         ({"maps": ("absent.sumocfg",)}, "absent.sumocfg"),
         ({"modalities": ("lidar", "smell")}, "smell"),
         ({"decoder": "./absent"}, "./absent"),
-        ({"per_map": 1}, "two or more"),
-        ({"maps": (), "random_junctions": 0}, "two or more"),
+        ({"turns": 1}, "two or more"),
+        ({"maps": ()}, "at least one map"),
+        ({"teacher": "./absent"}, "absent/lanes.safetensors"),
     ],
 )
 def test_a_wrong_option_leaves_the_folder_free(
@@ -223,13 +224,13 @@ def test_streams_are_the_episodes_that_training_starts_with(
     monkeypatch.setattr(train, "record_all", note)
     streams = train.streams(tmp_path, seed=3).paths
     assert streams == train.record_teacher(tmp_path, TrainConfig(seed=3, rounds=0)) == asked[0]
-    assert len(streams) == 2 * 16 + 80 and all("lidar+radar+video/teacher" in str(path) for path in streams)
+    assert len(streams) == 10 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
     assert train.streams(tmp_path, seed=4).paths[0] != streams[0]
 
 
 def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: TrainConfig) -> None:
-    wanted = replace(config, per_map=1, random_junctions=1, modalities=("radar",), rounds=1, round_random=4)
-    Run(tmp_path, wanted).go()
+    maps = (*config.maps, RANDOM)
+    Run(tmp_path, replace(config, maps=maps, turns=1, span_s=120.0, modalities=("radar",), rounds=1)).go()
     episodes = tmp_path / "episodes" / "radar"
     names = {
         stage.name: [path.stem for path in sorted(stage.glob("*.safetensors"), reverse=True)]
@@ -240,6 +241,6 @@ def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: Trai
         "teacher": ["short", "random"],
         "revisit": ["short", "random"],
     }
-    assert names["teacher"][1] == f"random-{first}" and names["revisit"][1] == f"random-{later}"
+    assert names["teacher"][1] == f"random-{first + 1}" and names["revisit"][1] == f"random-{later + 1}"
     (rewards,) = (entry["reward"] for entry in story(tmp_path) if entry["stage"] == "ppo-1")
     assert sorted(name.partition("-")[0] for name in rewards) == ["random", "short"]
