@@ -48,8 +48,8 @@ class LaneView:
 
     Attributes:
         lanes_KF: by lane, scaled to about 1: vehicles and standing vehicles in each bin of distance, waiting (sum and
-            longest), mean speed, vehicles coming, all vehicles within and beyond the bins, time since served, whether it
-            has green and whether it must yield now, vehicles it has sent into the junction and that are still there
+            longest), mean speed, vehicles coming, all vehicles within and beyond the bins, time since served, whether
+            it has green and whether it must yield now, vehicles it has sent into the junction and that are still there
             (all, standing: those can block the crossing traffic), how full its exits are (standing vehicles, share of
             their length), and how near the next signals are and what they show (`Junction.onward`).
         phases_PF: by phase: in force, its green time, share of its lanes that have green now, lanes, share of them that

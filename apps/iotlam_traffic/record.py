@@ -15,9 +15,11 @@ from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
 from iotlam.training.ppo import discounted
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.env import LOST_S_PER_REWARD
+from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.rig import SensorRig
 from iotlam_street.street import Street
+from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import WEIGHTS, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
@@ -25,6 +27,9 @@ from iotlam_traffic.query import junction_query
 
 SEEN_M = 75.0
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
+
+MOST_LOST, MOST_SIGMA_M, LEAST_DETECTION = 0.6, 30.0, 0.7
+"""Bounds of the faults that are drawn for an episode."""
 
 VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
 """Targets that say what is true of the K lanes, for words about them (words.py) and for measuring."""
@@ -87,11 +92,13 @@ def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Ge
     teacher, processor = load_lanes(recording.teacher / WEIGHTS), IotlamProcessor(recording.modalities)
     model = from_pretrained(recording.model) if recording.model else None
     junction = street.junctions[watched]
-    rig = SensorRig(junction.plan.approaches)
+    faults, weather = _trouble(rng)
+    rig = SensorRig(junction.plan.approaches, weather=weather)
     samples: list[Sample] = []
     while not street.done:
         query = junction_query(junction)
-        tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
+        frames = faults.sense(rig, junction.plan, junction.snapshots, rng, recording.modalities)
+        tokens = processor.tokenize(frames, query)
         scores = phase_scores(teacher, [lane_view(each) for each in street.junctions])
         phases = [int(scores_P.argmax()) for scores_P in scores]
         facts = _act(model, tokens, query, recording, phases[watched], rng)
@@ -102,6 +109,17 @@ def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Ge
         targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
         samples.append(Sample(tokens, query, targets))
     return samples
+
+
+def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
+    """What an episode's sensors suffer; in every other one nothing: a policy should doubt them, yet not much."""
+    weather = WEATHERS[str(rng.choice(list(WEATHERS)))]
+    faults = SensorFaults(
+        lost=float(rng.uniform(0.0, MOST_LOST)),
+        sigma_m=float(rng.uniform(0.0, MOST_SIGMA_M)),
+        detection=float(rng.uniform(LEAST_DETECTION, 1.0)),
+    )
+    return (SensorFaults(), CLEAR) if rng.uniform() < 0.5 else (faults, weather)
 
 
 def lane_facts(junction: Junction) -> dict[str, list[float]]:
