@@ -32,11 +32,13 @@ check: $(READY) ## style, types, and who may import whom
 bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
-weights: $(READY) ## train decoder and traffic policy from nothing: hours; started again, it resumes
+weights: $(READY) ## train decoder and traffic policies from nothing: hours; started again, it resumes
+	$(BIN)/iotlam traffic train-lanes --out $(RUN)-lanes
+	mkdir -p apps/iotlam_traffic/weights/lanes
+	cd $(RUN)-lanes && cp lanes.safetensors run.json metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/lanes/
 	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN)
 	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 2000
 	$(BIN)/iotlam traffic train --out $(RUN)
-	mkdir -p apps/iotlam_traffic/weights
 	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/
 

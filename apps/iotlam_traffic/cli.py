@@ -35,7 +35,7 @@ ONE_ROUND = ",".join(LEARNT_MAPS)
 DEFAULT_MAP = "cologne1"
 WHO = (
     "Through sensors only: iotlam, or iotlam=FOLDER for your own weights. Rules: fixed, actuated, delay-based, greedy, "
-    "max-pressure, webster, teacher. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
+    "max-pressure, webster, discharge. Trained on the simulator's state: lanes=FOLDER, dqn=FOLDER, ppo=FOLDER."
 )
 Controllers = Annotated[str, typer.Option(help=f"Who competes, comma-separated. {WHO}")]
 COMPETING = "iotlam,fixed,actuated,greedy,max-pressure"
@@ -178,10 +178,10 @@ def report(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
     maps: Maps = ONE_ROUND,
-    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 12,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 1500,
+    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
     revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 12,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 6,
     minutes: Minutes = SPAN_S / 60.0,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of the lane policy that teaches; default: the shipped one.")
@@ -221,9 +221,9 @@ def train(
 def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
     maps: Maps = ONE_ROUND,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
-    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 4,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 90,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 5,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
     minutes: Minutes = SPAN_S / 60.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,

@@ -18,17 +18,17 @@ from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.controller import SensorController
+from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.episode import run_episode
-from iotlam_traffic.lanes import WEIGHTS, LanePolicy, load_lanes
+from iotlam_traffic.lanes import SHIPPED, WEIGHTS, LanePolicy, load_lanes
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.rivals.agent import ALGORITHMS, load_agent
 from iotlam_traffic.rules import RULES, Controller
-from iotlam_traffic.teacher import Teacher
 
 OURS = "iotlam"
-CONTROLLERS = (OURS, *RULES, *ALGORITHMS, Teacher.name, LanePolicy.name)
-"""Everybody who can be put in charge; teacher and lane policy see the simulator's state and are no rivals."""
+CONTROLLERS = (OURS, *RULES, *ALGORITHMS, Discharge.name, LanePolicy.name)
+"""Everybody who can be put in charge; the lane policy sees the simulator's state and is no rival."""
 
 TRAINING = {OURS: "train", LanePolicy.name: "train-lanes", **dict.fromkeys(ALGORITHMS, "train-agent")}
 """Commands that make the weights of those who have some."""
@@ -122,15 +122,15 @@ def make_controller(trial: Trial) -> Controller:
         if trial.weights is not None:
             fix = f"name it without '={trial.weights}'"
             raise BadInput(f"Controller '{name}'", expected="no weights: it is a rule", got="a folder", fix=fix)
-        return Teacher() if name == Teacher.name else RULES[name]()
+        return Discharge() if name == Discharge.name else RULES[name]()
     if name == OURS:
         sensors = trial.modalities or None
         return SensorController(load_policy(trial.weights), sensors, trial.seed, trial.faults, trial.weather)
+    if name == LanePolicy.name:
+        return LanePolicy(load_lanes((trial.weights or SHIPPED) / WEIGHTS))
     if trial.weights is None:
         fix = f"name it, as in {name}=FOLDER; train one with: iotlam traffic {TRAINING[name]}"
         raise BadInput(f"Controller '{name}'", expected="the folder of its weights", got="none", fix=fix)
-    if name == LanePolicy.name:
-        return LanePolicy(load_lanes(trial.weights / WEIGHTS))
     return load_agent(trial.weights, name)
 
 

@@ -11,8 +11,11 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from typing import TypeVar
+
+from iotlam.contracts import IotlamError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +36,9 @@ def run_parallel(
         for future in as_completed(futures):
             on_done(future.result())
         return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        got = "its end: SUMO crashed, or the system stopped it for want of memory"
+        raise IotlamError(f"A process of ours: expected a result, got {got}; run it again.") from error
     except BaseException:
         for process in (pool._processes or {}).values():
             process.terminate()

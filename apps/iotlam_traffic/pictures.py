@@ -25,7 +25,7 @@ CONTROLLERS = {
     "greedy": "orange",
     "max-pressure": "purple",
     "webster": "green",
-    "teacher": "stop",
+    "discharge": "stop",
     "lanes": "sky",
 }
 """Colours of the controllers."""

@@ -7,8 +7,8 @@ import numpy as np
 from iotlam.contracts import DecisionQuery
 from iotlam_street.junction import Junction
 
-ANCHOR_M = np.array([-9.0, 3.0, 11.0, 20.0, 31.0, 43.0, 57.0, 75.0], dtype=np.float32)
-"""Distances from the stop line at which a lane is looked at, metres; beyond it, who stands inside the junction."""
+ANCHOR_M = np.array([3.0, 10.0, 18.0, 27.0, 37.0, 48.0, 60.0, 75.0], dtype=np.float32)
+"""Distances from the stop line at which a lane is looked at, metres."""
 
 PHASE_FEATURES = (
     "in force",

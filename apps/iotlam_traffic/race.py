@@ -28,6 +28,7 @@ PACKAGES = (
     "iotlam",
     "iotlam_street",
     "iotlam_traffic",
+    "iotlam_beacons",
     "iotlam_lidar",
     "iotlam_radar",
     "iotlam_spectrum",

@@ -1,4 +1,4 @@
-"""Rule-based controllers: the rivals of every table, and the teacher's ancestors."""
+"""Rule-based controllers: the rivals of every table."""
 
 from __future__ import annotations
 

@@ -58,15 +58,15 @@ class TrainConfig:
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    turns: int = 12
+    turns: int = 10
     span_s: float | None = SPAN_S
     teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
-    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(temperature=1.0))
+    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
     revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 12
+    rounds: int = 6
     workers: int = 2
     seed: int = 0
 

@@ -46,9 +46,9 @@ class LaneRunConfig:
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    rounds: int = 60
-    generations: int = 4
-    per_map: int = 2
+    rounds: int = 90
+    generations: int = 5
+    per_map: int = 1
     span_s: float | None = SPAN_S
     ppo: PpoConfig = LANE_PPO
     foresight: ForesightConfig = field(default_factory=ForesightConfig)

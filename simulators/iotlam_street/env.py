@@ -34,14 +34,14 @@ def observation_space(plan: SignalPlan) -> gymnasium.spaces.Space[NDArray[np.flo
 def observe(junction: Junction) -> NDArray[np.float32]:
     """What a junction's agent sees; see `observation_space`."""
     plan, width = junction.plan, len(LANE_FEATURES)
-    seen = np.zeros(len(plan.lanes) * width + len(plan.green_states), np.float32)
+    seen = [0.0] * (len(plan.lanes) * width + len(plan.green_states))
     seen[len(plan.lanes) * width + junction.phase] = 1.0
     for lane, vehicles in junction.on_lanes():
         near_s = [waiting_s for distance_m, _, waiting_s in vehicles if distance_m <= 50.0]
         halting = [speed_mps < HALTING_MPS for distance_m, speed_mps, _ in vehicles if distance_m <= 200.0]
         speeds = [speed_mps for _, speed_mps, _ in vehicles]
         seen[lane * width : (lane + 1) * width] = len(near_s), sum(halting), sum(near_s), sum(speeds) / len(speeds)
-    return seen
+    return np.array(seen, dtype=np.float32)
 
 
 class StreetEnv(gymnasium.Env[NDArray[np.float32], np.int64]):

@@ -141,6 +141,8 @@ class Junction:
         Least green and people's time to clear a crossing are kept; no lane is red and no one on foot waits beyond the
         limit; within that, priority vehicles get the green that they need, where the rules have it so.
         """
+        if self._free():
+            return np.ones(len(self.plan.green_states), dtype=bool)
         if self._held():
             kept_P: NDArray[np.bool_] = np.arange(len(self.plan.green_states)) == self.phase
             return kept_P
@@ -149,6 +151,12 @@ class Junction:
             horizon_s = self.rules.decision_s + PRIORITY_LEAD_S
             return self._priority.limit(self.plan.signal, allowed_P, horizon_s)
         return allowed_P
+
+    def _free(self) -> bool:
+        """Whether nothing limits the choice, as most often: told without an array, which `permitted` need not make."""
+        if self.buttons is not None or self._priority is not None or self._held():
+            return False
+        return bool(self.time_s - self.served_at_s_K.min() < self.rules.max_red_s)
 
     def _held(self) -> bool:
         """Whether the phase in force must stay: its green, or what people have to clear a crossing, is too short."""
@@ -163,8 +171,6 @@ class Junction:
     def _in_time(self) -> NDArray[np.bool_]:
         """All phases, or those that serve who has waited longest, as a share of what the rules let them wait."""
         plan, rules = self.plan, self.rules
-        if self.buttons is None and self.time_s - self.served_at_s_K.min() < rules.max_red_s:
-            return np.ones(len(plan.green_states), dtype=bool)
         overdue_K = np.where(plan.serves_PK.any(axis=0), self.time_s - self.served_at_s_K, 0.0) / rules.max_red_s
         lane = int(overdue_K.argmax())
         if self.buttons is not None:
@@ -178,6 +184,8 @@ class Junction:
 
     def permitted(self, phase: int) -> int:
         """The phase itself; if the rules forbid it, the one in force, or else the first allowed."""
+        if self._free():
+            return phase
         allowed = self.allowed_P
         if allowed[phase]:
             return phase

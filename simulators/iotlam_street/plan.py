@@ -108,7 +108,7 @@ def _read_plans(net_file: Path, version: tuple[int, int] | None) -> tuple[Signal
     """As `read_plans`; a file of the same version is read once."""
     root = parse_xml(net_file, "a SUMO net")
     inside, crossings = _lanes_inside(root), read_crossings(root)
-    net = _read_net(net_file)
+    net = read_net(net_file)
     signals = sorted(net.getTrafficLights(), key=lambda signal: str(signal.getID()))
     if not signals:
         raise BadInput(str(net_file), expected="a net with a traffic light", got="none", fix="add one in netedit")
@@ -200,12 +200,17 @@ def _greens_of_lanes(
     priority = serves.copy()
     for source, _, index in links:
         column = ids.index(source.getID())
-        serves[:, column] |= [state[index] in "Gg" for state in greens]
-        priority[:, column] |= [state[index] == "G" for state in greens]
+        serves[:, column] |= np.array([state[index] in "Gg" for state in greens], dtype=bool)
+        priority[:, column] |= np.array([state[index] == "G" for state in greens], dtype=bool)
     return serves, priority
 
 
-def _read_net(net_file: Path) -> Any:
+def read_net(net_file: Path) -> Any:
+    """The net as sumolib reads it, with its programs.
+
+    Raises:
+        BadInput: if sumolib stumbles over it.
+    """
     try:
         import sumolib.net
     except ImportError as error:

@@ -1,8 +1,9 @@
 """Priority vehicles: which they are, what they ask of the signals by radio, and what their time counts.
 
 A vehicle sends each signal on its way a request as SAE J2735 defines it (SRM): the lane or turn that it needs and when
-it will be there. Known are its own position and route, which the message carries, and how many vehicles are queued
-ahead of it within `UPSTREAM_M` of the stop line, which a controller counts by loops.
+it will be there. Known are its own position and route, which the message carries, and whether others are between it and
+the stop line, which a controller's loops tell. Asking earlier where they are many spared no waiting when it was tried
+(docs/traffic.md).
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ EMERGENCY = "emergency"
 REACH_S = 60.0
 """A vehicle speaks to the signals that it will reach within this time."""
 
-HEADWAY_S = 2.0
-"""A queue discharges a vehicle in so many seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -38,18 +36,14 @@ class Request:
     Attributes:
         vehicle: its identifier.
         link: the connection that it needs, by its place in the signal's link states.
-        distance_m: to the stop line.
         arrival_s: seconds until it is there if nothing stops it.
         ahead: vehicles between it and the stop line.
-        due_s: seconds until the signal must be green, so that the queue ahead of it is gone by then.
     """
 
     vehicle: str
     link: int
-    distance_m: float
     arrival_s: float
     ahead: int
-    due_s: float
 
 
 def chosen(vehicle: str, seed: int, share: float) -> bool:
@@ -104,8 +98,8 @@ class Priority:
 
         First come, first served: one whom no phase can serve together with those before it waits its turn.
         """
-        due = [request for request in self.requests(signal) if request.due_s <= horizon_s]
-        since = [(self._due_since.setdefault((one.vehicle, signal), self._sumo.time_s), one.due_s) for one in due]
+        due = [request for request in self.requests(signal) if request.arrival_s <= horizon_s]
+        since = [(self._due_since.setdefault((one.vehicle, signal), self._sumo.time_s), one.arrival_s) for one in due]
         for _, request in sorted(zip(since, due, strict=True), key=lambda pair: pair[0]):
             serving_P = allowed_P & self._serving(signal, request)
             allowed_P = serving_P if serving_P.any() else allowed_P
@@ -141,8 +135,7 @@ class Priority:
                 arrival_s = distance_m / speed_mps
                 if signal in self._plans and arrival_s <= REACH_S:
                     ahead = self._ahead(signal, link, distance_m)
-                    due_s = arrival_s - HEADWAY_S * ahead
-                    found.setdefault(signal, []).append(Request(name, link, distance_m, arrival_s, ahead, due_s))
+                    found.setdefault(signal, []).append(Request(name, link, arrival_s, ahead))
         return found
 
     def _ahead(self, signal: str, link: int, distance_m: float) -> int:

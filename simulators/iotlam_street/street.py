@@ -231,8 +231,11 @@ class Street:
             tripinfo: where to leave SUMO's own list of trips; needs `list_trips`.
 
         Raises:
+            ValueError: if a list is asked for that SUMO was not told to make.
             BadInput: if no vehicle was scheduled in the episode: its figures would mean nothing.
         """
+        if tripinfo and not self._sumo.tripinfo.exists():
+            raise ValueError("finish(tripinfo) needs a street with list_trips")
         trips, listed = sum_trips(self.api), self._sumo.tripinfo
         outside = self.api.simulation.getPendingVehicles()
         pending = [self.time_s - self.api.vehicle.getDepartDelay(v) for v in outside]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +27,11 @@ Engine = Literal["libsumo", "traci"]
 
 MEMORY_S = 1000
 """How far back SUMO adds up the time that a vehicle stood, where somebody asks for it; its own default is 100 s."""
+
+OLDEST = (1, 28)
+"""The oldest SUMO whose results are ours: earlier ones differ by a quarter in delay."""
+
+PACKAGES: dict[Engine, tuple[str, ...]] = {"libsumo": ("libsumo",), "traci": ("traci", "eclipse-sumo")}
 
 _running = False
 _labels = itertools.count()
@@ -211,10 +219,30 @@ class Sumo:
 
 
 def _load(engine: Engine) -> Any:
+    for package in PACKAGES[engine]:
+        check_version(package)
     try:
         return importlib.import_module(engine)
     except ImportError as error:
         raise MissingExtra(engine, "traffic") from error
+
+
+@lru_cache
+def check_version(package: str) -> None:
+    """Refuse a package of SUMO's that is too old; one that pip has not installed is taken as it is.
+
+    Raises:
+        BadInput: if it is older than `OLDEST`.
+    """
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise BadInput(
+            package, expected=f"SUMO {oldest} or newer", got=version, fix=f"pip install '{package}>={oldest}'"
+        )
 
 
 def _forget() -> None:

@@ -102,3 +102,12 @@ def test_sums_are_those_of_the_list(phase: int, never_departed: int) -> None:
     assert len(listed.delay_s_N) == listed.vehicles and len(sums.delay_s_N) == 0
     with pytest.raises(ValueError, match="list_trips"):
         sums.delay_by_departure(60.0, 600.0)
+
+
+def test_a_list_that_was_not_made_is_refused(tmp_path: Path) -> None:
+    scenario = find_scenario("cologne1")
+    with Street(replace(scenario, end_s=scenario.begin_s + 20), 1) as street:
+        street.advance([0])
+        with pytest.raises(ValueError, match="needs a street with list_trips"):
+            street.finish(tmp_path / "trips.xml")
+    assert not list(tmp_path.iterdir())

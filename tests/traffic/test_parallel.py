@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, IotlamError
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import Outcome, Trial, run_trial
 from iotlam_traffic.parallel import run_parallel
@@ -113,3 +114,14 @@ def test_ctrl_c_ends_all_and_leaves_nothing(
         run_parallel(watched, [(tmp_path, hour, False), (tmp_path, Trial("greedy", short, 2), True)], 2, stop)
     assert_nothing_is_left(tmp_path, ["1", "2"])
     assert [path.name for path in tmp_path.glob("*.done")] == ["2.done"]
+
+
+def die(item: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(IotlamError, match="expected a result, got its end: SUMO crashed") as caught:
+        run_parallel(die, [1, 2], 1, lambda _: None)
+    assert "\n" not in str(caught.value)

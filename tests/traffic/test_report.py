@@ -15,7 +15,8 @@ import torch
 
 from iotlam.contracts import BadInput, DecisionQuery, SensorFrame
 from iotlam.model import Decision, IotlamProcessor
-from iotlam_street.metrics import TripMetrics
+from iotlam_street.junction import SignalRules
+from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_street.plan import SignalPlan, read_plans
 from iotlam_street.rig import SensorRig
 from iotlam_street.scenarios import Scenario, find_scenario
@@ -92,12 +93,14 @@ def data(scenario: Scenario, plan: SignalPlan, look: Look, boxes: Boxes) -> Page
         plan=plan,
         signals=1,
         seed=7,
+        rules=SignalRules(),
         trips={name: trips(delay_s) for name, delay_s in delays_s.items()},
         look=look,
         truth=boxes,
         decision_ms=[float(ms) for ms in range(101)],
         bits_over_time=[(float(time_s), {"lidar": 900.0, "video": 300.0}) for time_s in time_s_N],
         phases_over_time=[(float(time_s), int(time_s // 40) % 4) for time_s in time_s_N],
+        queues={name: [(float(time_s), np.full(4, 3)) for time_s in time_s_N] for name in delays_s},
         facts={"Trainable": "1.2 % & no more"},
         commands=["iotlam traffic run --out <folder>"],
         quick=False,
@@ -182,7 +185,7 @@ def page_of(tmp_path: Path) -> Callable[[PageData], Page]:
         ),
         ({"iotlam": 20.0, "greedy": 0.0}, "greedy won on this seed and iotlam came second of 2: "
          "iotlam’s mean delay was 20.00 s above greedy."),
-        ({"iotlam": 30.0, "teacher": 10.0}, "Mean delay per vehicle: iotlam 30.00 s, teacher 10.00 s."),
+        ({"iotlam": 30.0, "discharge": 10.0}, "Mean delay per vehicle: iotlam 30.00 s, discharge 10.00 s."),
         ({"greedy": 18.25}, "Mean delay per vehicle: greedy 18.25 s."),
     ],
 )  # fmt: skip
@@ -257,6 +260,28 @@ def test_every_camera_shows_its_newest_picture(
     assert [one["src"] for one in again] == [one["src"] for one in pictures]
 
 
+def test_priority_vehicles_and_people_have_a_table(data: PageData, tmp_path: Path) -> None:
+    def met(name: str, one: TripMetrics) -> TripMetrics:
+        waiting_s = 1.5 if name == "greedy" else 9.25
+        groups = [TripGroup(4, 20.0, waiting_s), TripGroup(96, 18.0, 6.0), TripGroup(33, 31.0, 25.0)]
+        return replace(one, priority=groups[0], others=groups[1], people=groups[2])
+
+    both = replace(data, trips={name: met(name, one) for name, one in data.trips.items()})
+    text = write_page(both, tmp_path / "page.html").read_text()
+    said = Page(text).said
+    assert "Priority vehicles , and people on foot" in said or "Priority vehicles, and people on foot" in said
+    assert "4 vehicles have priority, but no signal favours them." in said and "33 people walk." in said
+    assert "<b>1.5</b>" in text and ">9.2<" in text and ">25.0<" in text
+    favoured = write_page(replace(both, rules=SignalRules(priority=True)), tmp_path / "page.html").read_text()
+    assert "no signal favours" not in favoured and "A priority vehicle that needs green" in favoured
+
+
+def test_queues_are_drawn_for_each_approach(data: PageData, page: Page) -> None:
+    for wind in winds(data.plan.approaches):
+        assert f"from the {wind}" in page.said
+    assert "Queues on each approach" in page.said
+
+
 def test_text_from_outside_is_escaped(data: PageData, tmp_path: Path) -> None:
     scenario = replace(data.scenario, name="<script>alert(1)</script>")
     text = write_page(replace(data, scenario=scenario), tmp_path / "page.html").read_text()
@@ -267,11 +292,19 @@ def test_text_from_outside_is_escaped(data: PageData, tmp_path: Path) -> None:
 def test_what_is_missing_is_left_out(data: PageData, page_of: Callable[[PageData], Page]) -> None:
     bare = replace(
         data, trips={"greedy": trips(5.0)}, look=None, truth=None, decision_ms=[], bits_over_time=[],
-        phases_over_time=[], facts={},
+        phases_over_time=[], queues={}, facts={},
     )  # fmt: skip
     said = page_of(bare).said
     assert "Mean delay per vehicle: greedy 5.00 s." in said
-    for words in ("One decision", "over the episode", "Best in bold", "Quick run"):
+    for words in (
+        "One decision",
+        "over the episode",
+        "Best in bold",
+        "Quick run",
+        "Queues",
+        "Who sees what",
+        "Priority",
+    ):
         assert words not in said
     assert "Quick run: only 60 minutes" in page_of(replace(bare, quick=True)).said
 

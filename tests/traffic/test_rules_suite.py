@@ -25,7 +25,7 @@ def outcome(name: str, delay_s: float, never: int = 0) -> Outcome:
 def test_eight_compete_on_all_maps_and_agents_never_train_on_the_seeds_of_the_test() -> None:
     field = Field.of(quick=False)
     assert [scenario.name for scenario in field.scenarios] == list(RESCO) and field.seeds == TEST_SEEDS
-    assert len(RIVALS) == 8 and {"webster", "dqn", "ppo"} < set(RIVALS)
+    assert len(RIVALS) == 9 and {"webster", "dqn", "ppo"} < set(RIVALS)
     trials = field.trials(field.scenarios[0], 3)
     assert [trial.controller for trial in trials] == list(RIVALS) and {trial.seed for trial in trials} == {3}
     assert {trial.controller for trial in trials if trial.weights} == {"dqn", "ppo"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 import iotlam_lidar
 from iotlam.cli.main import app
 from iotlam.training.imitation import ImitationConfig
+from iotlam.training.progress import progress
 from iotlam_street.generate import generate_junction
-from iotlam_street.scenarios import resco_folder
+from iotlam_street.scenarios import between, find_scenario, resco_folder
 from iotlam_traffic.policy import SHIPPED
 from iotlam_traffic.rules import RULES
+from iotlam_traffic.suites.priority import measure_priority, priority_trials
 from iotlam_traffic.train import Run, TrainConfig
 
 RUNNER = CliRunner()
@@ -106,7 +109,11 @@ def test_one_sensor_is_enough_to_run() -> None:
         (f"run cologne1 --net {NET} --routes {ROUTES}", ["MAP", "a map, or --net and --routes", "both"]),
         ("run --end 5", ["--end", "give a later end"]),
         ("run --controller iotlam=absent", ["absent", "name the folder of a finished run"]),
-        ("run --out taken/page", ["--out", "a folder to write to", "taken, a file"]),
+        ("report --out taken/page.html", ["--out", "a folder to write to", "taken, a file"]),
+        ("report --out page", ["--out", "a file that ends in .html", "'page'"]),
+        ("report --controllers gredy", ["gredy", "greedy"]),
+        ("report --controllers greedy --modalities lidar", ["--modalities", "'iotlam' among the controllers"]),
+        ("report clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("evaluate --controllers ''", ["--controllers", "name at least one"]),
         ("evaluate --controllers ,", ["--controllers", "name at least one"]),
         ("evaluate --controllers fixed,gredy", ["gredy", "greedy"]),
@@ -123,7 +130,7 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("train-lanes --maps , --out new", ["--maps", "name at least one"]),
         ("train-lanes --out taken", ["--out", "a folder to write to"]),
         ("run --controller lanes=absent", ["lanes.safetensors", "no such file"]),
-        ("run --controller lanes", ["'lanes'", "the folder of its weights", "lanes=FOLDER", "train-lanes"]),
+        ("run --controller dqn", ["'dqn'", "the folder of its weights", "dqn=FOLDER", "train-agent"]),
         ("run --controller lanes=absent --modalities lidar", ["--modalities", "'lanes'"]),
         ("evaluate --controllers greedy,dqn", ["'dqn'", "the folder of its weights", "train-agent"]),
         ("evaluate --controllers dqn=one,dqn=two", ["--controllers", "each controller once"]),
@@ -131,7 +138,6 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("train-agent a3c cologne1 --out new", ["Algorithm", "dqn or ppo", "'a3c'"]),
         ("train-agent dqn clogne1 --out new", ["clogne1", "did you mean 'cologne1'"]),
         ("train-agent ppo cologne1 --out taken", ["--out", "a folder to write to"]),
-        ("run --out page --tripinfo trips.xml", ["--out", "--tripinfo"]),
         ("run --controller greedy --tripinfo taken/trips.xml", ["--tripinfo", "taken, a file"]),
     ],
 )
@@ -146,8 +152,7 @@ def test_a_wrong_input_is_one_sentence_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").touch()
     words = shlex.split(command)
-    out = [] if words[0] == "evaluate" or "--out" in words or "greedy" in words else ["--out", "page"]
-    result = RUNNER.invoke(app, ["traffic", *words, *out])
+    result = RUNNER.invoke(app, ["traffic", *words])
     assert result.exit_code == 2, result.output
     (sentence,) = result.stderr.strip().splitlines()
     assert "expected" in sentence and "got" in sentence and all(part in sentence for part in parts), sentence
@@ -253,3 +258,35 @@ def test_the_demo_ends_in_a_page(tmp_path: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
     for row in answer["trips"]:
         assert row["controller"] in page
+
+
+def test_a_report_of_rules_on_a_users_own_net_with_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenario = generate_junction(tmp_path / "net", seed=3, duration_s=300.0, people=True)
+    files = ["--net", str(scenario.net), "--routes", str(scenario.routes[0]), "--end", "300"]
+    options = ["--controllers", "fixed,greedy", "--priority-share", "0.1", "--favour", "--out", "new/page.html"]
+    result = RUNNER.invoke(app, ["traffic", "report", *files, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [row["controller"] for row in answer["trips"]] == ["fixed", "greedy"]
+    assert all(row["people"] > 0 and row["priority"] > 0 for row in answer["trips"])
+    page = (tmp_path / answer["page"]).read_text()
+    assert "Priority vehicles" in page and "people walk" in page and "One decision" not in page
+    assert len(re.findall(r"from the [\w-]+", page)) >= 5
+
+
+def test_priority_is_measured_in_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = find_scenario("cologne1")
+    trials = priority_trials("greedy", [between(known, known.begin_s, known.begin_s + 600.0)], [101, 102])
+    assert [(trial.seed, trial.rules.priority) for trial in trials] == [
+        (101, False), (101, True), (102, False), (102, True)
+    ]  # fmt: skip
+    rows, metrics = measure_priority(trials, progress)
+    assert [row["favoured"] for row in rows] == [False, True] * 2 and all(row["priority"] > 0 for row in rows)
+    off, on = rows[0], rows[1]
+    other_off, other_on = rows[2], rows[3]
+    changes = [b["priority_waiting_s"] / a["priority_waiting_s"] - 1.0 for a, b in ((off, on), (other_off, other_on))]
+    assert metrics["priority_wait_change"].value == pytest.approx(sum(changes) / 2, abs=1e-3)
+    costs = [b["others_delay_s"] / a["others_delay_s"] - 1.0 for a, b in ((off, on), (other_off, other_on))]
+    assert metrics["priority_cost_to_others"].value == pytest.approx(sum(costs) / 2, abs=1e-3)

@@ -35,8 +35,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_grad_norm": 0.9,
     },
 }
-"""PPO's are those of sumo-rl's own example `experiments/sb3_grid4x4.py`; all else is Stable-Baselines3's default. DQN as
-in sumo-rl's `experiments/dqn_big-intersection.py` took twice the delay on cologne1, and jammed once in three seeds."""
+"""PPO's are those of sumo-rl's own example `experiments/sb3_grid4x4.py`; all else is Stable-Baselines3's default.
+
+DQN as in its `experiments/dqn_big-intersection.py` had twice the delay on cologne1, and jammed on one seed of three.
+"""
 
 CURVE = "metrics.jsonl"
 

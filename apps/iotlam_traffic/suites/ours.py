@@ -13,10 +13,11 @@ from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam_street.plan import read_plans
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, gridlocked
-from iotlam_traffic.lanes import SHIPPED, LanePolicy
+from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.race import race
 from iotlam_traffic.suites.learning import Learnt, learn_to_beat, seconds_to_beat
+from iotlam_traffic.suites.priority import measure_priority, priority_trials
 from iotlam_traffic.suites.rules import RIVALS, WORKERS, Field, train
 from iotlam_traffic.suites.tuning import Gap, lora_against_full, median_gap
 
@@ -34,6 +35,9 @@ BOUNDS_S = {
 BEAT = {"cologne1": (0.9, 60.0, 40), "ingolstadt1": (1.0, 240.0, 60)}
 """Where a policy on lane state learns from nothing: share of greedy's delay to reach, seconds for it, rounds of PPO."""
 
+WITH_PRIORITY = ("cologne1", "ingolstadt1", "cologne8")
+"""Where some vehicles ask for green."""
+
 TUNING = Path("runs/tuning")
 """Where LoRA and full tuning keep their episodes and models."""
 
@@ -42,7 +46,7 @@ Table = Mapping[tuple[str, str, int], Outcome]
 
 
 def ours(quick: bool, progress: Progress) -> SuiteResult:
-    """Delay against the rivals, gridlocks, what sensors cost, decision time, learning time, LoRA.
+    """Delay against the rivals, gridlocks, what sensors cost, decision time, learning time, LoRA, priority vehicles.
 
     Args:
         quick: two maps, two seeds, ten minutes and hardly any training, to see that it works.
@@ -60,14 +64,17 @@ def ours(quick: bool, progress: Progress) -> SuiteResult:
     gap = lora_against_full(
         TUNING / "quick" if quick else TUNING, *(2, 5, 1) if quick else (16, 600, 5), progress=progress
     )
+    some = [scenario for scenario in field.scenarios if scenario.name in WITH_PRIORITY]
+    favoured, priority = measure_priority(priority_trials(OURS, some, field.seeds), progress, WORKERS)
     metrics = {
         **_delays(field, table),
         **_against_rivals(field, table),
         **_learning(learnt),
         "lora_share": figure(load_policy(None).trainable_share().ratio, 1, most=0.05, anchor="paper 0.05 (published)"),
         "lora_gap_to_full": _gap(gap),
+        **priority,
     }
-    rows = [one.as_json() for one in table.values()] + _rows(learnt, gap)
+    rows = [one.as_json() for one in table.values()] + _rows(learnt, gap) + favoured
     return SuiteResult("traffic-ours", rows, metrics, time.monotonic() - start)
 
 
@@ -78,7 +85,7 @@ def _drive(field: Field, progress: Progress) -> Table:
         for seed in field.seeds
         for trial in (
             Trial(OURS, scenario, seed),
-            Trial(LanePolicy.name, scenario, seed, SHIPPED),
+            Trial(LanePolicy.name, scenario, seed),
             *field.trials(scenario, seed),
         )
     ]

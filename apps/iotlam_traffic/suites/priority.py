@@ -10,7 +10,6 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, figure
 from iotlam.contracts import Json
 from iotlam_street.junction import SignalRules
-from iotlam_street.metrics import TripGroup
 from iotlam_street.scenarios import Scenario
 from iotlam_traffic.evaluate import Outcome, Trial
 from iotlam_traffic.race import race
@@ -47,20 +46,21 @@ def measure_priority(
 def priority_figures(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Metric]:
     """Figures of pairs on the same map and seed, without favour and with it.
 
-    The change of waiting is that of the sum over all priority vehicles, who are a few in each episode; the cost is the
-    median over the pairs of the relative change of the other vehicles' mean delay.
+    Medians over the pairs of the relative change of the priority vehicles' mean waiting, and of the other vehicles'
+    mean delay: a jam of one run, with favour or without, says nothing of it.
     """
-    groups = [[(one.trips.priority, one.trips.others) for one in pair] for pair in pairs]
-    before = [(first, rest) for (first, rest), _ in groups if first and rest]
-    after = [(first, rest) for _, (first, rest) in groups if first and rest]
-    change = _waited_s(after) / max(_waited_s(before), 1e-9) - 1.0
-    cost, ci95 = median_ci95([on.delay_s / off.delay_s - 1.0 for (_, off), (_, on) in zip(before, after, strict=True)])
-    vehicles = sum(first.count for first, _ in before)
+    known = [pair for pair in pairs if pair[0].trips.priority and pair[0].trips.priority.waiting_s > 0.0]
+    wait, wait_ci95 = median_ci95([_change(pair, "priority", "waiting_s") for pair in known])
+    cost, cost_ci95 = median_ci95([_change(pair, "others", "delay_s") for pair in known])
     return {
-        "priority_wait_change": figure(change, vehicles, most=-0.80, anchor=PUBLISHED.format("-0.65")),
-        "priority_cost_to_others": figure(cost, len(pairs), most=0.005, anchor=PUBLISHED.format("< 0.01"), ci95=ci95),
+        "priority_wait_change": figure(wait, len(known), most=-0.80, anchor=PUBLISHED.format("-0.65"), ci95=wait_ci95),
+        "priority_cost_to_others": figure(
+            cost, len(known), most=0.005, anchor=PUBLISHED.format("< 0.01"), ci95=cost_ci95
+        ),
     }
 
 
-def _waited_s(groups: Sequence[tuple[TripGroup, TripGroup]]) -> float:
-    return sum(first.count * first.waiting_s for first, _ in groups)
+def _change(pair: tuple[Outcome, Outcome], group: str, column: str) -> float:
+    """How much more it is with favour, as a share of what it is without."""
+    off, on = (float(getattr(getattr(one.trips, group), column)) for one in pair)
+    return on / off - 1.0

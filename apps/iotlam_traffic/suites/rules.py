@@ -13,6 +13,7 @@ from iotlam.contracts import Json
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario
 from iotlam_traffic.curriculum import TEST_SEEDS
+from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.evaluate import Outcome, Trial, gridlocked
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.race import race
@@ -20,7 +21,7 @@ from iotlam_traffic.rivals.agent import ALGORITHMS
 from iotlam_traffic.rivals.training import AgentConfig, train_agent
 from iotlam_traffic.rules import RULES
 
-RIVALS = (*RULES, *ALGORITHMS)
+RIVALS = (*RULES, Discharge.name, *ALGORITHMS)
 WORK = Path("runs/rivals")
 """Where the agents are kept, one folder for each algorithm and map."""
 

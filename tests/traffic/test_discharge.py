@@ -1,4 +1,4 @@
-"""What the teacher values, vehicle by vehicle, and that it is worth imitating."""
+"""What the rule values, vehicle by vehicle, and that it is worth something."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from iotlam_street.scenarios import Scenario
+from iotlam_traffic.discharge import Discharge, DischargeWeights
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.rules import RULES
-from iotlam_traffic.teacher import Teacher, TeacherWeights
 
 AtLanes = Callable[..., Any]
 EACH = [[1, 0], [0, 1]]
-WEIGHTS = TeacherWeights(reach_m=20.0, fade_m=50.0, waiting=0.5, discharge_hz=0.5)
+WEIGHTS = DischargeWeights(reach_m=20.0, fade_m=50.0, waiting=0.5, discharge_hz=0.5)
 
 
 def score(junction: Any) -> list[float]:
-    return [float(value) for value in Teacher(WEIGHTS).score(junction)]
+    return [float(value) for value in Discharge(WEIGHTS).score(junction)]
 
 
 def test_near_vehicles_count_one_and_far_ones_fade(at_lanes: AtLanes) -> None:
@@ -39,9 +39,9 @@ def test_a_lane_is_worth_no_more_than_it_can_discharge(at_lanes: AtLanes) -> Non
 
 def test_it_chooses_the_greatest_score_and_keeps_the_phase_on_a_tie(at_lanes: AtLanes) -> None:
     one, two = [(5.0, 0.0, 0.0, True)], [(5.0, 0.0, 0.0, True)] * 2
-    assert Teacher(WEIGHTS).phase(at_lanes([one, two], EACH)) == 1
-    assert Teacher(WEIGHTS).phase(at_lanes([one, one], EACH, phase=1)) == 1
+    assert Discharge(WEIGHTS).phase(at_lanes([one, two], EACH)) == 1
+    assert Discharge(WEIGHTS).phase(at_lanes([one, one], EACH, phase=1)) == 1
 
 
 def test_it_is_a_better_rule_than_the_fixed_program(short: Scenario) -> None:
-    assert run_episode(Teacher(), short, 1).delay_s < 0.6 * run_episode(RULES["fixed"](), short, 1).delay_s
+    assert run_episode(Discharge(), short, 1).delay_s < 0.6 * run_episode(RULES["fixed"](), short, 1).delay_s

@@ -1,4 +1,4 @@
-"""The teacher: a rule that sees every vehicle.
+"""Our best rule that is not learnt: what each phase will discharge.
 
 Its weights were found by random search over 94 candidates on training seeds of cologne1, ingolstadt1
 and six random junctions, against the geometric mean of the delay relative to greedy (docs/traffic.md).
@@ -16,8 +16,8 @@ from iotlam_traffic.rules import Rule, best_phase
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherWeights:
-    """What the teacher values.
+class DischargeWeights:
+    """What the rule values.
 
     Attributes:
         reach_m: vehicles up to this distance from the stop line count fully.
@@ -32,13 +32,13 @@ class TeacherWeights:
     discharge_hz: float = 0.59
 
 
-class Teacher(Rule):
+class Discharge(Rule):
     """Serves the phase that will discharge the most valuable vehicles in the coming green."""
 
-    name = "teacher"
+    name = "discharge"
 
-    def __init__(self, weights: TeacherWeights | None = None) -> None:
-        self.weights = weights or TeacherWeights()
+    def __init__(self, weights: DischargeWeights | None = None) -> None:
+        self.weights = weights or DischargeWeights()
 
     def phase(self, junction: Junction) -> int:
         """Index of the green phase to show."""
