@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from iotlam.contracts import BadInput, whole_file
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.programs import NativeProgram
+from iotlam_street.street import Street
 
 EDGES_M = np.array([0.0, 7.5, 15.0, 25.0, 37.5, 52.5, 70.0, 95.0], dtype=np.float32)
 """Where the bins of the distance to the stop line begin; the last ends at `REACH_M`."""
@@ -216,6 +217,12 @@ def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[NDArray[np.flo
 def best_phases(net: LaneNet, views: Sequence[LaneView]) -> list[int]:
     """The phase of greatest score of each junction."""
     return [int(scores_P.argmax()) for scores_P in phase_scores(net, views)]
+
+
+def fill(street: Street, net: LaneNet, until_s: float) -> None:
+    """Let the policy act until then: streets are empty at first, and jams take their time to grow."""
+    while street.time_s < until_s:
+        street.advance(best_phases(net, [lane_view(junction) for junction in street.junctions]))
 
 
 class LanePolicy:

@@ -7,8 +7,9 @@ import numpy as np
 from iotlam.contracts import DecisionQuery
 from iotlam_street.junction import Junction
 
-ANCHOR_M = np.array([3.0, 10.0, 18.0, 27.0, 37.0, 48.0, 60.0, 75.0], dtype=np.float32)
-"""Distances from the stop line at which a lane is looked at, metres."""
+ANCHOR_M = np.array([-34.0, -13.0, 3.0, 11.0, 20.0, 33.0, 51.0, 75.0], dtype=np.float32)
+"""Distances from the stop line at which a lane is looked at, metres: beyond it too, since who stands inside the
+junction, or has filled its exit, blocks whoever is sent after them."""
 
 PHASE_FEATURES = (
     "in force",

@@ -21,7 +21,7 @@ from iotlam_street.rig import SensorRig
 from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
-from iotlam_traffic.lanes import WEIGHTS, lane_view, load_lanes, phase_scores
+from iotlam_traffic.lanes import WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
 
@@ -76,10 +76,12 @@ def record(recording: Recording) -> Path:
         return recording.path
     torch.set_num_threads(1)
     rng = np.random.default_rng(recording.task.seed)
-    scenario = recording.task.scenario(recording.folder / "nets")
+    scenario, from_s = recording.task.scenario(recording.folder / "nets")
+    teacher = load_lanes(recording.teacher / WEIGHTS)
     with Street(scenario, recording.task.seed) as street:
+        fill(street, teacher, from_s)
         watched = int(rng.integers(len(street.junctions)))
-        samples = _watch(street, watched, recording, rng)
+        samples = _watch(street, watched, teacher, recording, rng)
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
     steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
     returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
@@ -87,9 +89,11 @@ def record(recording: Recording) -> Path:
     return recording.path
 
 
-def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Generator) -> list[Sample]:
+def _watch(
+    street: Street, watched: int, teacher: LaneNet, recording: Recording, rng: np.random.Generator
+) -> list[Sample]:
     """The decisions of one junction until the street is done."""
-    teacher, processor = load_lanes(recording.teacher / WEIGHTS), IotlamProcessor(recording.modalities)
+    processor = IotlamProcessor(recording.modalities)
     model = from_pretrained(recording.model) if recording.model else None
     junction = street.junctions[watched]
     faults, weather = _trouble(rng)

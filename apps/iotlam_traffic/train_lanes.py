@@ -38,8 +38,8 @@ class LaneRunConfig:
         rounds: of PPO.
         generations: of looking ahead.
         per_map: episodes of each map in a generation.
-        span_s: length of an episode of PPO, cut from the map's hour at random; None for all of it. Generations look
-            ahead in whole hours: jams take their time to grow.
+        span_s: length of an episode of PPO, from some moment of the map's hour; None for all of it. Generations look
+            ahead in whole hours.
         ppo, foresight: the knobs.
         workers: processes.
         seed: seed of everything.
