@@ -22,7 +22,7 @@ Weights = dict[str, Tensor]
 
 
 LANE_PPO = PpoConfig(
-    gamma=0.95, lam=0.9, epochs=4, batch=1024, learning_rate=1e-3, value_weight=0.5, entropy_weight=0.01
+    gamma=0.97, lam=0.9, epochs=4, batch=1024, learning_rate=1e-3, value_weight=0.5, entropy_weight=0.01
 )
 """The knobs; rate and entropy bonus fall over the run, and the value loss is relative to the returns' variance."""
 

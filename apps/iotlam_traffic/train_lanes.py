@@ -47,7 +47,7 @@ class LaneRunConfig:
 
     maps: tuple[str, ...] = LEARNT_MAPS
     rounds: int = 90
-    generations: int = 5
+    generations: int = 6
     per_map: int = 1
     span_s: float | None = SPAN_S
     ppo: PpoConfig = LANE_PPO
