@@ -14,7 +14,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: $(READY) ## ours beside four rules on a real junction; ends in a page that it names
+demo: $(READY) ## ours beside six rules on a real junction; ends in a page that it names
 	$(BIN)/iotlam demo traffic
 
 test: $(READY) ## all tests

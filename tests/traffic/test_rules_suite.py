@@ -56,7 +56,7 @@ def test_figures_are_median_and_worst_of_each_rival_on_each_map() -> None:
         for seed in field.seeds
     ]
     found = figures(field, rows)
-    assert all(found[name].met for name in ("controllers", "maps", "seeds")) and len(found) == 3 + 2 * 8 * 8
+    assert all(found[name].met for name in ("controllers", "maps", "seeds")) and len(found) == 3 + 2 * 8 * len(RIVALS)
     webster = RIVALS.index("webster")
     assert found["delay_grid4x4_webster_s"].value == 10.0 * webster + 5.5
     assert found["delay_grid4x4_webster_s"].ci95 == (10.0 * webster + 2, 10.0 * webster + 9)

@@ -191,16 +191,17 @@ def test_the_options_of_train_are_those_of_the_run(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Run, "__init__", note)
     monkeypatch.setattr(Run, "go", lambda self: self.folder)
     options = "--maps cologne1,mine.sumocfg,cologne1 --modalities video,lidar,video --decoder ./mine --seed 3"
-    numbers = "--episodes 2 --random-junctions 5 --steps 7 --revisit 1 --rounds 4 --workers 6"
+    numbers = "--turns 2 --minutes 15 --teacher mine --steps 7 --revisit 1 --rounds 4 --workers 6"
     result = RUNNER.invoke(app, ["traffic", "train", "--out", str(tmp_path), *options.split(), *numbers.split()])
     assert result.exit_code == 0 and str(tmp_path) in result.stdout
     wanted = TrainConfig(
-        maps=("cologne1", "mine.sumocfg"),
-        per_map=2,
-        random_junctions=5,
+        maps=("cologne1", "mine.sumocfg", "cologne1"),
+        turns=2,
+        span_s=900.0,
+        teacher="mine",
         modalities=("video", "lidar"),
         decoder="./mine",
-        imitation=ImitationConfig(steps=7, seed=3),
+        imitation=ImitationConfig(steps=7, temperature=1.0, seed=3),
         revisit=1,
         rounds=4,
         workers=6,
