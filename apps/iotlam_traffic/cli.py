@@ -222,7 +222,7 @@ def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
     maps: Maps = ONE_ROUND,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 90,
-    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 5,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 6,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
     minutes: Minutes = SPAN_S / 60.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,

@@ -55,11 +55,17 @@ class Task:
         where = f"-{zlib.crc32(str(source.resolve()).encode()):08x}" if source.suffix else ""
         return f"{source.stem}{where}-{self.seed}"
 
-    def scenario(self, folder: Path) -> Scenario:
-        """The stretch of the scenario; random junctions are drawn into `folder`."""
+    def scenario(self, folder: Path) -> tuple[Scenario, float]:
+        """The scenario until the stretch ends, and when the stretch begins; what comes before it fills the streets.
+
+        Random junctions are drawn into `folder`.
+        """
         if self.source == RANDOM:
-            return generate_junction(folder / self.name, self.seed, self.span_s or SPAN_S)
-        return stretch(find_scenario(self.source), self.span_s, self.seed)
+            junction = generate_junction(folder / self.name, self.seed, self.span_s or SPAN_S)
+            return junction, junction.begin_s
+        whole = find_scenario(self.source)
+        part = stretch(whole, self.span_s, self.seed)
+        return replace(whole, end_s=part.end_s), part.begin_s
 
 
 def tasks(

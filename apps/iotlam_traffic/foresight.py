@@ -27,7 +27,7 @@ from iotlam.training.ppo import mean_entropy
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.street import Street
 from iotlam_traffic.lane_ppo import Drive
-from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, lane_view
+from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, fill, lane_view
 
 LEAST = np.float32(0.02)
 """Added to an episode's mean cost: where nothing matters much, chance shall not count as much as elsewhere."""
@@ -82,12 +82,14 @@ def foresee(job: Drive, config: ForesightConfig) -> tuple[list[Foreseen], float]
     """Drive an episode and label its states; returns them, and the mean delay of its vehicles."""
     net, rng = job.net(), np.random.default_rng(job.task.seed)
     found: list[Foreseen] = []
-    with Street(job.scenario(), job.task.seed) as street:
-        wanted_TJ = _drawn(street, config, rng)
+    scenario, from_s = job.scenario()
+    with Street(scenario, job.task.seed) as street:
+        fill(street, net, from_s)
+        wanted_TJ, begun = _drawn(street, config, rng), len(street.decisions)
         while not street.done:
             seen = [lane_view(junction) for junction in street.junctions]
             phases = best_phases(net, seen)
-            turn = len(street.decisions)
+            turn = len(street.decisions) - begun
             for row in np.flatnonzero(wanted_TJ[turn]) if turn < len(wanted_TJ) else ():
                 if seen[row].allowed_P.sum() > 1:
                     found.append(Foreseen(seen[row], _costs(street, net, phases, int(row), seen[row], config)))
@@ -97,7 +99,7 @@ def foresee(job: Drive, config: ForesightConfig) -> tuple[list[Foreseen], float]
 
 def _drawn(street: Street, config: ForesightConfig, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Where phases are tried, by decision and junction (T, J): only decisions that have a horizon."""
-    decisions = int(street.scenario.duration_s // street.rules.decision_s) - config.decisions + 1
+    decisions = int((street.scenario.end_s - street.time_s) // street.rules.decision_s) - config.decisions + 1
     wanted_N = np.zeros(max(decisions, 0) * len(street.junctions), dtype=bool)
     wanted_N[: config.states] = True
     return rng.permutation(wanted_N).reshape(-1, len(street.junctions))

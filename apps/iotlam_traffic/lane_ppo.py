@@ -16,13 +16,13 @@ from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_traffic.curriculum import Task
-from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
+from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, fill, lane_view
 
 Weights = dict[str, Tensor]
 
 
 LANE_PPO = PpoConfig(
-    gamma=0.95, lam=0.9, epochs=4, batch=1024, learning_rate=1e-3, value_weight=0.5, entropy_weight=0.01
+    gamma=0.97, lam=0.9, epochs=4, batch=1024, learning_rate=1e-3, value_weight=0.5, entropy_weight=0.01
 )
 """The knobs; rate and entropy bonus fall over the run, and the value loss is relative to the returns' variance."""
 
@@ -41,8 +41,8 @@ class Drive:
     folder: Path
     weights: Weights
 
-    def scenario(self) -> Scenario:
-        """What is driven."""
+    def scenario(self) -> tuple[Scenario, float]:
+        """What is driven, and from when on it is learnt from."""
         return self.task.scenario(self.folder)
 
     def net(self) -> LaneNet:
@@ -60,7 +60,7 @@ class Driven:
         log_probs: of those choices then.
         advantages: generalised advantage estimates, standardised within the episode.
         returns: value targets.
-        delay_s: mean delay of the episode's vehicles.
+        delay_s: mean delay of the episode's vehicles, those before it among them.
     """
 
     views: list[LaneView]
@@ -85,7 +85,9 @@ def drive(job: Drive, config: PpoConfig) -> Driven:
     net, generator = job.net(), torch.Generator().manual_seed(job.task.seed)
     views: list[LaneView] = []
     steps = []
-    with Street(job.scenario(), job.task.seed) as street:
+    scenario, from_s = job.scenario()
+    with Street(scenario, job.task.seed) as street:
+        fill(street, net, from_s)
         while not street.done:
             seen = [lane_view(junction) for junction in street.junctions]
             scores_JP, values_J = net(LaneViews.of(seen))

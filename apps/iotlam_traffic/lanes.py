@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from iotlam.contracts import BadInput, whole_file
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.programs import NativeProgram
+from iotlam_street.street import Street
 
 EDGES_M = np.array([0.0, 7.5, 15.0, 25.0, 37.5, 52.5, 70.0, 95.0], dtype=np.float32)
 """Where the bins of the distance to the stop line begin; the last ends at `REACH_M`."""
@@ -48,9 +49,10 @@ class LaneView:
 
     Attributes:
         lanes_KF: by lane, scaled to about 1: vehicles and standing vehicles in each bin of distance, waiting (sum and
-            longest), mean speed, vehicles coming, all vehicles, time since served, whether it has green and whether it
-            must yield now, vehicles it has sent into the junction and that are still there (all, standing: those can
-            block the crossing traffic), and how full its exits are (standing vehicles, share of their length).
+            longest), mean speed, vehicles coming, all vehicles, time since served, whether it has green and
+            whether it must yield now, vehicles it has sent into the junction and that are still there (all, standing:
+            those can block the crossing traffic), and how full its exits are (standing vehicles, share of their
+            length).
         phases_PF: by phase: in force, its green time, share of its lanes that have green now, lanes, share of them that
             must yield, longest time since one of them was served.
         serves_PK: 1 where the phase gives the lane a green of its own, 0.5 where it must yield.
@@ -212,6 +214,12 @@ def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[NDArray[np.flo
 def best_phases(net: LaneNet, views: Sequence[LaneView]) -> list[int]:
     """The phase of greatest score of each junction."""
     return [int(scores_P.argmax()) for scores_P in phase_scores(net, views)]
+
+
+def fill(street: Street, net: LaneNet, until_s: float) -> None:
+    """Let the policy act until then: streets are empty at first, and jams take their time to grow."""
+    while street.time_s < until_s:
+        street.advance(best_phases(net, [lane_view(junction) for junction in street.junctions]))
 
 
 class LanePolicy:

@@ -15,16 +15,21 @@ from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
 from iotlam.training.ppo import discounted
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.env import LOST_S_PER_REWARD
+from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.rig import SensorRig
 from iotlam_street.street import Street
+from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
-from iotlam_traffic.lanes import WEIGHTS, lane_view, load_lanes, phase_scores
+from iotlam_traffic.lanes import WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import junction_query
 
 SEEN_M = 75.0
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
+
+MOST_LOST, MOST_SIGMA_M, LEAST_DETECTION = 0.6, 30.0, 0.7
+"""Bounds of the faults that are drawn for an episode."""
 
 VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
 """Targets that say what is true of the K lanes, for words about them (words.py) and for measuring."""
@@ -71,10 +76,12 @@ def record(recording: Recording) -> Path:
         return recording.path
     torch.set_num_threads(1)
     rng = np.random.default_rng(recording.task.seed)
-    scenario = recording.task.scenario(recording.folder / "nets")
+    scenario, from_s = recording.task.scenario(recording.folder / "nets")
+    teacher = load_lanes(recording.teacher / WEIGHTS)
     with Street(scenario, recording.task.seed) as street:
+        fill(street, teacher, from_s)
         watched = int(rng.integers(len(street.junctions)))
-        samples = _watch(street, watched, recording, rng)
+        samples = _watch(street, watched, teacher, recording, rng)
     reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
     steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
     returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
@@ -82,16 +89,20 @@ def record(recording: Recording) -> Path:
     return recording.path
 
 
-def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Generator) -> list[Sample]:
+def _watch(
+    street: Street, watched: int, teacher: LaneNet, recording: Recording, rng: np.random.Generator
+) -> list[Sample]:
     """The decisions of one junction until the street is done."""
-    teacher, processor = load_lanes(recording.teacher / WEIGHTS), IotlamProcessor(recording.modalities)
+    processor = IotlamProcessor(recording.modalities)
     model = from_pretrained(recording.model) if recording.model else None
     junction = street.junctions[watched]
-    rig = SensorRig(junction.plan.approaches)
+    faults, weather = _trouble(rng)
+    rig = SensorRig(junction.plan.approaches, weather=weather)
     samples: list[Sample] = []
     while not street.done:
         query = junction_query(junction)
-        tokens = processor.tokenize(rig.sense(junction.snapshots, rng, recording.modalities), query)
+        frames = faults.sense(rig, junction.plan, junction.snapshots, rng, recording.modalities)
+        tokens = processor.tokenize(frames, query)
         scores = phase_scores(teacher, [lane_view(each) for each in street.junctions])
         phases = [int(scores_P.argmax()) for scores_P in scores]
         facts = _act(model, tokens, query, recording, phases[watched], rng)
@@ -102,6 +113,17 @@ def _watch(street: Street, watched: int, recording: Recording, rng: np.random.Ge
         targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
         samples.append(Sample(tokens, query, targets))
     return samples
+
+
+def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
+    """What an episode's sensors suffer; in every other one nothing: a policy should doubt them, yet not much."""
+    weather = WEATHERS[str(rng.choice(list(WEATHERS)))]
+    faults = SensorFaults(
+        lost=float(rng.uniform(0.0, MOST_LOST)),
+        sigma_m=float(rng.uniform(0.0, MOST_SIGMA_M)),
+        detection=float(rng.uniform(LEAST_DETECTION, 1.0)),
+    )
+    return (SensorFaults(), CLEAR) if rng.uniform() < 0.5 else (faults, weather)
 
 
 def lane_facts(junction: Junction) -> dict[str, list[float]]:

@@ -38,8 +38,8 @@ class LaneRunConfig:
         rounds: of PPO.
         generations: of looking ahead.
         per_map: episodes of each map in a generation.
-        span_s: length of an episode of PPO, cut from the map's hour at random; None for all of it. Generations look
-            ahead in whole hours: jams take their time to grow.
+        span_s: length of an episode of PPO, from some moment of the map's hour; None for all of it. Generations look
+            ahead in whole hours.
         ppo, foresight: the knobs.
         workers: processes.
         seed: seed of everything.
@@ -47,7 +47,7 @@ class LaneRunConfig:
 
     maps: tuple[str, ...] = LEARNT_MAPS
     rounds: int = 90
-    generations: int = 5
+    generations: int = 6
     per_map: int = 1
     span_s: float | None = SPAN_S
     ppo: PpoConfig = LANE_PPO

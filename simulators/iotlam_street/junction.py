@@ -18,6 +18,9 @@ from iotlam_street.sumo import Sumo
 
 HALTING_MPS = 0.1
 
+NEAR_M = 50.0
+"""A signal that far ahead counts half."""
+
 PRIORITY_LEAD_S = 1.0
 """A priority vehicle that needs green within the decision and so much more limits the choice now."""
 
@@ -74,6 +77,31 @@ class LaneTraffic:
         return int(((self.distance_N <= reach_m) & self.own_N & (self.speed_N < HALTING_MPS)).sum())
 
 
+@dataclass(frozen=True, slots=True)
+class NextSignal:
+    """Where a vehicle comes to next: a lane of another junction.
+
+    Attributes:
+        junction: the other one.
+        lane: index of its lane.
+        distance_m: from where the lane is entered to its stop line.
+    """
+
+    junction: Junction
+    lane: int
+    distance_m: float
+
+    @property
+    def nearness(self) -> float:
+        """1 at the very stop line, a half at 50 m."""
+        return 1.0 / (1.0 + self.distance_m / NEAR_M)
+
+    @property
+    def green(self) -> bool:
+        """Whether the phase in force there serves the lane."""
+        return bool(self.junction.plan.serves_PK[self.junction.phase, self.lane])
+
+
 class Junction:
     """A junction of a running `Street`, which makes and advances it.
 
@@ -83,6 +111,7 @@ class Junction:
         phase: index of the green phase in force, or coming into force.
         green_since_s: when it came into force.
         served_at_s_K: when each lane last had green.
+        next_signals: for each lane, the signals that come next on its ways out, where lanes are followed back so far.
         buttons: of its crossings; None where it has none.
         arrivals: who has come to its lanes.
     """
@@ -95,6 +124,7 @@ class Junction:
         self._priority = priority if rules.priority else None
         self.buttons = Buttons(plan, sumo) if plan.crossings else None
         self.arrivals = Arrivals(plan, sumo)
+        self.next_signals: tuple[tuple[NextSignal, ...], ...] = ((),) * len(plan.lanes)
         self.phase = 0
         self.green_since_s = sumo.time_s
         self.served_at_s_K = np.full(len(plan.lanes), sumo.time_s)
@@ -212,6 +242,18 @@ class Junction:
         """For each lane, the vehicles on it and how long each has stood in all, seconds of its last `MEMORY_S`."""
         lane, waited_s = self._sumo.api.lane, self._sumo.api.vehicle.getAccumulatedWaitingTime
         return tuple({name: waited_s(name) for name in lane.getLastStepVehicleIDs(own.id)} for own in self.plan.lanes)
+
+    def onward(self) -> NDArray[np.float32]:
+        """For each lane, how near the signals are that its vehicles come to next, and which light they show there.
+
+        What neighbouring controllers tell each other. The nearness of a stop line d metres away is 1 / (1 + d / 50 m),
+        0 where none is known; the light counts as nearness where it is green, as its negative where red; (K, 2).
+        """
+        rows = [
+            [(each.nearness, each.nearness if each.green else -each.nearness) for each in lane] or [(0.0, 0.0)]
+            for lane in self.next_signals
+        ]
+        return np.array([np.mean(lane, axis=0) for lane in rows], dtype=np.float32)
 
     def inside(self) -> NDArray[np.int64]:
         """For each lane, vehicles that it has sent into the junction, all and standing ones, (K, 2)."""

@@ -21,6 +21,9 @@ from iotlam_street.scene import Approach
 UPSTREAM_M = 80.0
 """How far back from the stop line a lane is followed, metres."""
 
+ONWARD_M = 60.0
+"""And onwards, out of the junction."""
+
 TURNAROUNDS = "tT"
 """SUMO's letters for connections that lead back."""
 
@@ -36,6 +39,7 @@ class Lane:
         upstream: the lane itself and those that feed it, with the distance (metres) from the stop
             line to each one's upstream end, back to `UPSTREAM_M`.
         centreline_N2: site coordinates from the stop line backwards, metres.
+        onward_N2: and from the stop line onwards, over the junction and out of it, the straightest way.
         outgoing: lanes it may flow into.
         inside: lanes within the junction that lead there.
     """
@@ -45,6 +49,7 @@ class Lane:
     length: float
     upstream: tuple[tuple[str, float], ...]
     centreline_N2: NDArray[np.float32]
+    onward_N2: NDArray[np.float32]
     outgoing: tuple[str, ...]
     inside: tuple[str, ...]
 
@@ -86,8 +91,14 @@ class SignalPlan:
         return np.array(table, dtype=bool).reshape(len(self.green_states), len(self.crossings))
 
     def points_back(self, distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points at given distances from the stop line along every lane, (K, H, 2), metres."""
-        return np.stack([_walk(lane.centreline_N2, distances_H) for lane in self.lanes])
+        """Points at distances back from the stop line along every lane, onwards where negative, (K, H, 2), metres."""
+        back_H1 = (distances_H >= 0.0)[:, None]
+        return np.stack(
+            [
+                np.where(back_H1, _walk(lane.centreline_N2, distances_H), _walk(lane.onward_N2, -distances_H))
+                for lane in self.lanes
+            ]
+        )
 
 
 def read_plans(net_file: Path) -> tuple[SignalPlan, ...]:
@@ -263,9 +274,27 @@ def _lane(lane: Any, links: list[tuple[Any, Any, int]], origin: NDArray[np.float
         float(lane.getLength()),
         tuple(upstream),
         points.astype(np.float32),
+        (_onward(lane) - origin[:2]).astype(np.float32),
         tuple(sorted(outgoing)),
         inside,
     )
+
+
+def _onward(lane: Any) -> NDArray[np.float64]:
+    """Where the straightest way leads from a lane's end, at least `ONWARD_M` far if there is so much road, (N, 2)."""
+    (x0, y0), (x1, y1) = lane.getShape()[-2][:2], lane.getShape()[-1][:2]
+    shape, reach, seen = [(x1, y1)], 0.0, {lane.getID()}
+    while reach < ONWARD_M:
+        links = sorted(lane.getOutgoing(), key=lambda link: (link.getDirection() != "s", link.getToLane().getID()))
+        lane = next((link.getToLane() for link in links if link.getToLane().getID() not in seen), None)
+        if lane is None:
+            break
+        shape += [point[:2] for point in lane.getShape()]
+        reach += float(lane.getLength())
+        seen.add(lane.getID())
+    if reach == 0.0:  # a road that ends here
+        shape.append((2 * x1 - x0, 2 * y1 - y0))
+    return np.asarray(shape, dtype=np.float64)
 
 
 def _straightest_first(lane: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, whole_file
 from iotlam_street.forks import run_forked
-from iotlam_street.junction import Junction, SignalRules
+from iotlam_street.junction import Junction, NextSignal, SignalRules
 from iotlam_street.metrics import TripMetrics, read_tripinfo, sum_trips
 from iotlam_street.pedestrians import count_waiting, let_walk
 from iotlam_street.plan import SignalPlan, read_plans
@@ -76,6 +76,7 @@ class Street:
         self._owner = {edge: row for row, plan in enumerate(plans) for edge, _ in plan.catchment}
         self.priority = Priority(self._sumo, seed, plans, self._owner) if first else None
         self.junctions = tuple(Junction(plan, self.rules, self._sumo, self._scenery, self.priority) for plan in plans)
+        _introduce(self.junctions)
         self._crossed = any(plan.crossings for plan in plans)
         self._edges = [(edge, limit, row) for row, plan in enumerate(plans) for edge, limit in plan.catchment]
         self.near_JJ = _near(plans, self._owner)
@@ -280,6 +281,19 @@ def _near(plans: Sequence[SignalPlan], owner: Mapping[str, int]) -> NDArray[np.b
 
 
 @lru_cache(maxsize=4096)
+def _introduce(junctions: Sequence[Junction]) -> None:
+    """Tell each junction which signals come next on the ways out of its lanes."""
+    stop_lines: dict[str, list[NextSignal]] = {}
+    for junction in junctions:
+        for number, lane in enumerate(junction.plan.lanes):
+            for name, distance_m in lane.upstream:
+                stop_lines.setdefault(name, []).append(NextSignal(junction, number, distance_m))
+    for junction in junctions:
+        junction.next_signals = tuple(
+            tuple(each for name in lane.outgoing for each in stop_lines.get(name, ())) for lane in junction.plan.lanes
+        )
+
+
 def yellow_between(old: str, new: str) -> str:
     """Link states shown between two greens: links that lose green are yellow, those that gain it still red."""
     return "".join(

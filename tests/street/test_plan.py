@@ -114,6 +114,14 @@ def test_points_back_follow_a_bent_line_and_go_straight_past_its_end(plan: Signa
     np.testing.assert_allclose(points_KHX, [[[0, 0], [-4, 0], [-10, 0], [-10, -5], [-10, -20], [-10, -40]]], atol=1e-5)
 
 
+def test_points_beyond_the_stop_line_lie_on_the_way_out(tmp_path: Path) -> None:
+    plan = read_plans(netconvert(tmp_path, *cross()))[0]
+    row = [lane.edge for lane in plan.lanes].index("wcentre")
+    points_HX = plan.points_back(np.array([-60, -40, -20, 0, 20], np.float32))[row]
+    np.testing.assert_allclose(np.diff(points_HX[:, 0]), -20.0, atol=1.0)  # from west to east
+    np.testing.assert_allclose(points_HX[:, 1], points_HX[3, 1], atol=0.5)
+
+
 def test_points_back_run_along_a_bent_road(tmp_path: Path) -> None:
     nodes, edges = cross()
     bend = 'shape="-200,100 -60,100 -60,0 0,0"'

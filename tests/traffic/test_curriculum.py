@@ -33,22 +33,24 @@ def test_nothing_wanted_is_nothing() -> None:
 def test_a_stretch_is_cut_from_the_hour(tmp_path: Path) -> None:
     whole = find_scenario("cologne1")
     stretches = [Task("cologne1", seed, 600.0).scenario(tmp_path) for seed in range(8)]
-    assert {one.duration_s for one in stretches} == {600.0} and len({one.begin_s for one in stretches}) > 4
-    assert all(whole.begin_s <= one.begin_s and one.end_s <= whole.end_s for one in stretches)
-    assert Task("cologne1", 1, 9000.0).scenario(tmp_path) == Task("cologne1", 1).scenario(tmp_path) == whole
+    assert {one.end_s - from_s for one, from_s in stretches} == {600.0} and len({from_s for _, from_s in stretches}) > 4
+    assert all(one.begin_s == whole.begin_s and one.end_s <= whole.end_s for one, _ in stretches)  # streets fill first
+    for span_s in (9000.0, None):
+        assert Task("cologne1", 1, span_s).scenario(tmp_path) == (whole, whole.begin_s)
 
 
 def test_a_random_task_draws_its_junction(tmp_path: Path) -> None:
-    scenario = Task("random", 77).scenario(tmp_path)
+    scenario, from_s = Task("random", 77).scenario(tmp_path)
+    assert from_s == scenario.begin_s
     assert scenario.duration_s == SPAN_S
     assert scenario.net.is_relative_to(tmp_path / "random-77")
     assert read_plans(scenario.net)[0].lanes
 
 
 def test_a_task_takes_a_map_or_a_file(tmp_path: Path, short_config: Path) -> None:
-    assert Task("cologne1", 1000).scenario(tmp_path).name == "cologne1"
+    assert Task("cologne1", 1000).scenario(tmp_path)[0].name == "cologne1"
     task = Task(str(short_config), 1000)
-    assert task.scenario(tmp_path).duration_s == 120.0
+    assert task.scenario(tmp_path)[0].duration_s == 120.0
     assert re.fullmatch("short-[0-9a-f]{8}-1000", task.name)
 
 

@@ -63,7 +63,7 @@ def test_a_drive_is_recorded_as_it_was(job: Drive) -> None:
 def test_labels_are_what_each_phase_would_have_cost(job: Drive) -> None:
     states, _ = foresee(job, ForesightConfig(decisions=3, explore=0.0))
     assert len(states) == 10  # the last two of twelve decisions have no horizon
-    net, scenario = job.net(), job.scenario()
+    net, (scenario, _) = job.net(), job.scenario()
     lost_s = []
     for phase in range(4):  # live the futures of the sixth decision
         with Street(scenario, job.task.seed) as street:

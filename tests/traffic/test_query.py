@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from iotlam_street.junction import SignalRules
+from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES, junction_query
@@ -30,12 +33,11 @@ def test_shapes_and_plan(short: Scenario) -> None:
 
 
 def test_a_phase_that_only_yields_on_a_lane_serves_it_half(short: Scenario) -> None:
-    with Street(short, 1) as street:
-        (junction,) = street.junctions
-        yields_PK = np.zeros((4, 8), dtype=bool)
-        yields_PK[0, 3] = True
-        object.__setattr__(junction.plan, "yields_PK", yields_PK)
-        query = junction_query(junction)
+    (plan,) = read_plans(short.net)
+    yields_PK = np.zeros((4, 8), dtype=bool)
+    yields_PK[0, 3] = True
+    with Street(short, 1, plans=[replace(plan, yields_PK=yields_PK)]) as street:
+        query = junction_query(street.junctions[0])
     assert query.serves_PK[0].tolist() == [0, 0, 1, 0.5, 1, 1, 0, 0]
     assert query.features_PF[:, feature("share of those yielding")].tolist() == [0.25, 0, 0, 0]
 

@@ -13,6 +13,8 @@ from iotlam.fusion import FusionConfig
 from iotlam.model import IotlamConfig, IotlamModel, from_pretrained, save_pretrained
 from iotlam.plugins import registry
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
+from iotlam_street.faults import SensorFaults
+from iotlam_street.weather import CLEAR
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
 from iotlam_traffic.record import Recording, record, record_all
@@ -136,8 +138,15 @@ def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
 def test_one_junction_of_many_is_recorded(recording: Recording) -> None:
     tasks = [Task("cologne3", seed, 60.0) for seed in range(1000, 1004)]
     shards = [Shard.load(record(replace(recording, task=task, modalities=("radar",)))) for task in tasks]
-    assert [len(shard) for shard in shards] == [6] * 4
+    assert [len(shard) for shard in shards] == [6] * 4  # the street was filled before
     assert len({shard[0].query.anchors_KHX.tobytes() for shard in shards}) > 1  # not always the same
+
+
+def test_a_sensor_may_be_silent_for_a_while(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iotlam_traffic.record._trouble", lambda _: (SensorFaults(lost=0.8), CLEAR))
+    shard = Shard.load(record(replace(recording, modalities=("lidar",))))
+    tokens = [shard[index].tokens["lidar"].mask_BT.shape[1] for index in range(len(shard))]
+    assert len(tokens) == 12 and min(tokens) == 0 < max(tokens)
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -
 def test_the_student_revisits_what_it_was_after_imitation(finished: Path) -> None:
     (path,) = (finished / "episodes" / "lidar+radar" / "revisit").glob("*.safetensors")
     assert surprise(policy_at(finished, "imitation"), path) < 3e-4
-    assert surprise(from_pretrained(finished), path) > 0.01
+    assert surprise(from_pretrained(finished), path) > 1e-3
 
 
 def test_a_finished_run_has_nothing_left_to_do(
@@ -167,7 +167,7 @@ def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
     monkeypatch.setattr(train, "improve", watch)
     Run(imitated, config).go()
     ((as_reinforced, as_student),) = seen
-    assert as_reinforced < 3e-4 and as_student > 0.01
+    assert as_reinforced < 3e-4 and as_student > 1e-3
     assert weights(imitated) == weights(finished), "to go on is never to have stopped"
     assert [entry["stage"] for entry in story(imitated)][-3:] == ["ppo-1", "ppo-2", "run"]
 
