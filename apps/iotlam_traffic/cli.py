@@ -31,6 +31,8 @@ Maps = Annotated[
     str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
 ]
 Minutes = Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")]
+TrainingSeed = Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")]
 ONE_ROUND = ",".join(LEARNT_MAPS)
 DEFAULT_MAP = "cologne1"
 WHO = (
@@ -75,7 +77,7 @@ def run(
     end: End = None,
     controller: Annotated[str, typer.Option(help=f"Who is in charge. {WHO}")] = "iotlam",
     modalities: Modalities = "",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
+    seed: Seed = 1,
     tripinfo: Annotated[Path | None, typer.Option(help="File for SUMO's own list of trips (XML).")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
     as_json: AsJson = False,
@@ -142,7 +144,7 @@ def report(
     end: End = None,
     controllers: Controllers = COMPETING,
     modalities: Modalities = "",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")] = 1,
+    seed: Seed = 1,
     priority_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of vehicles with priority, beside those of class emergency.")
     ] = 0.0,
@@ -189,7 +191,7 @@ def train(
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
+    seed: TrainingSeed = 0,
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
 
@@ -226,7 +228,7 @@ def train_lanes(
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
     minutes: Minutes = SPAN_S / 60.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
+    seed: TrainingSeed = 0,
 ) -> None:
     """Train a small policy on lane state, from nothing: a teacher that sees what the simulator knows.
 
@@ -249,7 +251,7 @@ def train_agent(
     out: Annotated[Path | None, typer.Option(help="Folder of the agent; default: runs/ALGORITHM.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to learn from.")] = 100,
     minutes: Annotated[float, typer.Option(min=0, help="Length of each, cut at random; 0 for the whole hour.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")] = 0,
+    seed: TrainingSeed = 0,
 ) -> None:
     """Train a rival: an agent of Stable-Baselines3 that sees and is paid as sumo-rl's are, for one map.
 

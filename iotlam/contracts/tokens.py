@@ -69,6 +69,11 @@ class TokenBatch:
             fix="return tensors whose batch and token dimensions agree",
         )
 
+    def nothing(self) -> TokenBatch:
+        """As many windows of the same modality without a token: for what lacks it."""
+        position_BTX = None if self.position_BTX is None else self.position_BTX[:, :0]
+        return TokenBatch(self.tokens_BTD[:, :0], self.mask_BT[:, :0], self.time_BT[:, :0], self.modality, position_BTX)
+
     @property
     def dim(self) -> int:
         """Width D of a token."""

@@ -185,7 +185,7 @@ def _pad_tokens(batches: Sequence[TokenBatch | None]) -> TokenBatch:
     like = present[0]
     if any(batch.tokens_BTD.shape[0] != 1 for batch in present):
         raise BadInput("Example", expected="one window of tokens", got="several", fix="collate windows one by one")
-    full = [_nothing(like) if batch is None else batch for batch in batches]
+    full = [like.nothing() if batch is None else batch for batch in batches]
     positions = [batch.position_BTX[0].float() for batch in full if batch.position_BTX is not None]
     return TokenBatch(
         tokens_BTD=pad_sequence([batch.tokens_BTD[0].float() for batch in full], batch_first=True),
@@ -193,15 +193,4 @@ def _pad_tokens(batches: Sequence[TokenBatch | None]) -> TokenBatch:
         time_BT=pad_sequence([batch.time_BT[0].float() for batch in full], batch_first=True),
         modality=like.modality,
         position_BTX=pad_sequence(positions, batch_first=True) if positions else None,
-    )
-
-
-def _nothing(like: TokenBatch) -> TokenBatch:
-    """A window without tokens, for an example that lacks the modality."""
-    return TokenBatch(
-        tokens_BTD=like.tokens_BTD[:, :0],
-        mask_BT=like.mask_BT[:, :0],
-        time_BT=like.time_BT[:, :0],
-        modality=like.modality,
-        position_BTX=None if like.position_BTX is None else like.position_BTX[:, :0],
     )

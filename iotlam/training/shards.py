@@ -122,14 +122,8 @@ class Shard:
         for key in first.targets:
             tensors[f"target/{key}"] = torch.stack([torch.as_tensor(sample.targets[key]) for sample in samples])
         for name, like in {name: batch for sample in samples for name, batch in sample.tokens.items()}.items():
-            tensors |= _pack_modality(name, [sample.tokens.get(name) or _nothing(like) for sample in samples])
+            tensors |= _pack_modality(name, [sample.tokens.get(name) or like.nothing() for sample in samples])
         return cls(tensors)
-
-
-def _nothing(like: TokenBatch) -> TokenBatch:
-    """No tokens, for a decision that lacks the modality."""
-    position_BTX = None if like.position_BTX is None else like.position_BTX[:, :0]
-    return TokenBatch(like.tokens_BTD[:, :0], like.mask_BT[:, :0], like.time_BT[:, :0], like.modality, position_BTX)
 
 
 def _pack_modality(name: str, batches: Iterable[TokenBatch]) -> dict[str, Tensor]:

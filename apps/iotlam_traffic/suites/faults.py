@@ -10,19 +10,16 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam_street.faults import SensorFaults
-from iotlam_street.scenarios import between, find_scenario
+from iotlam_street.scenarios import find_scenario
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.evaluate import OURS, Outcome, Trial
-from iotlam_traffic.race import race
+from iotlam_traffic.suites.episodes import QUICK_SEEDS, quick_scenario, run_all
 
 RIVAL, WHOLE = "actuated", "none"
 MAPS = ("cologne1", "ingolstadt1")
 """Where sensors fail."""
 
-QUICK_S, QUICK_SEEDS = 600.0, (101,)
-"""A quick run keeps away from the seeds of the test."""
-WORKERS = 2
 SENSORS = ("lidar", "radar", "video")
 
 
@@ -59,10 +56,8 @@ def faults(quick: bool, progress: Progress) -> SuiteResult:
         progress: draws the progress of a piece of work.
     """
     start = time.monotonic()
-    scenarios = [find_scenario(name) for name in MAPS]
-    if quick:
-        scenarios = [between(each, each.begin_s, each.begin_s + QUICK_S) for each in scenarios]
-    seeds = QUICK_SEEDS if quick else TEST_SEEDS
+    scenarios = [quick_scenario(name) if quick else find_scenario(name) for name in MAPS]
+    seeds = QUICK_SEEDS[:1] if quick else TEST_SEEDS
     entries = {name: (OURS, case) for name, case in CASES.items()} | {RIVAL: (RIVAL, Case())}
     trials = {
         (name, scenario, seed): Trial(who, scenario, seed, faults=case.faults, weather=case.weather)
@@ -70,8 +65,7 @@ def faults(quick: bool, progress: Progress) -> SuiteResult:
         for seed in seeds
         for name, (who, case) in entries.items()
     }
-    with progress("Episodes with failing sensors", len(trials)) as step:
-        outcomes = race(list(trials.values()), WORKERS, lambda _: step(1))
+    outcomes = run_all("Episodes with failing sensors", list(trials.values()), progress)
     rows = [row_of(name, outcome) for (name, _, _), outcome in zip(trials, outcomes, strict=True)]
     return SuiteResult("traffic-faults", rows, figures(rows), time.monotonic() - start)
 

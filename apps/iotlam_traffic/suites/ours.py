@@ -15,10 +15,10 @@ from iotlam_street.plan import read_plans
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, gridlocked
 from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.policy import load_policy
-from iotlam_traffic.race import race
+from iotlam_traffic.suites.episodes import run_all
 from iotlam_traffic.suites.learning import Learnt, learn_to_beat, seconds_to_beat
 from iotlam_traffic.suites.priority import measure_priority, priority_trials
-from iotlam_traffic.suites.rules import RIVALS, WORKERS, Field, train
+from iotlam_traffic.suites.rules import RIVALS, Field, train
 from iotlam_traffic.suites.tuning import Gap, lora_against_full, median_gap
 
 BOUNDS_S = {
@@ -65,7 +65,7 @@ def ours(quick: bool, progress: Progress) -> SuiteResult:
         TUNING / "quick" if quick else TUNING, *(2, 5, 1) if quick else (16, 600, 5), progress=progress
     )
     some = [scenario for scenario in field.scenarios if scenario.name in WITH_PRIORITY]
-    favoured, priority = measure_priority(priority_trials(OURS, some, field.seeds), progress, WORKERS)
+    favoured, priority = measure_priority(priority_trials(OURS, some, field.seeds), progress)
     metrics = {
         **_delays(field, table),
         **_against_rivals(field, table),
@@ -89,8 +89,7 @@ def _drive(field: Field, progress: Progress) -> Table:
             *field.trials(scenario, seed),
         )
     ]
-    with progress("Episodes", len(trials)) as step:
-        outcomes = race(trials, WORKERS, lambda _: step(1))
+    outcomes = run_all("Episodes", trials, progress)
     return {(one.trial.scenario.name, one.trial.controller, one.trial.seed): one for one in outcomes}
 
 

@@ -12,7 +12,7 @@ from iotlam.contracts import Json
 from iotlam_street.junction import SignalRules
 from iotlam_street.scenarios import Scenario
 from iotlam_traffic.evaluate import Outcome, Trial
-from iotlam_traffic.race import race
+from iotlam_traffic.suites.episodes import run_all
 
 PRIORITY_SHARE = 0.01
 """Share of the vehicles that have priority."""
@@ -33,12 +33,9 @@ def priority_trials(
     ]
 
 
-def measure_priority(
-    trials: Sequence[Trial], progress: Progress, workers: int = 2
-) -> tuple[list[Json], dict[str, Metric]]:
+def measure_priority(trials: Sequence[Trial], progress: Progress) -> tuple[list[Json], dict[str, Metric]]:
     """Run the trials of `priority_trials`; returns a row for each, and the figures."""
-    with progress("Episodes with priority vehicles", len(trials)) as step:
-        outcomes = race(trials, workers, lambda _: step(1))
+    outcomes = run_all("Episodes with priority vehicles", trials, progress)
     rows = [{**one.as_json(), "favoured": one.trial.rules.priority} for one in outcomes]
     return rows, priority_figures(list(zip(outcomes[::2], outcomes[1::2], strict=True)))
 

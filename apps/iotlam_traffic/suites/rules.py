@@ -11,15 +11,15 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam_street.plan import read_plans
-from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario
+from iotlam_street.scenarios import RESCO, Scenario, find_scenario
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.evaluate import Outcome, Trial, gridlocked
 from iotlam_traffic.parallel import run_parallel
-from iotlam_traffic.race import race
 from iotlam_traffic.rivals.agent import ALGORITHMS
 from iotlam_traffic.rivals.training import AgentConfig, train_agent
 from iotlam_traffic.rules import RULES
+from iotlam_traffic.suites.episodes import QUICK_SEEDS, WORKERS, quick_scenario, run_all
 
 RIVALS = (*RULES, Discharge.name, *ALGORITHMS)
 WORK = Path("runs/rivals")
@@ -28,11 +28,6 @@ WORK = Path("runs/rivals")
 EPISODES, SPAN_S, SMALL_NET = 100, 1200.0, 3
 """Episodes that an agent learns from, as many as RESCO's; whole hours where a map has at most three signals, else 20
 minutes, which keeps the training of all within an hour and a half on one core."""
-
-QUICK_S, QUICK_SEEDS = 600.0, (101, 102)
-"""A quick run keeps away from the seeds of the test."""
-
-WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +52,7 @@ class Field:
     def of(cls, quick: bool) -> Field:
         """All of RESCO, or ten minutes of two maps."""
         if quick:
-            maps = [find_scenario(name) for name in ("cologne1", "cologne3")]
-            short = tuple(between(each, each.begin_s, each.begin_s + QUICK_S) for each in maps)
+            short = quick_scenario("cologne1"), quick_scenario("cologne3")
             return cls(short, QUICK_SEEDS, 2, (300.0, 300.0), WORK / "quick")
         return cls(tuple(map(find_scenario, RESCO)), TEST_SEEDS, EPISODES, (None, SPAN_S), WORK)
 
@@ -85,8 +79,7 @@ def rules(quick: bool, progress: Progress) -> SuiteResult:
     train(field, progress)
     groups = [field.trials(scenario, seed) for scenario in field.scenarios for seed in field.seeds]
     trials = [trial for group in groups for trial in group]
-    with progress("Episodes of the rivals", len(trials)) as step:
-        outcomes = race(trials, WORKERS, lambda _: step(1))
+    outcomes = run_all("Episodes of the rivals", trials, progress)
     size = len(RIVALS)
     rows = [row for first in range(0, len(outcomes), size) for row in judged(outcomes[first : first + size])]
     return SuiteResult("traffic-rules", rows, figures(field, rows), time.monotonic() - start)

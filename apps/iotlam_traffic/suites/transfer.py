@@ -10,13 +10,12 @@ import numpy as np
 
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.training.imitation import ImitationConfig
-from iotlam_street.scenarios import between, find_scenario
+from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.evaluate import OURS, Outcome, Trial
 from iotlam_traffic.lanes import LanePolicy
-from iotlam_traffic.race import race
 from iotlam_traffic.rules import RULES
-from iotlam_traffic.suites.rules import QUICK_S, QUICK_SEEDS, WORKERS
+from iotlam_traffic.suites.episodes import QUICK_SEEDS, quick_scenario, run_all
 from iotlam_traffic.train import Run, TrainConfig
 from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
@@ -41,15 +40,12 @@ def transfer(quick: bool, progress: Progress) -> SuiteResult:
     start = time.monotonic()
     lanes, sensors = _train(quick)
     seeds = QUICK_SEEDS if quick else TEST_SEEDS
-    scenarios = [find_scenario(name) for name in INGOLSTADT]
-    if quick:
-        scenarios = [between(each, each.begin_s, each.begin_s + QUICK_S) for each in scenarios[:1]]
+    scenarios = [quick_scenario(INGOLSTADT[0])] if quick else [find_scenario(name) for name in INGOLSTADT]
     weights = {OURS: sensors, LanePolicy.name: lanes, **dict.fromkeys(RULES)}
     trials = [
         Trial(name, each, seed, folder) for each in scenarios for seed in seeds for name, folder in weights.items()
     ]
-    with progress("Episodes in Ingolstadt", len(trials)) as step:
-        outcomes = race(trials, WORKERS, lambda _: step(1))
+    outcomes = run_all("Episodes in Ingolstadt", trials, progress)
     metrics = {}
     for scenario in scenarios:
         there = [one for one in outcomes if one.trial.scenario.name == scenario.name]
@@ -60,8 +56,9 @@ def transfer(quick: bool, progress: Progress) -> SuiteResult:
 
 def _train(quick: bool) -> tuple[Path, Path]:
     """Train the lane policy, then the policy on sensors; returns their folders."""
-    work, lanes, sensors = (WORK / "quick", LANES, SENSORS) if quick else (WORK, LANES, SENSORS)
+    work, lanes, sensors = WORK, LANES, SENSORS
     if quick:
+        work = WORK / "quick"
         lanes = replace(lanes, maps=("cologne1",), rounds=1, generations=0, span_s=300.0)
         little = ImitationConfig(steps=4, temperature=1.0)
         sensors = replace(sensors, maps=("cologne1",), turns=2, revisit=0, rounds=0, span_s=300.0, imitation=little)

@@ -115,14 +115,9 @@ def _save(model: IotlamModel, folder: Path, merge: bool) -> None:
         own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
         merged = model.decoder.merge_and_unload()
         merged.save_pretrained(decoder)
-        model = IotlamModel(replace_decoder(model.config, decoder))
+        model = IotlamModel(model.config.changed(decoder=str(decoder), decoder_sha256=""))
         model.load_state_dict(own, strict=False)
     save_pretrained(model, folder)
-
-
-def replace_decoder(config: IotlamConfig, decoder: Path) -> IotlamConfig:
-    """The configuration with another decoder."""
-    return config.changed(decoder=str(decoder), decoder_sha256="")
 
 
 def median_gap(gap: Gap) -> float:
