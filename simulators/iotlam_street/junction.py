@@ -82,7 +82,7 @@ class NextSignal:
     """Where a vehicle comes to next: a lane of another junction.
 
     Attributes:
-        junction: the other one.
+        junction: the other one, by a weak proxy.
         lane: index of its lane.
         distance_m: from where the lane is entered to its stop line.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -280,20 +281,21 @@ def _near(plans: Sequence[SignalPlan], owner: Mapping[str, int]) -> NDArray[np.b
     return sends_JJ | sends_JJ.T
 
 
-@lru_cache(maxsize=4096)
 def _introduce(junctions: Sequence[Junction]) -> None:
     """Tell each junction which signals come next on the ways out of its lanes."""
     stop_lines: dict[str, list[NextSignal]] = {}
     for junction in junctions:
         for number, lane in enumerate(junction.plan.lanes):
             for name, distance_m in lane.upstream:
-                stop_lines.setdefault(name, []).append(NextSignal(junction, number, distance_m))
+                # Weakly, or junctions would keep each other, and SUMO, when a street is dropped.
+                stop_lines.setdefault(name, []).append(NextSignal(weakref.proxy(junction), number, distance_m))
     for junction in junctions:
         junction.next_signals = tuple(
             tuple(each for name in lane.outgoing for each in stop_lines.get(name, ())) for lane in junction.plan.lanes
         )
 
 
+@lru_cache(maxsize=4096)
 def yellow_between(old: str, new: str) -> str:
     """Link states shown between two greens: links that lose green are yellow, those that gain it still red."""
     return "".join(

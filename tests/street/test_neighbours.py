@@ -20,7 +20,7 @@ def test_neighbours_send_traffic_to_each_other() -> None:
 def test_a_junction_is_told_what_the_next_signals_show() -> None:
     with Street(find_scenario("grid4x4"), 1) as street:
         corner, east = (next(j for j in street.junctions if j.plan.signal == name) for name in ("A0", "B0"))
-        lane = next(k for k, ways in enumerate(corner.next_signals) if ways and ways[0].junction is east)
+        lane = next(k for k, ways in enumerate(corner.next_signals) if ways and ways[0].junction.plan is east.plan)
         distance_m = corner.next_signals[lane][0].distance_m
         there = [way.lane for way in corner.next_signals[lane]]
         shown = []
