@@ -86,7 +86,7 @@ def figures(rows: Sequence[Json]) -> dict[str, Metric]:
         "two_dead_over_actuated": _over_rival(delays),
     }
     others = [name for name, case in CASES.items() if case.weather != CLEAR]
-    return found | {f"{name}_loss": _loss(delays, [name], None) for name in [*ONE_DEAD, *others]}
+    return found | {f"{name}_loss".replace(" ", "_"): _loss(delays, [name], None) for name in [*ONE_DEAD, *others]}
 
 
 def _loss(delays: Delays, cases: Sequence[str], most: float | None, anchor: str = "") -> Metric:
