@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,8 @@ import typer
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
-from iotlam_traffic.curriculum import LEARNT_MAPS, SPAN_S
+from iotlam_street.weather import WEATHERS, Weather
+from iotlam_traffic.curriculum import LEARNT_MAPS
 
 MAX_SEED = 2**31 - 1
 """SUMO's seeds are 32-bit integers."""
@@ -27,10 +29,13 @@ Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); 
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
 End = Annotated[float | None, typer.Option(help="Last simulated second; default: the map's, or an hour after --begin.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
+InWeather = Annotated[str, typer.Option(help="What is in the sensors' way: clear, rain, night, glare or blur.")]
 Maps = Annotated[
     str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
 ]
-Minutes = Annotated[float, typer.Option(min=2, help="Length of an episode, cut from the hour at random.")]
+Minutes = Annotated[
+    float, typer.Option(min=0, help="Length of an episode, cut from the hour at random; 0 for the whole hour.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")]
 TrainingSeed = Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")]
 ONE_ROUND = ",".join(LEARNT_MAPS)
@@ -77,6 +82,7 @@ def run(
     end: End = None,
     controller: Annotated[str, typer.Option(help=f"Who is in charge. {WHO}")] = "iotlam",
     modalities: Modalities = "",
+    weather: InWeather = "clear",
     seed: Seed = 1,
     tripinfo: Annotated[Path | None, typer.Option(help="File for SUMO's own list of trips (XML).")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
@@ -87,18 +93,18 @@ def run(
     Examples: iotlam traffic run ingolstadt1 --controller greedy --seed 3
 
     iotlam traffic run cologne8 --controller greedy --gui
+
+    iotlam traffic run cologne1 --weather night --modalities lidar,video
     """
     from iotlam.training.progress import progress
-    from iotlam_traffic.evaluate import OURS, Trial, run_trial
+    from iotlam_traffic.evaluate import Trial, run_trial
 
     ((name, weights),) = _charged("--controller", controller, most=1)
-    if name != OURS and modalities:
-        fix = "leave it away: the others have no sensors"
-        raise BadInput("--modalities", expected=f"a run of '{OURS}'", got=f"'{name}'", fix=fix)
+    sensors, seen_through = _sensing([name], modalities, weather)
     if tripinfo is not None:
         check_writable("--tripinfo", tripinfo.parent)
     scenario = _scenario(map_name, net, routes, begin, end)
-    trial = Trial(name, scenario, seed, weights, _names(modalities), tripinfo, gui)
+    trial = Trial(name, scenario, seed, weights, sensors, tripinfo, gui, weather=seen_through)
     with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
         row = run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()
     _show([row], as_json, {"trips": [row]})
@@ -114,6 +120,7 @@ def evaluate(
     controllers: Controllers = COMPETING,
     seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses those from 100000.")] = "1-5",
     modalities: Modalities = "",
+    weather: InWeather = "clear",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -127,8 +134,13 @@ def evaluate(
     from iotlam_traffic.evaluate import Trial, run_trials, summarise
 
     competing = _charged("--controllers", controllers)
-    scenario, sensors = _scenario(map_name, net, routes, begin, end), _names(modalities)
-    trials = [Trial(name, scenario, seed, weights, sensors) for seed in _seeds(seeds) for name, weights in competing]
+    sensors, seen_through = _sensing([name for name, _ in competing], modalities, weather)
+    scenario = _scenario(map_name, net, routes, begin, end)
+    trials = [
+        Trial(name, scenario, seed, weights, sensors, weather=seen_through)
+        for seed in _seeds(seeds)
+        for name, weights in competing
+    ]
     with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
@@ -144,6 +156,7 @@ def report(
     end: End = None,
     controllers: Controllers = COMPETING,
     modalities: Modalities = "",
+    weather: InWeather = "clear",
     seed: Seed = 1,
     priority_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of vehicles with priority, beside those of class emergency.")
@@ -159,18 +172,18 @@ def report(
     iotlam traffic report my.sumocfg --priority-share 0.01 --favour
     """
     from iotlam_street.junction import SignalRules
-    from iotlam_traffic.evaluate import OURS, Trial
+    from iotlam_traffic.evaluate import Trial
     from iotlam_traffic.show import show_runs
 
     competing = _charged("--controllers", controllers)
-    if modalities and OURS not in dict(competing):
-        fix = "leave it away: the others have no sensors"
-        raise BadInput("--modalities", expected=f"'{OURS}' among the controllers", got=f"'{controllers}'", fix=fix)
+    sensors, seen_through = _sensing([name for name, _ in competing], modalities, weather)
     if out.suffix != ".html" or out.is_dir():
         raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
     scenario = replace(_scenario(map_name, net, routes, begin, end), priority_share=priority_share)
-    sensors, rules = _names(modalities), SignalRules(priority=favour)
-    trials = [Trial(name, scenario, seed, weights, sensors, rules=rules) for name, weights in competing]
+    rules = SignalRules(priority=favour)
+    trials = [
+        Trial(name, scenario, seed, weights, sensors, rules=rules, weather=seen_through) for name, weights in competing
+    ]
     result = show_runs(trials, out)
     typer.echo(f"page: {result['page']}", err=True)
     _show(result["trips"], as_json, result)
@@ -180,11 +193,11 @@ def report(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
     maps: Maps = ONE_ROUND,
-    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 10,
+    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 6,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
     revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 6,
-    minutes: Minutes = SPAN_S / 60.0,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 4,
+    minutes: Minutes = 0.0,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of the lane policy that teaches; default: the shipped one.")
     ] = None,
@@ -206,7 +219,7 @@ def train(
     config = TrainConfig(
         maps=_some("--maps", maps, once=False),
         turns=turns,
-        span_s=60.0 * minutes,
+        span_s=60.0 * minutes or None,
         teacher=str(teacher or LANES),
         modalities=_some("--modalities", modalities),
         decoder=decoder,
@@ -223,10 +236,10 @@ def train(
 def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
     maps: Maps = ONE_ROUND,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 90,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
     generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 6,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
-    minutes: Minutes = SPAN_S / 60.0,
+    minutes: Minutes = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: TrainingSeed = 0,
 ) -> None:
@@ -240,7 +253,7 @@ def train_lanes(
     from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
     names = _some("--maps", maps, once=False)
-    config = LaneRunConfig(names, rounds, generations, episodes, 60.0 * minutes, workers=workers, seed=seed)
+    config = LaneRunConfig(names, rounds, generations, episodes, 60.0 * minutes or None, workers=workers, seed=seed)
     typer.echo(f"weights in {LaneRun(out, config).go()}")
 
 
@@ -250,7 +263,7 @@ def train_agent(
     map_name: Annotated[str, typer.Argument(metavar="MAP", help="A RESCO map or a .sumocfg file.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the agent; default: runs/ALGORITHM.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to learn from.")] = 100,
-    minutes: Annotated[float, typer.Option(min=0, help="Length of each, cut at random; 0 for the whole hour.")] = 0.0,
+    minutes: Minutes = 0.0,
     seed: TrainingSeed = 0,
 ) -> None:
     """Train a rival: an agent of Stable-Baselines3 that sees and is paid as sumo-rl's are, for one map.
@@ -319,6 +332,24 @@ def _charged(option: str, text: str, most: int = MAX_EPISODES) -> list[tuple[str
             option, expected="one controller" if most == 1 else "each controller once", got=got, fix="name it once"
         )
     return [(name, Path(folder) if folder else None) for name, _, folder in found]
+
+
+def _sensing(controllers: Sequence[str], modalities: str, weather: str) -> tuple[tuple[str, ...], Weather]:
+    """Which sensors are used (none for all), and what is in their way.
+
+    Raises:
+        BadInput: if there is no such weather, or if no one competes who has sensors.
+    """
+    from iotlam_traffic.evaluate import OURS
+
+    if weather not in WEATHERS:
+        known = ", ".join(WEATHERS)
+        raise BadInput("--weather", expected=f"one of {known}", got=f"'{weather}'", fix="name one of them")
+    given = [option for option, chosen in (("--modalities", modalities), ("--weather", weather != "clear")) if chosen]
+    if given and OURS not in controllers:
+        got, fix = f"'{','.join(controllers)}'", "leave it away: the others have no sensors"
+        raise BadInput(given[0], expected=f"'{OURS}' in charge", got=got, fix=fix)
+    return _names(modalities), WEATHERS[weather]
 
 
 def _seeds(text: str) -> list[int]:

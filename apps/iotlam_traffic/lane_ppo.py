@@ -16,7 +16,7 @@ from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.scenarios import Scenario
 from iotlam_street.street import Street
 from iotlam_traffic.curriculum import Task
-from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, fill, lane_view
+from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, lane_view
 
 Weights = dict[str, Tensor]
 
@@ -87,16 +87,18 @@ def drive(job: Drive, config: PpoConfig) -> Driven:
     steps = []
     scenario, from_s = job.scenario()
     with Street(scenario, job.task.seed) as street:
-        fill(street, net, from_s)
         while not street.done:
+            learnt_from = street.time_s >= from_s
             seen = [lane_view(junction) for junction in street.junctions]
             scores_JP, values_J = net(LaneViews.of(seen))
             log_prob_JP = scores_JP.log_softmax(-1)
             action_J = torch.multinomial(log_prob_JP.exp(), 1, generator=generator)
             lost_s_J = street.advance(action_J[:, 0].tolist())
-            views += seen
-            chosen_J = log_prob_JP.gather(1, action_J)[:, 0]
-            steps.append((action_J[:, 0].numpy(), chosen_J.numpy(), values_J.numpy(), -lost_s_J / LOST_S_PER_REWARD))
+            if learnt_from:
+                views += seen
+                chosen_J = log_prob_JP.gather(1, action_J)[:, 0]
+                reward_J = -lost_s_J / LOST_S_PER_REWARD
+                steps.append((action_J[:, 0].numpy(), chosen_J.numpy(), values_J.numpy(), reward_J))
         delay_s = street.finish().delay_s
     action_TJ, log_prob_TJ, value_TJ, reward_TJ = (np.stack(each) for each in zip(*steps, strict=True))
     advantage_TJ = advantages(reward_TJ, value_TJ, config)

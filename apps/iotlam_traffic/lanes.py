@@ -31,7 +31,7 @@ COMING_S = 10.0
 CAR_M = 7.5
 """Room that a standing vehicle takes."""
 
-LANE_FEATURES = 2 * len(EDGES_M) + 12
+LANE_FEATURES = 2 * len(EDGES_M) + 15
 PHASE_FEATURES = 6
 CAP_S = 180.0
 """Times are cut to this."""
@@ -49,10 +49,10 @@ class LaneView:
 
     Attributes:
         lanes_KF: by lane, scaled to about 1: vehicles and standing vehicles in each bin of distance, waiting (sum and
-            longest), mean speed, vehicles coming, all vehicles, time since served, whether it has green and
-            whether it must yield now, vehicles it has sent into the junction and that are still there (all, standing:
-            those can block the crossing traffic), and how full its exits are (standing vehicles, share of their
-            length).
+            longest), mean speed, vehicles coming, all vehicles, those further away, time since served, whether it has
+            green and whether it must yield now, vehicles it has sent into the junction and that are still there (all,
+            standing: those can block the crossing traffic), how full its exits are (standing vehicles, share of
+            their length), and the signals that come next (`Junction.onward`).
         phases_PF: by phase: in force, its green time, share of its lanes that have green now, lanes, share of them that
             must yield, longest time since one of them was served.
         serves_PK: 1 where the phase gives the lane a green of its own, 0.5 where it must yield.
@@ -71,7 +71,8 @@ def lane_view(junction: Junction) -> LaneView:
     served_K, yields_K = plan.serves_PK[junction.phase], plan.yields_PK[junction.phase]
     red_s_K = np.minimum(junction.time_s - junction.served_at_s_K, CAP_S)
     own_K3 = np.stack([red_s_K / 60.0, served_K, yields_K], axis=1)
-    lanes_KF = np.concatenate([_vehicle_features(junction), own_K3, junction.inside() / 2.0, _exits(junction)], axis=1)
+    beyond = (junction.inside() / 2.0, _exits(junction), junction.onward())
+    lanes_KF = np.concatenate([_vehicle_features(junction), own_K3, *beyond], axis=1)
 
     in_force_P = np.arange(len(plan.green_states)) == junction.phase
     lanes_P = np.maximum(plan.serves_PK.sum(axis=1), 1)  # a phase may serve pedestrians alone
@@ -93,11 +94,12 @@ def lane_view(junction: Junction) -> LaneView:
 
 
 def _vehicle_features(junction: Junction) -> NDArray[np.floating]:
-    """Features of the vehicles that approach each lane, (K, 2 bins + 5)."""
+    """Features of the vehicles that approach each lane, (K, 2 bins + 6)."""
     rows, ends = junction.vehicles()
     lanes, bins = len(ends), len(EDGES_M)
     lane_N = np.repeat(np.arange(lanes), np.diff(ends, prepend=0))
     near_N = rows[:, 0] < REACH_M
+    far_K = np.bincount(lane_N[~near_N], minlength=lanes)
     lane_N, (distance_N, speed_N, waiting_N, _) = lane_N[near_N], rows[near_N].T
     slot_N = lane_N * bins + np.maximum(np.searchsorted(EDGES_M, distance_N, side="right") - 1, 0)
     standing_N = speed_N < HALTING_MPS
@@ -113,6 +115,7 @@ def _vehicle_features(junction: Junction) -> NDArray[np.floating]:
             np.bincount(lane_N, weights=speed_N, minlength=lanes) / np.maximum(vehicles_K, 1) / 10.0,
             np.bincount(lane_N[distance_N < COMING_S * speed_N], minlength=lanes) / 4.0,
             vehicles_K / 8.0,
+            far_K / 8.0,
         ]
     )
 
@@ -256,7 +259,7 @@ def load_lanes(path: Path) -> LaneNet:
     try:
         net.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch raise their own types
-        got = str(error).splitlines()[0].rstrip(" .:") if path.exists() else "no such file"
+        got = str(error).splitlines()[-1].strip(" \t.:") if path.exists() else "no such file"
         fix = "train one with: iotlam traffic train-lanes"
         raise BadInput(str(path), expected="weights of a lane policy", got=got, fix=fix) from error
     return net.eval()

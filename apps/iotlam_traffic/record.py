@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,21 +35,25 @@ MOST_LOST, MOST_SIGMA_M, LEAST_DETECTION = 0.6, 30.0, 0.7
 VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
 """Targets that say what is true of the K lanes, for words about them (words.py) and for measuring."""
 
+Seen = tuple[dict[str, TokenBatch], DecisionQuery]
+"""The tokens of a junction's sensors, by modality, and what is asked there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """How to record one task: one junction of it, drawn by its seed, has sensors; the teacher acts at all others.
+    """How to record one task.
 
     Attributes:
         task: the episode.
-        folder: where nets are drawn and the shard goes.
+        folder: where nets are drawn and the shards go.
         modalities: sensors to record.
         gamma: discount per decision of the recorded returns.
         teacher: folder of the lane policy that teaches.
-        model: folder of the policy that acts at the junction, or None for the teacher.
-        explore: probability of a random allowed phase instead.
+        model: folder of the policy that acts at every junction, through sensors, or None for the teacher.
+        explore: probability of a random allowed phase instead, at the junctions that are recorded.
         draw: the policy draws from its probabilities instead of taking its best choice; then `explore` must be 0, so
             that the recorded probabilities are those acted on.
+        watched: how many junctions are recorded at most; the task's seed draws which.
     """
 
     task: Task
@@ -59,6 +64,7 @@ class Recording:
     model: Path | None = None
     explore: float = 0.0
     draw: bool = False
+    watched: int = 1
 
     def __post_init__(self) -> None:
         if self.draw and self.explore:
@@ -66,53 +72,81 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """The shard's file."""
+        """The shard of the first junction; it is written last."""
         return self.folder / f"{self.task.name}.safetensors"
 
+    @property
+    def paths(self) -> list[Path]:
+        """The shards, one for each junction that was recorded."""
+        return [self.path, *sorted(self.folder.glob(f"{glob.escape(self.task.name)}.*.safetensors"))]
 
-def record(recording: Recording) -> Path:
-    """Run one episode and write its shard; a shard that exists is kept."""
+
+def record(recording: Recording) -> list[Path]:
+    """Run one episode and write its shards; those that exist are kept."""
     if recording.path.exists():
-        return recording.path
+        return recording.paths
     torch.set_num_threads(1)
     rng = np.random.default_rng(recording.task.seed)
     scenario, from_s = recording.task.scenario(recording.folder / "nets")
     teacher = load_lanes(recording.teacher / WEIGHTS)
     with Street(scenario, recording.task.seed) as street:
         fill(street, teacher, from_s)
-        watched = int(rng.integers(len(street.junctions)))
-        samples = _watch(street, watched, teacher, recording, rng)
-    reward_N = np.array([sample.targets[REWARD] for sample in samples], np.float32)
-    steady = float(reward_N[-20:].mean()) / (1.0 - recording.gamma)  # what would follow if all went on as at the end
-    returns_N = discounted(reward_N, recording.gamma, bootstrap=steady)
-    Shard.pack(samples).with_targets({RETURN: returns_N}).save(recording.path)
-    return recording.path
+        shards = _watch(street, teacher, recording, rng)
+    for number in reversed(range(1, len(shards))):
+        shards[number].save(recording.path.with_suffix(f".{number}.safetensors"))
+    shards[0].save(recording.path)
+    return recording.paths
 
 
-def _watch(
-    street: Street, watched: int, teacher: LaneNet, recording: Recording, rng: np.random.Generator
-) -> list[Sample]:
-    """The decisions of one junction until the street is done."""
-    processor = IotlamProcessor(recording.modalities)
+def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.random.Generator) -> list[Shard]:
+    """The decisions of some junctions until the street is done."""
+    junctions = street.junctions
+    watched = rng.permutation(len(junctions))[: recording.watched].tolist()
     model = from_pretrained(recording.model) if recording.model else None
-    junction = street.junctions[watched]
-    faults, weather = _trouble(rng)
-    rig = SensorRig(junction.plan.approaches, weather=weather)
-    samples: list[Sample] = []
+    with_sensors = range(len(junctions)) if model else watched
+    sites = {row: Site(junctions[row], recording.modalities, rng) for row in with_sensors}
+    samples: dict[int, list[Sample]] = {row: [] for row in watched}
     while not street.done:
-        query = junction_query(junction)
-        frames = faults.sense(rig, junction.plan, junction.snapshots, rng, recording.modalities)
-        tokens = processor.tokenize(frames, query)
-        scores = phase_scores(teacher, [lane_view(each) for each in street.junctions])
+        seen = {row: site.look() for row, site in sites.items()}
+        scores = phase_scores(teacher, [lane_view(junction) for junction in junctions])
         phases = [int(scores_P.argmax()) for scores_P in scores]
-        facts = _act(model, tokens, query, recording, phases[watched], rng)
-        phases[watched] = int(facts[ACTION])
-        seen = lane_facts(junction)
-        facts[REWARD] = -street.advance(phases)[watched] / LOST_S_PER_REWARD
-        named = {TEACHER: scores[watched], **seen, **facts}
-        targets = {name: np.asarray(value, np.float32) for name, value in named.items()}
-        samples.append(Sample(tokens, query, targets))
-    return samples
+        acts = _act(model, seen, recording, phases, rng)
+        facts = {row: {TEACHER: scores[row], **lane_facts(junctions[row]), **acts[row]} for row in watched}
+        for row, act in acts.items():
+            phases[row] = int(act[ACTION])
+        lost_s_J = street.advance(phases)
+        for row, known in facts.items():
+            targets = known | {REWARD: -lost_s_J[row] / LOST_S_PER_REWARD}
+            samples[row].append(Sample(*seen[row], {name: np.asarray(v, np.float32) for name, v in targets.items()}))
+    return [_with_returns(Shard.pack(samples[row]), recording.gamma) for row in watched]
+
+
+def _with_returns(shard: Shard, gamma: float) -> Shard:
+    reward_N = shard.target(REWARD)
+    steady = float(reward_N[-20:].mean()) / (1.0 - gamma)  # what would follow if all went on as at the end
+    return shard.with_targets({RETURN: discounted(reward_N, gamma, bootstrap=steady)})
+
+
+class Site:
+    """One junction with sensors, which suffer what its episode draws.
+
+    Args:
+        junction: where they hang.
+        modalities: which there are.
+        rng: of faults, weather and noise.
+    """
+
+    def __init__(self, junction: Junction, modalities: Sequence[str], rng: np.random.Generator) -> None:
+        self.junction, self.modalities, self._rng = junction, modalities, rng
+        self._faults, weather = _trouble(rng)
+        self._rig = SensorRig(junction.plan.approaches, weather=weather)
+        self._processor = IotlamProcessor(modalities)
+
+    def look(self) -> Seen:
+        """What the sensors give now, and what is asked."""
+        junction, query = self.junction, junction_query(self.junction)
+        frames = self._faults.sense(self._rig, junction.plan, junction.snapshots, self._rng, self.modalities)
+        return self._processor.tokenize(frames, query), query
 
 
 def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
@@ -136,32 +170,42 @@ def lane_facts(junction: Junction) -> dict[str, list[float]]:
     }
 
 
-def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[Path], None]) -> list[Path]:
-    """Record in `workers` processes; shards that exist are kept; order is kept."""
+def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[[list[Path]], None]) -> list[Path]:
+    """Record in `workers` processes; shards that exist are kept; all of them, in the order of the recordings."""
     missing = [recording for recording in recordings if not recording.path.exists()]
     for recording in recordings:
         if recording not in missing:
-            on_done(recording.path)
+            on_done(recording.paths)
     run_parallel(record, missing, workers, on_done)
-    return [recording.path for recording in recordings]
+    return [path for recording in recordings for path in recording.paths]
 
 
 def _act(
     model: IotlamModel | None,
-    tokens: Mapping[str, TokenBatch],
-    query: DecisionQuery,
+    seen: Mapping[int, Seen],
     recording: Recording,
-    teacher_phase: int,
+    phases: Sequence[int],
     rng: np.random.Generator,
-) -> dict[str, float]:
-    """The phase to show, and what PPO needs to know of the policy that chose it."""
-    action, facts = teacher_phase, {}
+) -> dict[int, dict[str, float]]:
+    """By junction that has sensors: the phase to show, and what PPO needs to know of the policy that chose it.
+
+    Args:
+        model: the policy, or None for the teacher.
+        seen: by junction, what it was asked.
+        recording: how to act.
+        phases: the teacher's, of every junction.
+        rng: of what is drawn.
+    """
+    acts: dict[int, dict[str, float]] = {row: {ACTION: phases[row]} for row in seen}
     if model is not None:
-        decision = model.answer(tokens, query)
-        probability_P = decision.logits_BP[0].softmax(0).double().numpy()
-        probability_P /= probability_P.sum()
-        action = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else choose(decision.logits_BP))
-        facts = {LOG_PROB: float(np.log(probability_P[action])), VALUE: float(decision.value_B[0])}
-    if rng.uniform() < recording.explore:
-        action = int(rng.choice(np.flatnonzero(query.allowed_P)))
-    return {ACTION: action, **facts}
+        decision = model.answer_all(list(seen.values()))
+        best_B, probability_BP = choose(decision.logits_BP), decision.logits_BP.double().softmax(1).numpy()
+        for act, best, probability_P, value in zip(
+            acts.values(), best_B, probability_BP, decision.value_B, strict=True
+        ):
+            act[ACTION] = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else best)
+            act |= {LOG_PROB: float(np.log(probability_P[int(act[ACTION])])), VALUE: float(value)}
+    for (_, query), act in zip(seen.values(), acts.values(), strict=True):
+        if rng.uniform() < recording.explore:
+            act[ACTION] = int(rng.choice(np.flatnonzero(query.allowed_P)))
+    return acts

@@ -21,7 +21,7 @@ from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
 from iotlam.training.streams import Streams
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, SPAN_S, Task, check_maps, tasks
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, check_maps, tasks
 from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS, load_lanes
 from iotlam_traffic.query import PHASE_FEATURES
@@ -33,7 +33,10 @@ HELD_OUT_EVERY = 10
 """One episode in so many is kept from imitation, to measure agreement with the teacher."""
 
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
-"""First seeds of the later stages, counted from the run's first, and seeds set aside for each round of PPO."""
+"""First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
+
+WATCHED = 4
+"""Junctions of a net that are recorded at most while the student acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,13 @@ class TrainConfig:
         maps: RESCO maps, `.sumocfg` files, or `random` for random junctions; each is one episode of a round, and may be
             named more than once.
         turns: rounds of episodes in which the teacher acts.
-        span_s: length of an episode, cut from the map's hour at random; None for all of it.
+        span_s: length of an episode, cut from the map's hour at random; None for all of it: jams take their time.
         teacher: folder of the lane policy that teaches.
         modalities: sensors to learn with.
         decoder: preset, folder or hub name of the frozen decoder.
         imitation: how to imitate the teacher.
-        revisit: rounds of episodes in which the student acts and the teacher says what it would have done (DAgger, Ross
-            et al. 2011), after which imitation goes on.
+        revisit: rounds of episodes in which the student acts, at every junction, and the teacher says what it would
+            have done; imitation goes on after each, on all that has been recorded (DAgger, Ross et al. 2011).
         ppo: the knobs of reinforcement.
         rounds: rounds of reinforcement.
         workers: recording processes.
@@ -58,15 +61,15 @@ class TrainConfig:
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    turns: int = 10
-    span_s: float | None = SPAN_S
+    turns: int = 6
+    span_s: float | None = None
     teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
     imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
     revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 6
+    rounds: int = 4
     workers: int = 2
     seed: int = 0
 
@@ -110,14 +113,14 @@ class Run:
         """Do what is left of the run; returns the model's folder."""
         start, config = time.monotonic(), self.config
         shards = record_teacher(self.folder, config)
-        self._imitate("imitation", shards, config.imitation)
-        if config.revisit:
-            todo = config.tasks(config.revisit, REVISIT)
-            shards = shards + self._record("revisit", todo, explore=0.03)
-            rate = config.imitation.learning_rate / 2
-            # The gates know by now what the task needs: bits have their price from the start.
-            again = replace(config.imitation, steps=config.imitation.steps // 2, learning_rate=rate, free=0.0, ramp=0.0)
-            self._imitate("imitation-again", shards, again)
+        self._imitate("imitation-1", shards, config.imitation)
+        # The gates know by then what the task needs: bits have their price from the start.
+        rate, steps = config.imitation.learning_rate / 2, config.imitation.steps // 3
+        again = replace(config.imitation, steps=steps, learning_rate=rate, free=0.0, ramp=0.0)
+        for turn in range(config.revisit):
+            todo = config.tasks(1, REVISIT + ROUND * turn)
+            shards = shards + self._record(f"revisit-{turn + 1}", todo, explore=0.03)
+            self._imitate(f"imitation-{turn + 2}", shards, again)
         self._reinforce()
         self._save("reinforcement" if config.rounds else "imitation")
         self._log("run", seconds=time.monotonic() - start)
@@ -129,10 +132,10 @@ class Run:
         claim(self.folder, json.dumps(options, indent=2), OWN)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
-        """Episodes in which the policy acts as it is now."""
+        """Episodes in which the policy acts as it is now, at every junction."""
         config, folder = self.config, _episodes(self.folder, self.config, stage)
-        like = Recording(todo[0], folder, config.modalities, config.ppo.gamma, Path(config.teacher))
-        wanted = [replace(like, task=task, model=self.folder, explore=explore, draw=draw) for task in todo]
+        like = Recording(todo[0], folder, config.modalities, config.ppo.gamma, Path(config.teacher), self.folder)
+        wanted = [replace(like, task=task, explore=explore, draw=draw, watched=WATCHED) for task in todo]
         if not all(recording.path.exists() for recording in wanted):
             self._save(stage)
         return _record(stage, wanted, config.workers)
@@ -191,7 +194,7 @@ class Run:
 
 
 def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:
-    """Record the first `episodes` in which the teacher acts, one phase in ten at random; returns their shards."""
+    """Record one junction of the first `episodes` in which the teacher acts, one phase in ten at random."""
     where, gamma, teacher = _episodes(folder, config, "teacher"), config.ppo.gamma, Path(config.teacher)
     todo = config.tasks(config.turns, 0)[:episodes]
     wanted = [Recording(task, where, config.modalities, gamma, teacher, explore=0.1) for task in todo]

@@ -17,7 +17,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, SPAN_S, Task, check_maps, tasks
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, check_maps, tasks
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
@@ -46,10 +46,10 @@ class LaneRunConfig:
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    rounds: int = 90
+    rounds: int = 60
     generations: int = 6
     per_map: int = 1
-    span_s: float | None = SPAN_S
+    span_s: float | None = None
     ppo: PpoConfig = LANE_PPO
     foresight: ForesightConfig = field(default_factory=ForesightConfig)
     workers: int = 2

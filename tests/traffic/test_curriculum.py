@@ -10,7 +10,7 @@ import pytest
 from iotlam.contracts import BadInput
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, RANDOM, SPAN_S, TEST_SEEDS, Task, tasks
+from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, RANDOM, RANDOM_S, TEST_SEEDS, Task, tasks
 from iotlam_traffic.train import REINFORCE, REVISIT, ROUND, TrainConfig
 
 
@@ -42,7 +42,7 @@ def test_a_stretch_is_cut_from_the_hour(tmp_path: Path) -> None:
 def test_a_random_task_draws_its_junction(tmp_path: Path) -> None:
     scenario, from_s = Task("random", 77).scenario(tmp_path)
     assert from_s == scenario.begin_s
-    assert scenario.duration_s == SPAN_S
+    assert scenario.duration_s == RANDOM_S
     assert scenario.net.is_relative_to(tmp_path / "random-77")
     assert read_plans(scenario.net)[0].lanes
 
@@ -65,7 +65,8 @@ def test_files_of_one_name_in_two_folders_stay_apart(tmp_path: Path, monkeypatch
 
 def test_runs_and_stages_never_share_a_seed() -> None:
     """However many episodes the stages have, each keeps to its own range, and each run to its own."""
-    stages = [(0, 12), (REVISIT, 3)] + [(REINFORCE + ROUND * turn, 1) for turn in range(12)]
+    later = [(stage + ROUND * turn, 1) for stage in (REVISIT, REINFORCE) for turn in range(12)]
+    stages = [(0, 12), *later]
     met: set[int] = set()
     for run in range(3):
         config = TrainConfig(seed=run)

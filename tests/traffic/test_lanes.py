@@ -67,16 +67,16 @@ def test_what_is_seen_is_what_is_there(short: Scenario) -> None:
         standing = np.histogram(lane.distance_N[near & (lane.speed_N < 0.1)], [*EDGES_M, REACH_M])[0]
         np.testing.assert_allclose(row[:BINS] * 2.0, counts)
         np.testing.assert_allclose(row[BINS : 2 * BINS] * 2.0, standing)
-        waiting, longest, speed, coming, total = row[2 * BINS : 2 * BINS + 5]
+        waiting, longest, speed, coming, total, further = row[2 * BINS : 2 * BINS + 6]
         assert waiting * 120.0 == pytest.approx(lane.waiting_N[near].sum(), rel=1e-5)
         assert longest * 60.0 == pytest.approx(lane.waiting_N[near].max(initial=0.0), rel=1e-5)
         assert speed * 10.0 == pytest.approx(lane.speed_N[near].mean() if near.any() else 0.0, rel=1e-5, abs=1e-6)
         assert coming * 4.0 == pytest.approx((lane.distance_N[near] < 10.0 * lane.speed_N[near]).sum())
-        assert total * 8.0 == pytest.approx(near.sum())
-    red_s = view.lanes_KF[:, 2 * BINS + 5] * 60.0
+        assert total * 8.0 == pytest.approx(near.sum()) and further * 8.0 == pytest.approx((~near).sum())
+    red_s = view.lanes_KF[:, 2 * BINS + 6] * 60.0
     np.testing.assert_allclose(red_s, np.where(plan.serves_PK[2], 0.0, 10.0), atol=1e-5)
-    np.testing.assert_allclose(view.lanes_KF[:, -2] * 5.0, exits, atol=1e-5)
-    np.testing.assert_array_equal(view.lanes_KF[:, -4:-2] * 2.0, inside)
+    np.testing.assert_allclose(view.lanes_KF[:, -4] * 5.0, exits, atol=1e-5)
+    np.testing.assert_array_equal(view.lanes_KF[:, -6:-4] * 2.0, inside)
     assert view.phases_PF[:, 0].tolist() == [0, 0, 1, 0] and view.phases_PF[2, 1] * 60.0 == pytest.approx(7.0)
     np.testing.assert_array_equal(view.serves_PK > 0, plan.serves_PK)
 

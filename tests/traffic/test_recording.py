@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from iotlam.fusion import FusionConfig
-from iotlam.model import IotlamConfig, IotlamModel, from_pretrained, save_pretrained
+from iotlam.model import Decision, IotlamConfig, IotlamModel, from_pretrained, save_pretrained
+from iotlam.model.processor import Example
 from iotlam.plugins import registry
 from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.faults import SensorFaults
+from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
@@ -55,8 +58,14 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
     return samples
 
 
+def only(paths: list[Path]) -> Shard:
+    """The shard of an episode of which one junction was recorded."""
+    (path,) = paths
+    return Shard.load(path)
+
+
 def test_the_teachers_episode_comes_back_within_half_precision(recording: Recording, taken: list[Sample]) -> None:
-    path = record(recording)
+    (path,) = record(recording)
     assert path == recording.path and path.name == f"{recording.task.name}.safetensors"
     shard = Shard.load(path)
     assert len(shard) == len(taken) == 12 and tuple(shard.modalities) == SENSORS
@@ -77,7 +86,7 @@ def test_the_teachers_episode_comes_back_within_half_precision(recording: Record
 
 
 def test_the_teachers_targets(recording: Recording) -> None:
-    shard = Shard.load(record(recording))
+    shard = only(record(recording))
     teacher_NP, action_N, reward_N = (shard.target(name) for name in (TEACHER, ACTION, REWARD))
     assert teacher_NP.shape == (12, 4) and action_N.shape == reward_N.shape == (12,)
     for scores_P, action in zip(teacher_NP, action_N.astype(int), strict=True):
@@ -89,12 +98,12 @@ def test_the_teachers_targets(recording: Recording) -> None:
 
 
 def test_returns_follow_the_discount_that_is_asked_for(recording: Recording) -> None:
-    shard = Shard.load(record(replace(recording, gamma=0.0, modalities=("radar",))))
+    shard = only(record(replace(recording, gamma=0.0, modalities=("radar",))))
     np.testing.assert_array_equal(shard.target(RETURN), shard.target(REWARD))
 
 
 def test_exploring_departs_from_the_teacher_within_what_is_allowed(recording: Recording) -> None:
-    shard = Shard.load(record(replace(recording, explore=1.0, modalities=("radar",))))
+    shard = only(record(replace(recording, explore=1.0, modalities=("radar",))))
     action_N, teacher_NP = shard.target(ACTION).astype(int), shard.target(TEACHER)
     assert (teacher_NP.argmax(axis=1) != action_N).sum() >= 3
     assert all(shard[index].query.allowed_P[action] for index, action in enumerate(action_N))
@@ -103,7 +112,7 @@ def test_exploring_departs_from_the_teacher_within_what_is_allowed(recording: Re
 def test_a_shard_that_exists_is_kept(recording: Recording) -> None:
     recording.folder.mkdir()
     recording.path.write_bytes(b"kept")
-    assert record(recording).read_bytes() == b"kept"
+    assert [path.read_bytes() for path in record(recording)] == [b"kept"]
 
 
 def test_the_policy_acts_and_says_how_sure_it_was(recording: Recording, policy: Path, taken: list[Sample]) -> None:
@@ -123,7 +132,7 @@ def test_the_policy_acts_and_says_how_sure_it_was(recording: Recording, policy: 
 def test_without_drawing_the_policy_takes_its_best_choice(
     recording: Recording, policy: Path, taken: list[Sample]
 ) -> None:
-    shard = Shard.load(record(replace(recording, model=policy)))
+    shard = only(record(replace(recording, model=policy)))
     model = from_pretrained(policy)
     best = [int(model.answer(s.tokens, s.query).logits_BP[0].argmax()) for s in taken]
     assert shard.target(ACTION).astype(int).tolist() == best
@@ -137,14 +146,46 @@ def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
 
 def test_one_junction_of_many_is_recorded(recording: Recording) -> None:
     tasks = [Task("cologne3", seed, 60.0) for seed in range(1000, 1004)]
-    shards = [Shard.load(record(replace(recording, task=task, modalities=("radar",)))) for task in tasks]
+    shards = [only(record(replace(recording, task=task, modalities=("radar",)))) for task in tasks]
     assert [len(shard) for shard in shards] == [6] * 4  # the street was filled before
     assert len({shard[0].query.anchors_KHX.tobytes() for shard in shards}) > 1  # not always the same
 
 
+def test_the_student_acts_everywhere_and_some_junctions_are_recorded(
+    recording: Recording, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[int]] = []
+    chosen: list[list[int]] = []
+    advance, answer_all = Street.advance, IotlamModel.answer_all
+
+    def answer(model: IotlamModel, asked: Sequence[Example]) -> Decision:
+        decision = answer_all(model, asked)
+        chosen.append(decision.logits_BP.argmax(1).tolist())
+        return decision
+
+    monkeypatch.setattr(IotlamModel, "answer_all", answer)
+    monkeypatch.setattr(Street, "advance", lambda street, phases: shown.append(list(phases)) or advance(street, phases))
+    wanted = replace(recording, task=Task("cologne3", 1000, 60.0), modalities=SENSORS, model=policy, watched=2)
+    paths = record(wanted)
+    assert paths == record(wanted) == wanted.paths and paths[0] == wanted.path
+    one, other = map(Shard.load, paths)
+    assert len(one) == len(other) == 6 and not np.array_equal(one[0].query.anchors_KHX, other[0].query.anchors_KHX)
+    recorded = np.stack([one.target(ACTION), other.target(ACTION)]).astype(int).tolist()
+    assert shown[-6:] == chosen and len(chosen[0]) == 3
+    by_junction = np.transpose(chosen).tolist()
+    assert all(actions in by_junction for actions in recorded)
+    assert not list(recording.folder.glob("*.partial"))
+
+
+def test_every_junction_is_recorded_where_there_are_fewer(recording: Recording, policy: Path) -> None:
+    task = Task("cologne3", 1000, 30.0)
+    paths = record(replace(recording, task=task, modalities=("radar",), model=policy, watched=9))
+    assert len(paths) == 3 and len({Shard.load(path)[0].query.anchors_KHX.tobytes() for path in paths}) == 3
+
+
 def test_a_sensor_may_be_silent_for_a_while(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iotlam_traffic.record._trouble", lambda _: (SensorFaults(lost=0.8), CLEAR))
-    shard = Shard.load(record(replace(recording, modalities=("lidar",))))
+    shard = only(record(replace(recording, modalities=("lidar",))))
     tokens = [shard[index].tokens["lidar"].mask_BT.shape[1] for index in range(len(shard))]
     assert len(tokens) == 12 and min(tokens) == 0 < max(tokens)
 
@@ -153,7 +194,7 @@ def test_a_sensor_may_be_silent_for_a_while(recording: Recording, monkeypatch: p
 def test_episodes_are_recorded_in_processes_of_their_own(recording: Recording, short_config: Path) -> None:
     wanted = [replace(recording, task=Task(str(short_config), seed), modalities=("radar",)) for seed in (1000, 1001)]
     done: list[Path] = []
-    paths = record_all(wanted, 2, done.append)
+    paths = record_all(wanted, 2, done.extend)
     assert paths == [item.path for item in wanted] and sorted(done) == sorted(paths)
     one, other = (Shard.load(path) for path in paths)
     assert not np.array_equal(one.target(REWARD), other.target(REWARD))

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,10 @@ from iotlam.cli.main import app
 from iotlam.training.imitation import ImitationConfig
 from iotlam.training.progress import progress
 from iotlam_street.generate import generate_junction
+from iotlam_street.plan import Approach
+from iotlam_street.rig import SensorRig
 from iotlam_street.scenarios import between, find_scenario, resco_folder
+from iotlam_street.weather import WEATHERS, Weather
 from iotlam_traffic.policy import SHIPPED
 from iotlam_traffic.rules import RULES
 from iotlam_traffic.suites.priority import measure_priority, priority_trials
@@ -94,12 +97,31 @@ def test_one_sensor_is_enough_to_run() -> None:
         assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize("command", ["run", "evaluate", "report"])
+def test_weather_is_in_the_sensors_way(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    met = []
+
+    def rig_in(approaches: Sequence[Approach], weather: Weather) -> SensorRig:
+        met.append(weather)
+        return SensorRig(approaches, weather=weather)
+
+    monkeypatch.setattr("iotlam_traffic.controller.SensorRig", rig_in)
+    monkeypatch.setattr("iotlam_traffic.evaluate.run_parallel", lambda work, items, *_: [work(item) for item in items])
+    who = "--controller" if command == "run" else "--controllers"
+    result = RUNNER.invoke(app, ["traffic", command, "--end", "25260", who, "iotlam", "--weather", "night"])
+    assert result.exit_code == 0, result.output
+    assert met and set(met) == {WEATHERS["night"]}
+
+
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
         ("run clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("run --controller gredy", ["gredy", "greedy"]),
-        ("run --controller greedy --modalities lidar", ["--modalities", "a run of 'iotlam'", "'greedy'"]),
+        ("run --controller greedy --modalities lidar", ["--modalities", "'iotlam' in charge", "'greedy'"]),
+        ("run --controller greedy --weather rain", ["--weather", "'iotlam' in charge", "'greedy'"]),
+        ("run --weather hail", ["--weather", "clear, rain, night, glare, blur", "'hail'"]),
         ("run --controller greedy=runs", ["'greedy'", "no weights", "without '=runs'"]),
         ("run --controller greedy,fixed", ["--controller", "one controller"]),
         ("run --modalities lidar,smell", ["smell", "lidar, radar, video"]),
@@ -112,11 +134,12 @@ def test_one_sensor_is_enough_to_run() -> None:
         ("report --out taken/page.html", ["--out", "a folder to write to", "taken, a file"]),
         ("report --out page", ["--out", "a file that ends in .html", "'page'"]),
         ("report --controllers gredy", ["gredy", "greedy"]),
-        ("report --controllers greedy --modalities lidar", ["--modalities", "'iotlam' among the controllers"]),
+        ("report --controllers greedy --modalities lidar", ["--modalities", "'iotlam' in charge", "'greedy'"]),
         ("report clogne1", ["clogne1", "did you mean 'cologne1'"]),
         ("evaluate --controllers ''", ["--controllers", "name at least one"]),
         ("evaluate --controllers ,", ["--controllers", "name at least one"]),
         ("evaluate --controllers fixed,gredy", ["gredy", "greedy"]),
+        ("evaluate --controllers fixed,greedy --weather blur", ["--weather", "'iotlam' in charge", "'fixed,greedy'"]),
         ("evaluate --seeds 5-1", ["--seeds", "'5-1'"]),
         ("evaluate --seeds 1,x", ["--seeds", "'1,x'"]),
         ("evaluate --seeds=-1", ["--seeds", "'-1'"]),

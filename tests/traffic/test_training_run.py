@@ -40,8 +40,8 @@ def config(
         teacher=str(lanes),
         modalities=("lidar", "radar"),
         decoder=str(tiny_decoder),
-        imitation=ImitationConfig(steps=4, batch=4, warmup=1),
-        revisit=1,
+        imitation=ImitationConfig(steps=6, batch=4, warmup=1),
+        revisit=2,
         ppo=PpoConfig(learning_rate=0.05, clip=0.9, max_kl=10.0),  # fast enough to tell one policy from the next
         rounds=2,
         workers=1,
@@ -109,11 +109,11 @@ def stop_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -> None:
     told = story(finished)
     stages = list(dict.fromkeys(entry["stage"] for entry in told))
-    assert stages == ["imitation", "imitation-again", "ppo-1", "ppo-2", "run"]
-    assert [entry["step"] for entry in told if entry["stage"] == "imitation" and "step" in entry] == [1, 2, 3, 4]
-    assert [entry["step"] for entry in told if entry["stage"] == "imitation-again" and "step" in entry] == [1, 2]
+    assert stages == ["imitation-1", "imitation-2", "imitation-3", "ppo-1", "ppo-2", "run"]
+    steps = {stage: [e["step"] for e in told if e["stage"] == stage and "step" in e] for stage in stages[:3]}
+    assert steps == {"imitation-1": [1, 2, 3, 4, 5, 6], "imitation-2": [1, 2], "imitation-3": [1, 2]}
     agreements = [entry for entry in told if "agreement" in entry]
-    assert len(agreements) == 2 and all({"lidar", "radar"} <= entry.keys() for entry in agreements)
+    assert len(agreements) == 3 and all({"lidar", "radar"} <= entry.keys() for entry in agreements)
     model, tokens = from_pretrained(finished), load_file(finished / "ppo" / CHECKPOINT)
     assert [spec.modality for spec in model.config.modalities] == ["lidar", "radar"]
     assert all(bool(whitening.frozen) for whitening in model.fusion.whitening.values())
@@ -122,14 +122,15 @@ def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -
     assert "last stage: reinforcement" in (finished / "README.md").read_text()
     episodes = finished / "episodes" / "lidar+radar"
     count = {stage.name: len(list(stage.glob("*.safetensors"))) for stage in episodes.iterdir()}
-    assert count == {"teacher": 2, "revisit": 1}  # a round's episodes go with the round
+    assert count == {"teacher": 2, "revisit-1": 1, "revisit-2": 1}  # a round's episodes go with the round
     assert "workers" not in json.loads((finished / "run.json").read_text())
 
 
 def test_the_student_revisits_what_it_was_after_imitation(finished: Path) -> None:
-    (path,) = (finished / "episodes" / "lidar+radar" / "revisit").glob("*.safetensors")
-    assert surprise(policy_at(finished, "imitation"), path) < 3e-4
-    assert surprise(from_pretrained(finished), path) > 1e-3
+    for turn in (1, 2):
+        (path,) = (finished / "episodes" / "lidar+radar" / f"revisit-{turn}").glob("*.safetensors")
+        assert surprise(policy_at(finished, f"imitation-{turn}"), path) < 3e-4
+        assert surprise(policy_at(finished, f"imitation-{turn + 1}"), path) > 1e-3
 
 
 def test_a_finished_run_has_nothing_left_to_do(
@@ -156,7 +157,7 @@ def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
     episodes = imitated / "episodes" / "lidar+radar" / "ppo-2"
     if not recorded:
         shutil.rmtree(episodes)
-    reinforced, student = policy_at(imitated, "ppo"), policy_at(imitated, "imitation-again")
+    reinforced, student = policy_at(imitated, "ppo"), policy_at(imitated, "imitation-3")
     improve, seen = train.improve, []
 
     def watch(*arguments: Any) -> dict[str, float]:
@@ -224,7 +225,7 @@ def test_streams_are_the_episodes_that_training_starts_with(
     monkeypatch.setattr(train, "record_all", note)
     streams = train.streams(tmp_path, seed=3).paths
     assert streams == train.record_teacher(tmp_path, TrainConfig(seed=3, rounds=0)) == asked[0]
-    assert len(streams) == 10 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
+    assert len(streams) == 6 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
     assert train.streams(tmp_path, seed=4).paths[0] != streams[0]
 
 
@@ -239,8 +240,9 @@ def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: Trai
     first, later = FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + REVISIT
     assert {stage: [name.partition("-")[0] for name in stems] for stage, stems in names.items()} == {
         "teacher": ["short", "random"],
-        "revisit": ["short", "random"],
+        "revisit-1": ["short", "random"],
+        "revisit-2": ["short", "random"],
     }
-    assert names["teacher"][1] == f"random-{first + 1}" and names["revisit"][1] == f"random-{later + 1}"
+    assert names["teacher"][1] == f"random-{first + 1}" and names["revisit-1"][1] == f"random-{later + 1}"
     (rewards,) = (entry["reward"] for entry in story(tmp_path) if entry["stage"] == "ppo-1")
     assert sorted(name.partition("-")[0] for name in rewards) == ["random", "short"]
