@@ -203,7 +203,7 @@ def train(
     ] = None,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
-    workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that record, and threads that learn.")] = 2,
     seed: TrainingSeed = 0,
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
@@ -237,7 +237,7 @@ def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
     maps: Maps = ONE_ROUND,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
-    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 6,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 8,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
     minutes: Minutes = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,

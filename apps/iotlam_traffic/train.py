@@ -56,7 +56,7 @@ class TrainConfig:
             have done; imitation goes on after each, on all that has been recorded (DAgger, Ross et al. 2011).
         ppo: the knobs of reinforcement.
         rounds: rounds of reinforcement.
-        workers: recording processes.
+        workers: processes that record, and threads that learn.
         seed: seed of everything.
     """
 
@@ -96,7 +96,7 @@ class Run:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
-        torch.set_num_threads(1)
+        torch.set_num_threads(config.workers)
         seed_everything(config.seed)
         check_maps(config.maps)
         load_lanes(Path(config.teacher) / WEIGHTS)

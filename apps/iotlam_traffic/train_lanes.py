@@ -27,6 +27,9 @@ from iotlam_traffic.run_folder import claim
 FORESIGHT = 50_000
 """First seed of the generations, counted from the run's first."""
 
+FREE = ("workers", "generations")
+"""Options that may differ when a run is resumed: a generation more changes nothing of those before."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneRunConfig:
@@ -47,7 +50,7 @@ class LaneRunConfig:
 
     maps: tuple[str, ...] = LEARNT_MAPS
     rounds: int = 60
-    generations: int = 6
+    generations: int = 8
     per_map: int = 1
     span_s: float | None = None
     ppo: PpoConfig = LANE_PPO
@@ -61,7 +64,7 @@ class LaneRunConfig:
 
 
 class LaneRun:
-    """A run in its folder; started again, it goes on from the last round or generation.
+    """A run in its folder; started again, it goes on from the last round or generation, also for more generations.
 
     Args:
         folder: where weights, checkpoint and curve go.
@@ -77,7 +80,7 @@ class LaneRun:
         torch.set_num_threads(1)
         seed_everything(config.seed)
         self.net = LaneNet()
-        self._recipe = json.dumps({key: value for key, value in asdict(config).items() if key != "workers"}, indent=2)
+        self._recipe = json.dumps({key: value for key, value in asdict(config).items() if key not in FREE}, indent=2)
         claim(folder, self._recipe)
 
     def go(self) -> Path:

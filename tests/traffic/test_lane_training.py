@@ -147,6 +147,13 @@ def test_a_run_that_is_stopped_resumes_to_the_same_curve(
         LaneRun(tmp_path / "stopped", replace(config, seed=1))
 
 
+@pytest.mark.slow
+def test_generations_may_be_asked_for_later(config: LaneRunConfig, tmp_path: Path) -> None:
+    at_once = LaneRun(tmp_path / "at-once", config).go().read_bytes()
+    first = LaneRun(tmp_path / "later", replace(config, generations=1)).go().read_bytes()
+    assert LaneRun(tmp_path / "later", config).go().read_bytes() == at_once != first
+
+
 def test_a_map_that_is_none_leaves_no_folder(tmp_path: Path, config: LaneRunConfig) -> None:
     with pytest.raises(BadInput, match="Map 'cologn1'"):
         LaneRun(tmp_path / "run", replace(config, maps=("random", "cologn1")))
