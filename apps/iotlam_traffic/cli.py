@@ -237,7 +237,7 @@ def train_lanes(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/lanes"),
     maps: Maps = ONE_ROUND,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 60,
-    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 8,
+    generations: Annotated[int, typer.Option(min=0, help="Generations of looking ahead after that.")] = 7,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each map in a generation.")] = 1,
     minutes: Minutes = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,

@@ -50,7 +50,7 @@ class LaneRunConfig:
 
     maps: tuple[str, ...] = LEARNT_MAPS
     rounds: int = 60
-    generations: int = 8
+    generations: int = 7
     per_map: int = 1
     span_s: float | None = None
     ppo: PpoConfig = LANE_PPO
