@@ -20,7 +20,7 @@ from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
 PPO = replace(LANE_PPO, gamma=0.9, batch=128, learning_rate=2e-3)
-"""One small map gives few decisions a round, from which as much must be learnt; no neighbour's queue takes long to come."""
+"""One small map gives few decisions a round, from which much must be learnt; and it has no neighbours to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
