@@ -113,7 +113,9 @@ class SensorController:
 
     def _sense(self, junction: Junction) -> tuple[Frames, DecisionQuery]:
         plan = junction.plan
-        rig = self._rigs.setdefault(plan.signal, SensorRig(plan.approaches, weather=self.weather))
+        if plan.signal not in self._rigs:
+            self._rigs[plan.signal] = SensorRig(plan.approaches, weather=self.weather)
+        rig = self._rigs[plan.signal]
         frames = self.faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
         return frames, junction_query(junction)
 
