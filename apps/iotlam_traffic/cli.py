@@ -193,10 +193,10 @@ def report(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
     maps: Maps = ONE_ROUND,
-    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 6,
+    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
-    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 4,
+    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 2,
     minutes: Minutes = 0.0,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of the lane policy that teaches; default: the shipped one.")

@@ -61,15 +61,15 @@ class TrainConfig:
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    turns: int = 6
+    turns: int = 5
     span_s: float | None = None
     teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
     imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
-    revisit: int = 3
+    revisit: int = 2
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    rounds: int = 4
+    rounds: int = 2
     workers: int = 2
     seed: int = 0
 

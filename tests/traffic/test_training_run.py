@@ -225,7 +225,7 @@ def test_streams_are_the_episodes_that_training_starts_with(
     monkeypatch.setattr(train, "record_all", note)
     streams = train.streams(tmp_path, seed=3).paths
     assert streams == train.record_teacher(tmp_path, TrainConfig(seed=3, rounds=0)) == asked[0]
-    assert len(streams) == 6 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
+    assert len(streams) == 5 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
     assert train.streams(tmp_path, seed=4).paths[0] != streams[0]
 
 

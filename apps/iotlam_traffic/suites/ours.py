@@ -62,7 +62,7 @@ def ours(quick: bool, progress: Progress) -> SuiteResult:
         for name, (share, _, rounds) in BEAT.items()
     }
     gap = lora_against_full(
-        TUNING / "quick" if quick else TUNING, *(2, 5, 1) if quick else (16, 600, 5), progress=progress
+        TUNING / "quick" if quick else TUNING, *(2, 5, 1) if quick else (10, 600, 5), progress=progress
     )
     some = [scenario for scenario in field.scenarios if scenario.name in WITH_PRIORITY]
     favoured, priority = measure_priority(priority_trials(OURS, some, field.seeds), progress)
