@@ -29,12 +29,12 @@ Routes = Annotated[list[Path] | None, typer.Option(help="Its demand (.rou.xml); 
 Begin = Annotated[float | None, typer.Option(help="First simulated second.")]
 End = Annotated[float | None, typer.Option(help="Last simulated second; default: the map's, or an hour after --begin.")]
 Modalities = Annotated[str, typer.Option(help="Sensors to use, comma-separated; default: all.")]
-InWeather = Annotated[str, typer.Option(help="What is in the sensors' way: clear, rain, night, glare or blur.")]
+WeatherName = Annotated[str, typer.Option(help=f"What is in the sensors' way: {', '.join(WEATHERS)}.")]
 Maps = Annotated[
     str, typer.Option(help="RESCO maps, .sumocfg files or 'random', comma-separated; one episode each a round.")
 ]
 Minutes = Annotated[
-    float, typer.Option(min=0, help="Length of an episode, cut from the hour at random; 0 for the whole hour.")
+    float, typer.Option(help="Length of an episode, cut from the map's hour at random; 0 for all of it.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of SUMO and of the sensors' noise.")]
 TrainingSeed = Annotated[int, typer.Option(min=0, max=10_000, help="Seed of everything.")]
@@ -82,7 +82,7 @@ def run(
     end: End = None,
     controller: Annotated[str, typer.Option(help=f"Who is in charge. {WHO}")] = "iotlam",
     modalities: Modalities = "",
-    weather: InWeather = "clear",
+    weather: WeatherName = "clear",
     seed: Seed = 1,
     tripinfo: Annotated[Path | None, typer.Option(help="File for SUMO's own list of trips (XML).")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
@@ -100,11 +100,11 @@ def run(
     from iotlam_traffic.evaluate import Trial, run_trial
 
     ((name, weights),) = _charged("--controller", controller, most=1)
-    sensors, seen_through = _sensing([name], modalities, weather)
+    sensors, in_weather = _sensing([name], modalities, weather)
     if tripinfo is not None:
         check_writable("--tripinfo", tripinfo.parent)
     scenario = _scenario(map_name, net, routes, begin, end)
-    trial = Trial(name, scenario, seed, weights, sensors, tripinfo, gui, weather=seen_through)
+    trial = Trial(name, scenario, seed, weights, sensors, tripinfo, gui, weather=in_weather)
     with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
         row = run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()
     _show([row], as_json, {"trips": [row]})
@@ -120,7 +120,7 @@ def evaluate(
     controllers: Controllers = COMPETING,
     seeds: Annotated[str, typer.Option(help="SUMO seeds: '1-5' or '1,3,8'. Training uses those from 100000.")] = "1-5",
     modalities: Modalities = "",
-    weather: InWeather = "clear",
+    weather: WeatherName = "clear",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -134,10 +134,10 @@ def evaluate(
     from iotlam_traffic.evaluate import Trial, run_trials, summarise
 
     competing = _charged("--controllers", controllers)
-    sensors, seen_through = _sensing([name for name, _ in competing], modalities, weather)
+    sensors, in_weather = _sensing([name for name, _ in competing], modalities, weather)
     scenario = _scenario(map_name, net, routes, begin, end)
     trials = [
-        Trial(name, scenario, seed, weights, sensors, weather=seen_through)
+        Trial(name, scenario, seed, weights, sensors, weather=in_weather)
         for seed in _seeds(seeds)
         for name, weights in competing
     ]
@@ -156,7 +156,7 @@ def report(
     end: End = None,
     controllers: Controllers = COMPETING,
     modalities: Modalities = "",
-    weather: InWeather = "clear",
+    weather: WeatherName = "clear",
     seed: Seed = 1,
     priority_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of vehicles with priority, beside those of class emergency.")
@@ -176,13 +176,13 @@ def report(
     from iotlam_traffic.show import show_runs
 
     competing = _charged("--controllers", controllers)
-    sensors, seen_through = _sensing([name for name, _ in competing], modalities, weather)
+    sensors, in_weather = _sensing([name for name, _ in competing], modalities, weather)
     if out.suffix != ".html" or out.is_dir():
         raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
     scenario = replace(_scenario(map_name, net, routes, begin, end), priority_share=priority_share)
     rules = SignalRules(priority=favour)
     trials = [
-        Trial(name, scenario, seed, weights, sensors, rules=rules, weather=seen_through) for name, weights in competing
+        Trial(name, scenario, seed, weights, sensors, rules=rules, weather=in_weather) for name, weights in competing
     ]
     result = show_runs(trials, out)
     typer.echo(f"page: {result['page']}", err=True)
@@ -203,7 +203,7 @@ def train(
     ] = None,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that record, and threads that learn.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
     seed: TrainingSeed = 0,
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
@@ -219,7 +219,7 @@ def train(
     config = TrainConfig(
         maps=_some("--maps", maps, once=False),
         turns=turns,
-        span_s=60.0 * minutes or None,
+        span_s=_span_s(minutes),
         teacher=str(teacher or LANES),
         modalities=_some("--modalities", modalities),
         decoder=decoder,
@@ -245,7 +245,7 @@ def train_lanes(
 ) -> None:
     """Train a small policy on lane state, from nothing: a teacher that sees what the simulator knows.
 
-    Ctrl-C leaves a run that the same command resumes. Then, for one:
+    Ctrl-C leaves a run that the same command resumes; a finished one goes on with more --generations. Then, for one:
     iotlam traffic evaluate cologne3 --controllers lanes=runs/lanes,greedy
 
     Example: iotlam traffic train-lanes --maps cologne1,my.sumocfg --rounds 30 --generations 2
@@ -253,7 +253,7 @@ def train_lanes(
     from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
     names = _some("--maps", maps, once=False)
-    config = LaneRunConfig(names, rounds, generations, episodes, 60.0 * minutes or None, workers=workers, seed=seed)
+    config = LaneRunConfig(names, rounds, generations, episodes, _span_s(minutes), workers=workers, seed=seed)
     typer.echo(f"weights in {LaneRun(out, config).go()}")
 
 
@@ -276,7 +276,7 @@ def train_agent(
     from iotlam_traffic.rivals.training import AgentConfig
     from iotlam_traffic.rivals.training import train_agent as train_it
 
-    config = AgentConfig(algorithm, map_name, episodes, 60.0 * minutes or None, seed)
+    config = AgentConfig(algorithm, map_name, episodes, _span_s(minutes), seed)
     with progress(f"{algorithm} on {map_name}", total=episodes) as step:
         folder = train_it(config, out or Path("runs") / algorithm, lambda delay_s: step(1, delay_s=delay_s))
     typer.echo(f"agent in {folder}")
@@ -299,6 +299,18 @@ def _scenario(
         return scenario_from_files(net, routes, first_s, first_s + 3600.0 if end is None else end)
     known = find_scenario(map_name or DEFAULT_MAP)
     return between(known, known.begin_s if begin is None else begin, known.end_s if end is None else end)
+
+
+def _span_s(minutes: float) -> float | None:
+    """Seconds of an episode; None for all of it.
+
+    Raises:
+        BadInput: if they are too few to decide anything in.
+    """
+    if minutes != 0.0 and not minutes >= 2.0:
+        got, fix = f"{minutes:g}", "lengthen the episodes"
+        raise BadInput("--minutes", expected="2 or more, or 0 for the map's whole hour", got=got, fix=fix)
+    return 60.0 * minutes or None
 
 
 def _names(text: str, once: bool = True) -> tuple[str, ...]:

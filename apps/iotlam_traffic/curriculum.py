@@ -34,7 +34,7 @@ FIRST_TRAINING_SEED = 100_000
 """Every run has as many SUMO seeds from here on: its stages keep to their own ranges."""
 
 RANDOM_S = 1200.0
-"""Length of an episode at a random junction."""
+"""Length of an episode at a random junction where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Task:
     Attributes:
         source: RESCO map, `.sumocfg` file, or `random`.
         seed: SUMO's seed; it also draws the stretch and, for `random`, the junction.
-        span_s: seconds of it, cut from the scenario's hour; None for the whole.
+        span_s: seconds of it, cut from the scenario's hour; None for the whole, or for `RANDOM_S` at a random junction.
     """
 
     source: str

@@ -88,13 +88,13 @@ def drive(job: Drive, config: PpoConfig) -> Driven:
     scenario, from_s = job.scenario()
     with Street(scenario, job.task.seed) as street:
         while not street.done:
-            learnt_from = street.time_s >= from_s
+            learnt = street.time_s >= from_s
             seen = [lane_view(junction) for junction in street.junctions]
             scores_JP, values_J = net(LaneViews.of(seen))
             log_prob_JP = scores_JP.log_softmax(-1)
             action_J = torch.multinomial(log_prob_JP.exp(), 1, generator=generator)
             lost_s_J = street.advance(action_J[:, 0].tolist())
-            if learnt_from:
+            if learnt:
                 views += seen
                 chosen_J = log_prob_JP.gather(1, action_J)[:, 0]
                 reward_J = -lost_s_J / LOST_S_PER_REWARD

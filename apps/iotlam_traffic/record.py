@@ -30,7 +30,7 @@ SEEN_M = 75.0
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
 
 MOST_LOST, MOST_SIGMA_M, LEAST_DETECTION = 0.6, 30.0, 0.7
-"""Bounds of the faults that are drawn for an episode."""
+"""Bounds of the faults that are drawn for a junction."""
 
 VEHICLES, STANDING, WAIT_S = "vehicles_K", "standing_K", "wait_s_K"
 """Targets that say what is true of the K lanes, for words about them (words.py) and for measuring."""
@@ -50,7 +50,8 @@ class Recording:
         gamma: discount per decision of the recorded returns.
         teacher: folder of the lane policy that teaches.
         model: folder of the policy that acts at every junction, through sensors, or None for the teacher.
-        explore: probability of a random allowed phase instead, at the junctions that are recorded.
+        explore: probability of a random allowed phase instead, at the junctions that have sensors: the recorded
+            ones, or all where a policy acts.
         draw: the policy draws from its probabilities instead of taking its best choice; then `explore` must be 0, so
             that the recorded probabilities are those acted on.
         watched: how many junctions are recorded at most; the task's seed draws which.
@@ -128,7 +129,7 @@ def _with_returns(shard: Shard, gamma: float) -> Shard:
 
 
 class Site:
-    """One junction with sensors, which suffer what its episode draws.
+    """One junction with sensors, which suffer what is drawn for them.
 
     Args:
         junction: where they hang.
@@ -150,7 +151,7 @@ class Site:
 
 
 def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
-    """What an episode's sensors suffer; in every other one nothing: a policy should doubt them, yet not much."""
+    """What a junction's sensors suffer; at every other one nothing: a policy should doubt them, yet not much."""
     weather = WEATHERS[str(rng.choice(list(WEATHERS)))]
     faults = SensorFaults(
         lost=float(rng.uniform(0.0, MOST_LOST)),

@@ -56,7 +56,7 @@ class TrainConfig:
             have done; imitation goes on after each, on all that has been recorded (DAgger, Ross et al. 2011).
         ppo: the knobs of reinforcement.
         rounds: rounds of reinforcement.
-        workers: processes that record, and threads that learn.
+        workers: recording processes.
         seed: seed of everything.
     """
 
@@ -96,7 +96,7 @@ class Run:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
-        torch.set_num_threads(config.workers)
+        torch.set_num_threads(1)
         seed_everything(config.seed)
         check_maps(config.maps)
         load_lanes(Path(config.teacher) / WEIGHTS)
@@ -115,7 +115,7 @@ class Run:
         shards = record_teacher(self.folder, config)
         self._imitate("imitation-1", shards, config.imitation)
         # The gates know by then what the task needs: bits have their price from the start.
-        rate, steps = config.imitation.learning_rate / 2, config.imitation.steps // 3
+        rate, steps = config.imitation.learning_rate / 2, max(config.imitation.steps // 3, 1)
         again = replace(config.imitation, steps=steps, learning_rate=rate, free=0.0, ramp=0.0)
         for turn in range(config.revisit):
             todo = config.tasks(1, REVISIT + ROUND * turn)

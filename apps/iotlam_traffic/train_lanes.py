@@ -27,7 +27,7 @@ from iotlam_traffic.run_folder import claim
 FORESIGHT = 50_000
 """First seed of the generations, counted from the run's first."""
 
-FREE = ("workers", "generations")
+RESUMABLE = ("workers", "generations")
 """Options that may differ when a run is resumed: a generation more changes nothing of those before."""
 
 
@@ -80,7 +80,9 @@ class LaneRun:
         torch.set_num_threads(1)
         seed_everything(config.seed)
         self.net = LaneNet()
-        self._recipe = json.dumps({key: value for key, value in asdict(config).items() if key not in FREE}, indent=2)
+        self._recipe = json.dumps(
+            {key: value for key, value in asdict(config).items() if key not in RESUMABLE}, indent=2
+        )
         claim(folder, self._recipe)
 
     def go(self) -> Path:

@@ -18,7 +18,7 @@ from iotlam_traffic import train_lanes
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.foresight import Foreseen, ForesightConfig, foresee, learn, load_states, save_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive
-from iotlam_traffic.lanes import LANE_FEATURES, PHASE_FEATURES, LaneNet, LaneView, best_phases, lane_view
+from iotlam_traffic.lanes import EDGES_M, LANE_FEATURES, PHASE_FEATURES, LaneNet, LaneView, best_phases, lane_view
 from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
 
@@ -58,6 +58,11 @@ def test_a_drive_is_recorded_as_it_was(job: Drive) -> None:
     assert chosen == driven.actions[:-1].tolist()  # each is in force at the next decision
     np.testing.assert_allclose(driven.log_probs, np.log(1 / 4), rtol=1e-5)  # at first every phase is as good as any
     assert abs(driven.advantages.mean()) < 1e-5 and driven.advantages.std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_fills_the_street_is_not_learnt_from(tmp_path: Path) -> None:
+    driven = drive(Drive(Task("cologne1", 1000, 60.0), tmp_path, LaneNet().state_dict()), LANE_PPO)
+    assert len(driven.views) in (5, 6) and driven.views[0].lanes_KF[:, : len(EDGES_M)].sum() > 3.0
 
 
 def test_labels_are_what_each_phase_would_have_cost(job: Drive) -> None:

@@ -81,6 +81,15 @@ def test_what_is_seen_is_what_is_there(short: Scenario) -> None:
     np.testing.assert_array_equal(view.serves_PK > 0, plan.serves_PK)
 
 
+def test_the_lights_of_the_next_signals_are_seen() -> None:
+    scenario = find_scenario("cologne3")
+    with Street(replace(scenario, end_s=scenario.begin_s + 60), 1) as street:
+        street.advance([1] * len(street.junctions))
+        for junction in street.junctions:
+            np.testing.assert_array_equal(lane_view(junction).lanes_KF[:, -2:], junction.onward())
+            assert junction.onward().any()
+
+
 @torch.no_grad()
 def test_lanes_and_phases_in_another_order_get_the_same_scores(net: LaneNet, views: list[LaneView]) -> None:
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The question a junction asks: what its signal controller knows of itself, and nothing of the traffic."""
+"""The question a junction asks: what signal controllers know of themselves, and nothing of the traffic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from iotlam_street.junction import SignalRules
 from iotlam_street.plan import read_plans
-from iotlam_street.scenarios import Scenario
+from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.street import Street
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES, junction_query
 
@@ -61,6 +61,18 @@ def test_long_times_are_capped(short: Scenario) -> None:
         features_PF = junction_query(junction).features_PF
     assert features_PF[0, feature("green s / 60")] == pytest.approx(2.0)
     assert features_PF[2, feature("longest red s / 60")] == pytest.approx(3.0)
+
+
+def test_neighbours_tell_their_lights() -> None:
+    scenario, told = find_scenario("cologne3"), ("nearness of the next signals", "what they show")
+    with Street(replace(scenario, end_s=scenario.begin_s + 60), 1) as street:
+        street.advance([0] * len(street.junctions))
+        for junction in street.junctions:
+            told_P2 = junction_query(junction).features_PF[:, list(map(feature, told))]
+            onward_K2 = junction.onward()
+            assert np.abs(onward_K2).max() > 0.1
+            for told_2, serves_K in zip(told_P2, junction.plan.serves_PK, strict=True):
+                np.testing.assert_allclose(told_2, onward_K2[serves_K].mean(axis=0), atol=1e-6)
 
 
 def test_it_asks_only_for_what_is_allowed(short: Scenario) -> None:

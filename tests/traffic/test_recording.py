@@ -177,6 +177,20 @@ def test_the_student_acts_everywhere_and_some_junctions_are_recorded(
     assert not list(recording.folder.glob("*.partial"))
 
 
+def test_what_is_drawn_at_many_junctions_is_each_ones_own(
+    recording: Recording, policy: Path, taken: list[Sample]
+) -> None:
+    task = Task("cologne3", 1000, 60.0)
+    record(replace(recording, task=task, model=policy, draw=True, watched=3))
+    assert len(taken) == 3 * 6 and len({sample.query.serves_PK.shape for sample in taken}) > 1
+    model = from_pretrained(policy)
+    for sample in taken:
+        decision, action = model.answer(sample.tokens, sample.query), int(sample.targets[ACTION])
+        log_prob = float(decision.logits_BP[0].log_softmax(0)[action])
+        assert float(sample.targets[LOG_PROB]) == pytest.approx(log_prob, abs=1e-4)
+        assert float(sample.targets[VALUE]) == pytest.approx(float(decision.value_B[0]), abs=1e-4)
+
+
 def test_every_junction_is_recorded_where_there_are_fewer(recording: Recording, policy: Path) -> None:
     task = Task("cologne3", 1000, 30.0)
     paths = record(replace(recording, task=task, modalities=("radar",), model=policy, watched=9))

@@ -1,4 +1,4 @@
-"""A whole training run in small: two minutes of cologne1, a tiny decoder, four steps, two rounds of PPO."""
+"""A whole training run in small: two minutes of cologne1, a tiny decoder, six steps, two rounds of PPO."""
 
 from __future__ import annotations
 
