@@ -100,7 +100,7 @@ def record(recording: Recording) -> list[Path]:
 
 
 def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.random.Generator) -> list[Shard]:
-    """The decisions of some junctions until the street is done."""
+    """The decisions of some junctions until the street is done, or locked."""
     junctions = street.junctions
     watched = rng.permutation(len(junctions))[: recording.watched].tolist()
     model = from_pretrained(recording.model) if recording.model else None
@@ -119,6 +119,8 @@ def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.rando
         for row, known in facts.items():
             targets = known | {REWARD: -lost_s_J[row] / LOST_S_PER_REWARD}
             samples[row].append(Sample(*seen[row], {name: np.asarray(v, np.float32) for name, v in targets.items()}))
+        if street.locked:  # what is done from now on teaches nothing
+            break
     return [_with_returns(Shard.pack(samples[row]), recording.gamma) for row in watched]
 
 

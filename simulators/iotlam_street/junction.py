@@ -262,6 +262,12 @@ class Junction:
         rows = [(sum(map(count, own.inside)), sum(map(standing, own.inside))) for own in self.plan.lanes]
         return np.array(rows, dtype=np.int64)
 
+    def stuck_s(self) -> float:
+        """How long whoever has stood longest inside the junction has stood there, seconds."""
+        lane, waiting_s = self._sumo.api.lane, self._sumo.api.vehicle.getWaitingTime
+        inside = [name for own in self.plan.lanes for name in own.inside if lane.getLastStepHaltingNumber(name)]
+        return max((waiting_s(vehicle) for name in inside for vehicle in lane.getLastStepVehicleIDs(name)), default=0.0)
+
     def exits(self) -> tuple[dict[str, int], dict[str, float]]:
         """Of each lane that any lane flows into: standing vehicles, and its length in metres."""
         lane = self._sumo.api.lane

@@ -29,6 +29,9 @@ from iotlam_street.sumo import Engine, Sumo
 LOST_EVERY_S = 5
 """Lost time is counted once in so many seconds: asking every road each second costs a fifth of SUMO."""
 
+LOCKED_S = 300.0
+"""Nobody stands so long inside a junction that works."""
+
 
 class Street:
     """The junctions of a scenario under one controller for one episode; use it as a context manager.
@@ -101,6 +104,11 @@ class Street:
     def done(self) -> bool:
         """Whether the scenario's last second has been simulated."""
         return self.time_s >= self.scenario.end_s
+
+    @property
+    def locked(self) -> bool:
+        """Whether vehicles block each other inside a junction: without teleport no light will ever free them."""
+        return any(junction.stuck_s() > LOCKED_S for junction in self.junctions)
 
     def advance(self, phases: Sequence[int] | None = None) -> NDArray[np.float64]:
         """Simulate until the next decision, changing to the phases through yellow.

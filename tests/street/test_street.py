@@ -61,6 +61,20 @@ def test_the_time_lost_before_all_junctions_is_about_the_delay_of_all_trips(thre
     assert 0.7 * delay_s < lost_s_J.sum() < 1.1 * delay_s  # inside junctions and on the way out nothing is counted
 
 
+def test_a_street_is_locked_while_somebody_stands_inside_a_junction_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iotlam_street.street.LOCKED_S", 30.0)
+    scenario = find_scenario("cologne1")
+    stuck_s, locked = [], []
+    with Street(replace(scenario, end_s=scenario.begin_s + 100), 1) as street:
+        (junction,) = street.junctions
+        while not street.done:
+            street.advance([0])  # somebody who turns left finds no gap
+            stuck_s.append(junction.stuck_s())
+            locked.append(street.locked)
+    assert stuck_s == [0.0, 0.0, 0.0, 0.0, 3.0, 13.0, 23.0, 33.0, 43.0, 0.0]
+    assert locked == [second > 30.0 for second in stuck_s]
+
+
 def test_who_stands_inside_a_junction_is_told(three: Scenario) -> None:
     with Street(three, 1) as street:
         seen = 0

@@ -139,6 +139,12 @@ def test_without_drawing_the_policy_takes_its_best_choice(
     assert shard.target(TEACHER).shape == (12, 4)  # what the teacher would have done, for DAgger
 
 
+def test_a_locked_street_is_left(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = iter([False, False, True])
+    monkeypatch.setattr(Street, "locked", property(lambda _: next(locked)))
+    assert len(only(record(replace(recording, modalities=("radar",))))) == 3
+
+
 def test_on_policy_recordings_cannot_explore(recording: Recording) -> None:
     with pytest.raises(ValueError, match="cannot explore"):
         replace(recording, draw=True, explore=0.1)
