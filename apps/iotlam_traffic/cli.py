@@ -195,7 +195,7 @@ def train(
     maps: Maps = ONE_ROUND,
     turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
-    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 2,
+    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 2,
     minutes: Minutes = 0.0,
     teacher: Annotated[

@@ -67,7 +67,7 @@ class TrainConfig:
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
     imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
-    revisit: int = 2
+    revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rounds: int = 2
     workers: int = 2

@@ -27,7 +27,7 @@ WORK = Path("runs/transfer")
 """Where both trainings go on if they were stopped; hours the first time."""
 
 LANES = LaneRunConfig(COLOGNE, rounds=60, generations=7)
-SENSORS = TrainConfig(COLOGNE, turns=8, revisit=2, rounds=2)
+SENSORS = TrainConfig(COLOGNE, turns=8, revisit=3, rounds=2)
 
 
 def transfer(quick: bool, progress: Progress) -> SuiteResult:
