@@ -30,7 +30,7 @@ from iotlam_traffic.run_folder import claim
 from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10
-"""One episode in so many is kept from imitation, to measure agreement with the teacher."""
+"""One shard in so many is kept from imitation, to measure agreement with the teacher."""
 
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
 """First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
