@@ -13,7 +13,7 @@ import typer
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
-from iotlam_street.weather import WEATHERS, Weather
+from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import LEARNT_MAPS
 
 MAX_SEED = 2**31 - 1
@@ -357,7 +357,9 @@ def _sensing(controllers: Sequence[str], modalities: str, weather: str) -> tuple
     if weather not in WEATHERS:
         known = ", ".join(WEATHERS)
         raise BadInput("--weather", expected=f"one of {known}", got=f"'{weather}'", fix="name one of them")
-    given = [option for option, chosen in (("--modalities", modalities), ("--weather", weather != "clear")) if chosen]
+    given = [
+        option for option, chosen in (("--modalities", modalities), ("--weather", WEATHERS[weather] != CLEAR)) if chosen
+    ]
     if given and OURS not in controllers:
         got, fix = f"'{','.join(controllers)}'", "leave it away: the others have no sensors"
         raise BadInput(given[0], expected=f"'{OURS}' in charge", got=got, fix=fix)

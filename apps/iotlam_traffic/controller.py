@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iotlam.contracts import BadInput, DecisionQuery, IotlamError, SensorFrame, TokenBatch
+from iotlam.contracts import BadInput, DecisionQuery, IotlamError, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import Decision, IotlamModel, IotlamProcessor
 from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import Junction
 from iotlam_street.programs import NativeProgram
-from iotlam_street.rig import SENSORS, SensorRig
+from iotlam_street.rig import SENSORS
 from iotlam_street.weather import CLEAR, Weather
-from iotlam_traffic.query import junction_query
-
-Frames = Mapping[str, Sequence[SensorFrame]]
+from iotlam_traffic.site import Frames, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class SensorController:
         self.model, self.processor = model, IotlamProcessor(self.modalities, model.config.roi_m)
         self.faults, self.weather = faults or SensorFaults(), weather
         self._rng = np.random.default_rng(seed)
-        self._rigs: dict[str, SensorRig] = {}
+        self._sites: dict[str, Site] = {}
         self.seconds: list[float] = []
         self.problems: dict[str, IotlamError] = {}
 
@@ -113,11 +111,9 @@ class SensorController:
 
     def _sense(self, junction: Junction) -> tuple[Frames, DecisionQuery]:
         plan = junction.plan
-        if plan.signal not in self._rigs:
-            self._rigs[plan.signal] = SensorRig(plan.approaches, weather=self.weather)
-        rig = self._rigs[plan.signal]
-        frames = self.faults.sense(rig, plan, junction.snapshots, self._rng, self.modalities)
-        return frames, junction_query(junction)
+        if plan.signal not in self._sites:
+            self._sites[plan.signal] = Site(plan, self.modalities, self.faults, self.weather, self._rng)
+        return self._sites[plan.signal].sense(junction)
 
     def _tokenize(self, frames: Frames, query: DecisionQuery) -> dict[str, TokenBatch]:
         return self.processor.tokenize(frames, query, self._without)

@@ -18,13 +18,12 @@ from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VA
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import HALTING_MPS, Junction
-from iotlam_street.rig import SensorRig
 from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
-from iotlam_traffic.query import junction_query
+from iotlam_traffic.site import Site
 
 SEEN_M = 75.0
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
@@ -105,10 +104,12 @@ def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.rando
     watched = rng.permutation(len(junctions))[: recording.watched].tolist()
     model = from_pretrained(recording.model) if recording.model else None
     with_sensors = range(len(junctions)) if model else watched
-    sites = {row: Site(junctions[row], recording.modalities, rng) for row in with_sensors}
+    processor = IotlamProcessor(recording.modalities)
+    sites = {row: Site(junctions[row].plan, recording.modalities, *_trouble(rng), rng) for row in with_sensors}
     samples: dict[int, list[Sample]] = {row: [] for row in watched}
     while not street.done:
-        seen = {row: site.look() for row, site in sites.items()}
+        sensed = {row: site.sense(junctions[row]) for row, site in sites.items()}
+        seen = {row: (processor.tokenize(frames, query), query) for row, (frames, query) in sensed.items()}
         scores = phase_scores(teacher, [lane_view(junction) for junction in junctions])
         phases = [int(scores_P.argmax()) for scores_P in scores]
         acts = _act(model, seen, recording, phases, rng)
@@ -128,28 +129,6 @@ def _with_returns(shard: Shard, gamma: float) -> Shard:
     reward_N = shard.target(REWARD)
     steady = float(reward_N[-20:].mean()) / (1.0 - gamma)  # what would follow if all went on as at the end
     return shard.with_targets({RETURN: discounted(reward_N, gamma, bootstrap=steady)})
-
-
-class Site:
-    """One junction with sensors, which suffer what is drawn for them.
-
-    Args:
-        junction: where they hang.
-        modalities: which there are.
-        rng: of faults, weather and noise.
-    """
-
-    def __init__(self, junction: Junction, modalities: Sequence[str], rng: np.random.Generator) -> None:
-        self.junction, self.modalities, self._rng = junction, modalities, rng
-        self._faults, weather = _trouble(rng)
-        self._rig = SensorRig(junction.plan.approaches, weather=weather)
-        self._processor = IotlamProcessor(modalities)
-
-    def look(self) -> Seen:
-        """What the sensors give now, and what is asked."""
-        junction, query = self.junction, junction_query(self.junction)
-        frames = self._faults.sense(self._rig, junction.plan, junction.snapshots, self._rng, self.modalities)
-        return self._processor.tokenize(frames, query), query
 
 
 def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
@@ -201,14 +180,21 @@ def _act(
     """
     acts: dict[int, dict[str, float]] = {row: {ACTION: phases[row]} for row in seen}
     if model is not None:
-        decision = model.answer_all(list(seen.values()))
-        best_B, probability_BP = choose(decision.logits_BP), decision.logits_BP.double().softmax(1).numpy()
-        for act, best, probability_P, value in zip(
-            acts.values(), best_B, probability_BP, decision.value_B, strict=True
-        ):
-            act[ACTION] = int(rng.choice(len(probability_P), p=probability_P) if recording.draw else best)
-            act |= {LOG_PROB: float(np.log(probability_P[int(act[ACTION])])), VALUE: float(value)}
-    for (_, query), act in zip(seen.values(), acts.values(), strict=True):
+        acts = dict(zip(seen, _answers(model, list(seen.values()), recording.draw, rng), strict=True))
+    for row, (_, query) in seen.items():
         if rng.uniform() < recording.explore:
-            act[ACTION] = int(rng.choice(np.flatnonzero(query.allowed_P)))
+            acts[row][ACTION] = int(rng.choice(np.flatnonzero(query.allowed_P)))
     return acts
+
+
+def _answers(model: IotlamModel, asked: Sequence[Seen], draw: bool, rng: np.random.Generator) -> list[dict[str, float]]:
+    """What a policy chooses, best or drawn, how likely that was, and what it expects."""
+    decision = model.answer_all(asked)
+    probability_BP = decision.logits_BP.double().softmax(1).numpy()
+    phases: list[int] = choose(decision.logits_BP).tolist()
+    if draw:
+        phases = [int(rng.choice(len(probability_P), p=probability_P)) for probability_P in probability_BP]
+    return [
+        {ACTION: phase, LOG_PROB: float(np.log(probability_P[phase])), VALUE: float(value)}
+        for phase, probability_P, value in zip(phases, probability_BP, decision.value_B, strict=True)
+    ]

@@ -194,7 +194,7 @@ class Run:
 
 
 def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:
-    """Record one junction of the first `episodes` in which the teacher acts, one phase in ten at random."""
+    """Shards of one junction of the first `episodes`, where the teacher acts, one phase in ten at random."""
     where, gamma, teacher = _episodes(folder, config, "teacher"), config.ppo.gamma, Path(config.teacher)
     todo = config.tasks(config.turns, 0)[:episodes]
     wanted = [Recording(task, where, config.modalities, gamma, teacher, explore=0.1) for task in todo]

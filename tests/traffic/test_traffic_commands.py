@@ -106,7 +106,7 @@ def test_weather_is_in_the_sensors_way(command: str, tmp_path: Path, monkeypatch
         met.append(weather)
         return SensorRig(approaches, weather=weather)
 
-    monkeypatch.setattr("iotlam_traffic.controller.SensorRig", rig_in)
+    monkeypatch.setattr("iotlam_traffic.site.SensorRig", rig_in)
     monkeypatch.setattr("iotlam_traffic.evaluate.run_parallel", lambda work, items, *_: [work(item) for item in items])
     who = "--controller" if command == "run" else "--controllers"
     result = RUNNER.invoke(app, ["traffic", command, "--end", "25260", who, "iotlam", "--weather", "night"])

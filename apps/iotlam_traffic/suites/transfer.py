@@ -26,8 +26,8 @@ INGOLSTADT = ("ingolstadt1", "ingolstadt7", "ingolstadt21")
 WORK = Path("runs/transfer")
 """Where both trainings go on if they were stopped; hours the first time."""
 
-LANES = LaneRunConfig(COLOGNE, rounds=60, generations=7)
-SENSORS = TrainConfig(COLOGNE, turns=8, revisit=3, rounds=2)
+LANES = LaneRunConfig(COLOGNE)
+SENSORS = TrainConfig(COLOGNE, turns=8)
 
 
 def transfer(quick: bool, progress: Progress) -> SuiteResult:
