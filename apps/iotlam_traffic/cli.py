@@ -193,9 +193,9 @@ def report(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
     maps: Maps = ONE_ROUND,
-    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 2000,
-    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
+    turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 5000,
+    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 2,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 2,
     minutes: Minutes = 0.0,
     teacher: Annotated[
@@ -203,7 +203,7 @@ def train(
     ] = None,
     modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "lidar,radar,video",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
-    workers: Annotated[int, typer.Option(min=1, help="Recording processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: TrainingSeed = 0,
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.

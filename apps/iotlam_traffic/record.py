@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,11 @@ class Recording:
     def paths(self) -> list[Path]:
         """The shards, one for each junction that was recorded."""
         return [self.path, *sorted(self.folder.glob(f"{glob.escape(self.task.name)}.*.safetensors"))]
+
+
+def episode_of(shard: Path) -> str:
+    """Name of the task whose episode a shard is of."""
+    return re.sub(r"\.\d+$", "", shard.stem)
 
 
 def record(recording: Recording) -> list[Path]:

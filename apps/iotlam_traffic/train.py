@@ -25,18 +25,18 @@ from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, ch
 from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS, load_lanes
 from iotlam_traffic.query import PHASE_FEATURES
-from iotlam_traffic.record import Recording, record_all
+from iotlam_traffic.record import Recording, episode_of, record_all
 from iotlam_traffic.run_folder import claim
 from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10
-"""One shard in so many is kept from imitation, to measure agreement with the teacher."""
+"""One episode in so many is kept from imitation, to measure agreement with the teacher."""
 
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
 """First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
 
 WATCHED = 4
-"""Junctions of a net that are recorded at most while the student acts."""
+"""Junctions of a net that are recorded at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,18 @@ class TrainConfig:
             have done; imitation goes on after each, on all that has been recorded (DAgger, Ross et al. 2011).
         ppo: the knobs of reinforcement.
         rounds: rounds of reinforcement.
-        workers: recording processes.
+        workers: processes.
         seed: seed of everything.
     """
 
     maps: tuple[str, ...] = LEARNT_MAPS
-    turns: int = 5
+    turns: int = 3
     span_s: float | None = None
     teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
-    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=2000, temperature=1.0))
-    revisit: int = 3
+    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=5000, temperature=1.0))
+    revisit: int = 2
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rounds: int = 2
     workers: int = 2
@@ -120,36 +120,37 @@ class Run:
         for turn in range(config.revisit):
             todo = config.tasks(1, REVISIT + ROUND * turn)
             shards = shards + self._record(f"revisit-{turn + 1}", todo, explore=0.03)
-            self._imitate(f"imitation-{turn + 2}", shards, again)
+            self._imitate(f"imitation-{turn + 2}", shards, replace(again, seed=again.seed + turn + 1))
         self._reinforce()
         self._save("reinforcement" if config.rounds else "imitation")
         self._log("run", seconds=time.monotonic() - start)
         return self.folder
 
     def _claim(self) -> None:
-        """Write the run's options into its folder, or compare them; how many processes record does not matter."""
+        """Write the run's options into its folder, or compare them; how many processes work does not matter."""
         options = {name: value for name, value in asdict(self.config).items() if name != "workers"}
         claim(self.folder, json.dumps(options, indent=2), OWN)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
         """Episodes in which the policy acts as it is now, at every junction."""
         config, folder = self.config, _episodes(self.folder, self.config, stage)
-        like = Recording(todo[0], folder, config.modalities, config.ppo.gamma, Path(config.teacher), self.folder)
-        wanted = [replace(like, task=task, explore=explore, draw=draw, watched=WATCHED) for task in todo]
+        like = Recording(
+            todo[0], folder, config.modalities, config.ppo.gamma, Path(config.teacher), self.folder, watched=WATCHED
+        )
+        wanted = [replace(like, task=task, explore=explore, draw=draw) for task in todo]
         if not all(recording.path.exists() for recording in wanted):
             self._save(stage)
         return _record(stage, wanted, config.workers)
 
     def _imitate(self, stage: str, paths: Sequence[Path], config: ImitationConfig) -> None:
-        shards = [Shard.load(path) for path in paths]
-        held_out, learnt = shards[::HELD_OUT_EVERY], [s for i, s in enumerate(shards) if i % HELD_OUT_EVERY]
+        held_out, learnt = ([Shard.load(path) for path in some] for some in split(paths))
         with progress(f"Learning, {stage}", total=config.steps) as step:
 
             def on_step(number: int, loss: float) -> None:
                 step(1, loss=loss)
                 self._log(stage, step=number, loss=loss)
 
-            steps = imitate(self._model, learnt, config, self.folder / stage, on_step)
+            steps = imitate(self._model, learnt, config, self.folder / stage, on_step, self.config.workers)
         if steps:
             names = self.config.modalities
             alone = {name: agreement(self._model, held_out, [name]) for name in names}
@@ -157,7 +158,6 @@ class Run:
 
     def _reinforce(self) -> None:
         config, folder = self.config, self.folder / "ppo"
-        self._model.fusion.freeze_whitening()
         optimizer = policy_optimizer(self._model, config.ppo)
         recipe = f"{config.ppo}, decoder {self._model.base_sha256[:12]}"
         for turn in range(load_checkpoint(folder, self._model, optimizer, recipe), config.rounds):
@@ -194,11 +194,18 @@ class Run:
 
 
 def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:
-    """Shards of one junction of the first `episodes`, where the teacher acts, one phase in ten at random."""
+    """Shards of the first `episodes`, where the teacher acts, one phase in twenty at random."""
     where, gamma, teacher = _episodes(folder, config, "teacher"), config.ppo.gamma, Path(config.teacher)
     todo = config.tasks(config.turns, 0)[:episodes]
-    wanted = [Recording(task, where, config.modalities, gamma, teacher, explore=0.1) for task in todo]
+    wanted = [Recording(task, where, config.modalities, gamma, teacher, explore=0.05, watched=WATCHED) for task in todo]
     return _record("teacher", wanted, config.workers)
+
+
+def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Shards to measure with, and shards to learn from; those of one episode, whose streets are one, stay together."""
+    episodes = list(dict.fromkeys(map(episode_of, paths)))
+    kept = set(episodes[::HELD_OUT_EVERY])
+    return [p for p in paths if episode_of(p) in kept], [p for p in paths if episode_of(p) not in kept]
 
 
 def _episodes(folder: Path, config: TrainConfig, stage: str) -> Path:

@@ -81,6 +81,18 @@ class BottleneckFusion(nn.Module):
         # One predictor per modality predicted: the latents of all modalities share one space.
         self.likelihood = nn.ModuleDict({spec.modality: CrossModalLikelihood(config.d_fusion) for spec in specs})
 
+    @property
+    def whitening_frozen(self) -> bool:
+        """Whether the moments of every modality stay as they are."""
+        return all(bool(whitening.frozen) for whitening in self.whitening.values())
+
+    def learn_moments(self, batches: Mapping[str, TokenBatch]) -> None:
+        """Merge the tokens of some windows into the moments that whiten their modalities."""
+        for name, batch in batches.items():
+            whitening = self.whitening[name]
+            assert isinstance(whitening, Whitening)
+            whitening.merge(batch.tokens_BTD[batch.mask_BT])
+
     def freeze_whitening(self) -> None:
         """Stop learning the moments of every modality."""
         for whitening in self.whitening.values():

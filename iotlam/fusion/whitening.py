@@ -34,14 +34,15 @@ class Whitening(nn.Module):
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Whitened tokens (B, T, D), clamped to +-10; exactly zero where `mask_BT` is False."""
         if self.training and not bool(self.frozen):
-            self._merge(tokens_BTD[mask_BT])
+            self.merge(tokens_BTD[mask_BT])
         std_D = self.var_D.sqrt().clamp_min(MIN_STD)
         white_BTD = ((tokens_BTD - self.mean_D) / std_D).clamp(-LIMIT, LIMIT)
         # masked_fill, not a product: padding may hold anything, NaN included.
         return white_BTD.masked_fill(~mask_BT[..., None], 0.0)
 
     @torch.no_grad()
-    def _merge(self, valid_ND: Tensor) -> None:
+    def merge(self, valid_ND: Tensor) -> None:
+        """Take N more tokens into the moments, frozen or not."""
         new = valid_ND.shape[0]
         if new == 0:
             return

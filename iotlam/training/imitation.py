@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ from iotlam.decoder import choose
 from iotlam.fusion import RateSchedule
 from iotlam.model import Decision, IotlamModel, ModelInput, collate
 from iotlam.training.loop import optimise
+from iotlam.training.parts import PartedLoss
 from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
+
+PARTS = 2
+"""Parts of a batch that are worked out apart; in more and smaller ones, the decoder's many small steps take over."""
+
+WHITENED = 1000
+"""Decisions that the moments of the tokens are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +61,89 @@ def imitate(
     config: ImitationConfig,
     folder: Path,
     on_step: Callable[[int, float], None],
+    workers: int = 1,
 ) -> int:
     """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`.
 
-    Places and candidates come in another order each time, since nothing depends on their order.
+    Places and candidates come in another order each time, since nothing depends on their order. A model that has seen
+    nothing yet takes the moments that whiten its tokens from decisions drawn at random, and keeps them.
+
+    Args:
+        model: what is trained.
+        shards: what the teacher chose.
+        config: how.
+        folder: where the checkpoint is.
+        on_step: told the number of each finished step and its loss.
+        workers: processes; their number changes nothing but the time.
 
     Returns:
         How many steps were taken now; 0 where all had been.
     """
     where = [(shard, index) for shard in shards for index in range(len(shard))]
     price = RateSchedule(1.0, config.steps, config.free, config.ramp)
+    _whiten(model, where, config)
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((config.seed, step))
         chosen = [where[i] for i in rng.integers(len(where), size=config.batch)]
         samples = [shuffle(drop_modalities(shard[index], config.drop, rng), rng) for shard, index in chosen]
-        inputs = collate([(dict(sample.tokens), sample.query) for sample in samples])
-        decision = model(inputs)
-        return imitation_loss(decision, inputs, samples, config) + model.information_loss(decision, price(step))
+        samples.sort(key=_size)
+        parts = [samples[first::PARTS] for first in range(min(PARTS, config.batch))]  # as large as each other
+        return loss([Part(part, len(part) / config.batch, price(step), int(rng.integers(2**62))) for part in parts])
 
-    return optimise(
-        model,
-        loss_at,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        weight_decay=0.01,
-        folder=folder,
-        recipe=f"{config}, {len(where)} decisions, decoder {model.base_sha256[:12]}",
-        on_step=on_step,
-    )
+    with PartedLoss(model, partial(part_loss, config), workers) as loss:
+        return optimise(
+            model,
+            loss_at,
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            warmup=config.warmup,
+            weight_decay=0.01,
+            folder=folder,
+            recipe=f"{config}, {len(where)} decisions, decoder {model.base_sha256[:12]}",
+            on_step=on_step,
+        )
+
+
+def _whiten(model: IotlamModel, where: Sequence[tuple[Shard, int]], config: ImitationConfig) -> None:
+    rng = np.random.default_rng(config.seed)
+    if not model.fusion.whitening_frozen:
+        for index in rng.integers(len(where), size=WHITENED):
+            shard, decision = where[index]
+            model.fusion.learn_moments(shard[decision].tokens)
+        model.fusion.freeze_whitening()
+
+
+def _size(sample: Sample) -> int:
+    """What a decision costs: places times tokens."""
+    return int(sample.query.serves_PK.shape[1] * sum(batch.mask_BT.shape[1] for batch in sample.tokens.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the decisions of a step.
+
+    Attributes:
+        samples: the decisions.
+        share: how many of the step's they are, 0 to 1.
+        price: of bits at this step.
+        seed: of the gates' noise.
+    """
+
+    samples: Sequence[Sample]
+    share: float
+    price: float
+    seed: int
+
+
+def part_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+    """The loss of some decisions, bits included, times their share."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(part.seed)
+        inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
+        decision = model(inputs)
+    loss = imitation_loss(decision, inputs, part.samples, config) + model.information_loss(decision, part.price)
+    return part.share * loss
 
 
 def imitation_loss(

@@ -75,7 +75,7 @@ class Shard:
         position = self._tensors.get(f"position/{name}")
         return TokenBatch(
             self._tensors[f"tokens/{name}"][None, part].float(),
-            self._tensors[f"mask/{name}"][None, part],
+            self._tensors[f"mask/{name}"][None, part].clone(),  # a view would travel with the whole episode
             self._tensors[f"time/{name}"][None, part].float(),
             name,
             None if position is None else position[None, part].float(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -225,8 +226,15 @@ def test_streams_are_the_episodes_that_training_starts_with(
     monkeypatch.setattr(train, "record_all", note)
     streams = train.streams(tmp_path, seed=3).paths
     assert streams == train.record_teacher(tmp_path, TrainConfig(seed=3, rounds=0)) == asked[0]
-    assert len(streams) == 5 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
+    assert len(streams) == 3 * 16 and all("lidar+radar+video/teacher" in str(path) for path in streams)
     assert train.streams(tmp_path, seed=4).paths[0] != streams[0]
+
+
+def test_an_episode_is_measured_with_or_learnt_from_never_both() -> None:
+    names = [f"my.town-{seed}{part}.safetensors" for seed in range(12) for part in ("", ".1", ".2")]
+    measured, learnt = train.split([Path(name) for name in names])
+    assert [path.name for path in measured] == [name for name in names if re.match(r"my\.town-(0|10)\.", name)]
+    assert sorted([*measured, *learnt]) == sorted(map(Path, names))
 
 
 def test_random_junctions_are_learnt_in_every_stage(tmp_path: Path, config: TrainConfig) -> None:

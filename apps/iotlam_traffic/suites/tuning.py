@@ -94,7 +94,7 @@ def _tune(folder: Path, name: str, shards: Sequence[Shard], steps: int, progress
             def on_step(_: int, loss: float) -> None:
                 step(1, loss=loss)
 
-            imitate(model, learnt, config, folder / f"{name}-{rate:g}", on_step)
+            imitate(model, learnt, config, folder / f"{name}-{rate:g}", on_step, workers=2)
         agreed = agreement(model, held_out, SENSORS)
         if agreed > best_agreement:
             best, best_agreement = model, agreed
