@@ -20,6 +20,7 @@ import numpy as np
 from iotlam.contracts import BadInput, Json, whole_file
 from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, run_trials
+from iotlam_traffic.lanes import LanePolicy
 
 OUTCOMES = Path("runs/outcomes")
 """Where suites keep what they have measured."""
@@ -40,7 +41,10 @@ PACKAGES = (
 ONLOOKERS = ("bench", "cli", "conformance", "pages", "suites")
 """Folders of theirs that only look at outcomes."""
 
-DECIDING = ("*.py", "*.toml", "*.json", "*.safetensors")
+DECIDING, LEARNT = ("*.py", "*.toml", "*.json"), ("*.safetensors",)
+SHIPPED = (OURS, LanePolicy.name)
+"""Who is in charge with weights that come with the code."""
+
 DISTRIBUTIONS = ("libsumo", "eclipse-sumo", "numpy", "torch", "transformers", "peft", "stable-baselines3")
 
 
@@ -77,14 +81,14 @@ def digest(trial: Trial) -> str:
     scenario = trial.scenario
     files = [scenario.net, *scenario.routes, *scenario.additional]
     facts: list[Any] = [
-        _code(),
+        _code(DECIDING + LEARNT if trial.controller in SHIPPED else DECIDING),
         trial.controller,
         trial.seed,
         (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),
         asdict(trial.rules),
         {key: value for key, value in asdict(scenario).items() if key not in ("name", "net", "routes", "additional")},
         [_contents(str(path), path.stat().st_mtime_ns) for path in files],
-        sorted(_files(trial.weights)) if trial.weights else None,
+        sorted(_files(trial.weights, DECIDING + LEARNT)) if trial.weights else None,
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -93,14 +97,14 @@ def _label(trial: Trial) -> str:
     return f"{trial.scenario.name}-{trial.controller}-{trial.seed}"
 
 
-@lru_cache(maxsize=1)
-def _code() -> str:
-    """Digest of the code and shipped weights that run trials, and of the libraries below."""
+@lru_cache(maxsize=2)
+def _code(patterns: tuple[str, ...]) -> str:
+    """Digest of the files that run trials, and of the libraries below."""
     facts: list[Any] = [(name, _version(name)) for name in DISTRIBUTIONS]
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            facts += [(package, *file) for file in sorted(_files(Path(place)))]
+            facts += [(package, *file) for file in sorted(_files(Path(place), patterns))]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -111,9 +115,9 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str]]:
+def _files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Path within a folder and digest of each file there that decides."""
-    for pattern in DECIDING:
+    for pattern in patterns:
         for path in folder.rglob(pattern):
             within = path.relative_to(folder)
             if not set(within.parts) & set(ONLOOKERS):

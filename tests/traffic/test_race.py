@@ -14,7 +14,7 @@ from iotlam.contracts import BadInput
 from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import Outcome, Trial
-from iotlam_traffic.race import digest, race, read_outcome, write_outcome
+from iotlam_traffic.race import _code, digest, race, read_outcome, write_outcome
 
 
 @pytest.fixture
@@ -111,3 +111,23 @@ def test_whatever_decides_an_outcome_changes_its_name(minute: Scenario, tmp_path
     (agent / "policy.safetensors").write_bytes(b"two, trained on")
     names.add(digest(trial))
     assert len(names) == 2 + len(other)
+
+
+def test_weights_that_are_shipped_decide_only_for_who_uses_them(
+    minute: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "a_package_of_ours"
+    package.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("iotlam_traffic.race.PACKAGES", (package.name,))
+
+    def digests(file: str, content: str) -> list[str]:
+        (package / file).write_text(content)
+        _code.cache_clear()
+        return [digest(Trial(name, minute, 101)) for name in ("greedy", "iotlam", "lanes")]
+
+    first, edited = digests("__init__.py", ""), digests("__init__.py", "changed = True\n")
+    assert not set(first) & set(edited)
+    trained = digests("lanes.safetensors", "weights")
+    assert trained[0] == edited[0] and not set(trained[1:]) & set(edited)
+    _code.cache_clear()
