@@ -208,7 +208,7 @@ def train(
 ) -> None:
     """Train a policy: imitate a teacher that sees all, then reinforce from sensors alone.
 
-    Ctrl-C leaves a run that the same command resumes.
+    Ctrl-C leaves a run that the same command resumes; a finished one goes on with more --rounds.
 
     Example: iotlam traffic train --out runs/mine --maps cologne1,my.sumocfg,random --rounds 4
     """

@@ -35,6 +35,9 @@ HELD_OUT_EVERY = 10
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
 """First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
 
+RESUMABLE = ("workers", "rounds")
+"""Options that may differ when a run is resumed: a round more of reinforcement changes nothing of what came before."""
+
 WATCHED = 4
 """Junctions of a net that are recorded at most."""
 
@@ -127,8 +130,8 @@ class Run:
         return self.folder
 
     def _claim(self) -> None:
-        """Write the run's options into its folder, or compare them; how many processes work does not matter."""
-        options = {name: value for name, value in asdict(self.config).items() if name != "workers"}
+        """Write the run's options into its folder, or compare them."""
+        options = {name: value for name, value in asdict(self.config).items() if name not in RESUMABLE}
         claim(self.folder, json.dumps(options, indent=2), OWN)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:

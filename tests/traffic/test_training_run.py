@@ -124,7 +124,7 @@ def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -
     episodes = finished / "episodes" / "lidar+radar"
     count = {stage.name: len(list(stage.glob("*.safetensors"))) for stage in episodes.iterdir()}
     assert count == {"teacher": 2, "revisit-1": 1, "revisit-2": 1}  # a round's episodes go with the round
-    assert "workers" not in json.loads((finished / "run.json").read_text())
+    assert not {"workers", "rounds"} & json.loads((finished / "run.json").read_text()).keys()
 
 
 def test_the_student_revisits_what_it_was_after_imitation(finished: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_wrong_option_leaves_the_folder_free(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("other", [{"rounds": 3}, {"seed": 1}, {"modalities": ("lidar",)}, {"gamma": 0.5}])
+@pytest.mark.parametrize("other", [{"turns": 3}, {"seed": 1}, {"modalities": ("lidar",)}, {"gamma": 0.5}])
 def test_a_run_is_not_mixed_with_another(again: Path, config: TrainConfig, other: dict[str, Any]) -> None:
     before = (again / "run.json").read_bytes()
     if "gamma" in other:
@@ -202,7 +202,14 @@ def test_a_run_is_not_mixed_with_another(again: Path, config: TrainConfig, other
     with pytest.raises(BadInput, match="a run with other options; give another --out, or the same options to resume"):
         Run(again, replace(config, **other))
     assert (again / "run.json").read_bytes() == before
-    Run(again, replace(config, workers=7))  # how many processes record changes nothing
+    Run(again, replace(config, workers=7, rounds=9))  # how many processes work changes nothing, nor what comes after
+
+
+def test_a_finished_run_goes_on_with_more_rounds(again: Path, config: TrainConfig) -> None:
+    told, before = len(story(again)), weights(again)
+    Run(again, replace(config, rounds=3)).go()
+    assert [entry["stage"] for entry in story(again)[told:]] == ["ppo-3", "run"]
+    assert weights(again) != before
 
 
 def test_what_somebody_else_keeps_in_the_folder_is_not_replaced(tmp_path: Path, config: TrainConfig) -> None:

@@ -22,8 +22,10 @@ from iotlam_traffic.rules import RULES
 from iotlam_traffic.suites.episodes import QUICK_SEEDS, WORKERS, quick_scenario, run_all
 
 RIVALS = (*RULES, Discharge.name, *ALGORITHMS)
-WORK = Path("runs/rivals")
-"""Where the agents are kept, one folder for each algorithm and map."""
+AGENTS = Path("benchmarks/agents")
+"""Where the agents are kept, one folder for each algorithm and map; one that is missing is trained."""
+
+QUICK_AGENTS = Path("runs/agents")
 
 EPISODES, SPAN_S, SMALL_NET = 100, 1200.0, 3
 """Episodes that an agent learns from, as many as RESCO's; whole hours where a map has at most three signals, else 20
@@ -53,8 +55,8 @@ class Field:
         """All of RESCO, or ten minutes of two maps."""
         if quick:
             short = quick_scenario("cologne1"), quick_scenario("cologne3")
-            return cls(short, QUICK_SEEDS, 2, (300.0, 300.0), WORK / "quick")
-        return cls(tuple(map(find_scenario, RESCO)), TEST_SEEDS, EPISODES, (None, SPAN_S), WORK)
+            return cls(short, QUICK_SEEDS, 2, (300.0, 300.0), QUICK_AGENTS)
+        return cls(tuple(map(find_scenario, RESCO)), TEST_SEEDS, EPISODES, (None, SPAN_S), AGENTS)
 
     def agent(self, algorithm: str, scenario: Scenario) -> tuple[AgentConfig, Path]:
         """How one agent is trained, and its folder."""

@@ -27,7 +27,7 @@ WORK = Path("runs/transfer")
 """Where both trainings go on if they were stopped; hours the first time."""
 
 LANES = LaneRunConfig(COLOGNE)
-SENSORS = TrainConfig(COLOGNE, turns=8)
+SENSORS = TrainConfig(COLOGNE, turns=4, revisit=1, rounds=0, imitation=ImitationConfig(steps=3000, temperature=1.0))
 
 
 def transfer(quick: bool, progress: Progress) -> SuiteResult:
