@@ -12,13 +12,13 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam_street.plan import read_plans
-from iotlam_traffic.evaluate import OURS, Outcome, Trial, gridlocked
+from iotlam_traffic.evaluate import OURS, Outcome, Trial
 from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.suites.episodes import run_all
 from iotlam_traffic.suites.learning import Learnt, learn_to_beat, seconds_to_beat
 from iotlam_traffic.suites.priority import measure_priority, priority_trials
-from iotlam_traffic.suites.rules import RIVALS, Field, train
+from iotlam_traffic.suites.rules import RIVALS, Field, judged, train
 from iotlam_traffic.suites.tuning import Gap, lora_against_full, median_gap
 
 BOUNDS_S = {
@@ -56,6 +56,7 @@ def ours(quick: bool, progress: Progress) -> SuiteResult:
     field = Field.of(quick)
     train(field, progress)
     table = _drive(field, progress)
+    driven = _judged(field, table)
     trainings, tests = (1, 2) if quick else (5, 10)
     learnt = {
         name: learn_to_beat(name, share, 2 if quick else rounds, range(trainings), tests, progress)
@@ -69,13 +70,13 @@ def ours(quick: bool, progress: Progress) -> SuiteResult:
     metrics = {
         **_delays(field, table),
         **_against_rivals(field, table),
+        "gridlocks_of_80": _gridlocks(driven),
         **_learning(learnt),
         "lora_share": figure(load_policy(None).trainable_share().ratio, 1, most=0.05, anchor="paper 0.05 (published)"),
         "lora_gap_to_full": _gap(gap),
         **priority,
     }
-    rows = [one.as_json() for one in table.values()] + _rows(learnt, gap) + favoured
-    return SuiteResult("traffic-ours", rows, metrics, time.monotonic() - start)
+    return SuiteResult("traffic-ours", driven + _rows(learnt, gap) + favoured, metrics, time.monotonic() - start)
 
 
 def _drive(field: Field, progress: Progress) -> Table:
@@ -91,6 +92,18 @@ def _drive(field: Field, progress: Progress) -> Table:
     ]
     outcomes = run_all("Episodes", trials, progress)
     return {(one.trial.scenario.name, one.trial.controller, one.trial.seed): one for one in outcomes}
+
+
+def _judged(field: Field, table: Table) -> list[Json]:
+    """Rows of all episodes, with whether traffic broke down, map by map and seed by seed."""
+    who = dict.fromkeys(controller for _, controller, _ in table)
+    cases = [(scenario.name, seed) for scenario in field.scenarios for seed in field.seeds]
+    return [row for name, seed in cases for row in judged([table[name, controller, seed] for controller in who])]
+
+
+def _gridlocks(driven: Sequence[Json]) -> Metric:
+    own = [row["gridlock"] for row in driven if row["controller"] == OURS]
+    return figure(sum(own), len(own), most=0)
 
 
 def _delays(field: Field, table: Table) -> dict[str, Metric]:
@@ -122,9 +135,6 @@ def _against_rivals(field: Field, table: Table) -> dict[str, Metric]:
     decision_ms = [ms for name in alone for seed in seeds for ms in table[name, OURS, seed].decision_ms]
     return {
         "seeds_below_every_rival_min": figure(min(below.values()), len(seeds), least=9),
-        "gridlocks_of_80": figure(
-            sum(_gridlocked(table, name, seed) for name in maps for seed in seeds), len(maps) * len(seeds), most=0
-        ),
         "sensors_over_lane_state": figure(cost[worst], len(seeds), most=1.05, anchor=f"lane state, {worst}"),
         "decision_p95_ms": figure(
             float(np.percentile(decision_ms, 95)),
@@ -189,7 +199,3 @@ def _over_lanes(table: Table, name: str, seeds: Sequence[int]) -> float:
     """Median over the seeds of our delay over that of the policy on lane state."""
     ours_s, lanes_s = (_delay_s(table, name, who, seeds) for who in (OURS, LanePolicy.name))
     return float(np.median(np.divide(ours_s, lanes_s)))
-
-
-def _gridlocked(table: Table, name: str, seed: int) -> bool:
-    return gridlocked(table[name, OURS, seed], [table[name, rival, seed] for rival in RIVALS])

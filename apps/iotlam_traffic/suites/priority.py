@@ -36,8 +36,14 @@ def priority_trials(
 def measure_priority(trials: Sequence[Trial], progress: Progress) -> tuple[list[Json], dict[str, Metric]]:
     """Run the trials of `priority_trials`; returns a row for each, and the figures."""
     outcomes = run_all("Episodes with priority vehicles", trials, progress)
-    rows = [{**one.as_json(), "favoured": one.trial.rules.priority} for one in outcomes]
+    rows = [_row(outcome) for outcome in outcomes]
     return rows, priority_figures(list(zip(outcomes[::2], outcomes[1::2], strict=True)))
+
+
+def _row(outcome: Outcome) -> Json:
+    """One episode; who is in charge has a key of its own, since streets with priority vehicles are other streets."""
+    facts = outcome.as_json()
+    return {"in_charge": facts.pop("controller"), "favoured": outcome.trial.rules.priority, **facts}
 
 
 def priority_figures(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Metric]:
