@@ -212,9 +212,8 @@ def train(
 
     Example: iotlam traffic train --out runs/mine --maps cologne1,my.sumocfg,random --rounds 4
     """
-    from iotlam.training.imitation import ImitationConfig
     from iotlam_traffic.lanes import SHIPPED as LANES
-    from iotlam_traffic.train import Run, TrainConfig
+    from iotlam_traffic.train import TEACHING, Run, TrainConfig
 
     config = TrainConfig(
         maps=_some("--maps", maps, once=False),
@@ -223,7 +222,7 @@ def train(
         teacher=str(teacher or LANES),
         modalities=_some("--modalities", modalities),
         decoder=decoder,
-        imitation=ImitationConfig(steps=steps, temperature=1.0, seed=seed),
+        imitation=replace(TEACHING, steps=steps, seed=seed),
         revisit=revisit,
         rounds=rounds,
         workers=workers,

@@ -31,7 +31,10 @@ COMING_S = 10.0
 CAR_M = 7.5
 """Room that a standing vehicle takes."""
 
-LANE_FEATURES = 2 * len(EDGES_M) + 15
+COUNTS = 2 * len(EDGES_M)
+"""The first features of a lane: vehicles and standing vehicles in each bin."""
+
+LANE_FEATURES = COUNTS + 15
 PHASE_FEATURES = 6
 CAP_S = 180.0
 """Times are cut to this."""

@@ -15,14 +15,14 @@ from iotlam.contracts import DecisionQuery, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
 from iotlam.training.ppo import discounted
-from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
+from iotlam.training.shards import ACTION, FACTS, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
-from iotlam_traffic.lanes import WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
+from iotlam_traffic.lanes import COUNTS, WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.site import Site
 
@@ -116,10 +116,19 @@ def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.rando
     while not street.done:
         sensed = {row: site.sense(junctions[row]) for row, site in sites.items()}
         seen = {row: (processor.tokenize(frames, query), query) for row, (frames, query) in sensed.items()}
-        scores = phase_scores(teacher, [lane_view(junction) for junction in junctions])
+        views = [lane_view(junction) for junction in junctions]
+        scores = phase_scores(teacher, views)
         phases = [int(scores_P.argmax()) for scores_P in scores]
         acts = _act(model, seen, recording, phases, rng)
-        facts = {row: {TEACHER: scores[row], **lane_facts(junctions[row]), **acts[row]} for row in watched}
+        facts = {
+            row: {
+                TEACHER: scores[row],
+                FACTS: views[row].lanes_KF[:, :COUNTS],
+                **lane_facts(junctions[row]),
+                **acts[row],
+            }
+            for row in watched
+        }
         for row, act in acts.items():
             phases[row] = int(act[ACTION])
         lost_s_J = street.advance(phases)

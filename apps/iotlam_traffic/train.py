@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 from iotlam.contracts import BadInput
-from iotlam.model import OWN, IotlamConfig, IotlamModel, save_pretrained
-from iotlam.plugins import registry
+from iotlam.model import OWN, IotlamModel, save_pretrained
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.imitation import ImitationConfig, agreement, imitate
 from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
@@ -24,7 +23,7 @@ from iotlam.training.streams import Streams
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, check_maps, tasks
 from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS, load_lanes
-from iotlam_traffic.query import PHASE_FEATURES
+from iotlam_traffic.policy import new_config
 from iotlam_traffic.record import Recording, episode_of, record_all
 from iotlam_traffic.run_folder import claim
 from iotlam_traffic.words import describe
@@ -34,6 +33,9 @@ HELD_OUT_EVERY = 10
 
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
 """First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
+
+TEACHING = ImitationConfig(steps=5000, learning_rate=2e-3, temperature=1.0)
+"""How the teacher is imitated."""
 
 RESUMABLE = ("workers", "rounds")
 """Options that may differ when a run is resumed: a round more of reinforcement changes nothing of what came before."""
@@ -69,7 +71,7 @@ class TrainConfig:
     teacher: str = str(LANES)
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
-    imitation: ImitationConfig = field(default_factory=lambda: ImitationConfig(steps=5000, temperature=1.0))
+    imitation: ImitationConfig = TEACHING
     revisit: int = 2
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rounds: int = 2
@@ -107,9 +109,7 @@ class Run:
             raise BadInput(
                 "Episodes", expected="two or more, one of them to measure with", got="fewer", fix="add maps or episodes"
             )
-        specs = tuple(registry.load(name).spec for name in config.modalities)
-        model = IotlamConfig(modalities=specs, n_features=len(PHASE_FEATURES), decoder=config.decoder)
-        self._model = IotlamModel(model, config.seed)
+        self._model = IotlamModel(new_config(config.modalities, config.decoder), config.seed)
         self._claim()  # last: a wrong option leaves the folder free
 
     def go(self) -> Path:

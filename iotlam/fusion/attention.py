@@ -56,7 +56,7 @@ class ModalityAdaptor(nn.Module):
     which they need in order to start learning at all (docs/adr/0005).
     """
 
-    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float) -> None:
+    def __init__(self, dim: int, d_fusion: int, n_heads: int, sigma_m: float, along: float) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.inner = nn.Linear(dim, d_fusion)
@@ -66,6 +66,7 @@ class ModalityAdaptor(nn.Module):
         self.direct = nn.Linear(dim, d_fusion, bias=False)
         self.recency_H = nn.Parameter(torch.zeros(n_heads))
         self.sigma_raw_H = nn.Parameter(torch.full((n_heads,), math.log(math.expm1(sigma_m - MIN_SIGMA_M))))
+        self.along_raw_H = nn.Parameter(torch.full((n_heads,), math.log(math.expm1(along)))) if along else None
 
     def forward(self, looked: Looked) -> tuple[Tensor, Tensor]:
         """Values (B, H, T, E) and content weights exp(logit) (B, H, T), zero for masked tokens."""
@@ -80,17 +81,75 @@ class ModalityAdaptor(nn.Module):
         return values_BHTE, weight_BTH.transpose(1, 2)
 
     def nearness(self, position_BTX: Tensor, mask_BT: Tensor, anchors_BKHX: Tensor) -> Tensor:
-        """Gaussian kernel exp(-|position - anchor|^2 / (2 sigma^2)), shape (B, H, K, T)."""
-        with torch.no_grad():  # differences, not |p|^2 - 2 p.a + |a|^2: that loses digits far from the origin
-            position_BTX = position_BTX.masked_fill(~mask_BT[..., None], 0.0)
-            anchors_BHKX = anchors_BKHX.transpose(1, 2)
-            x_BHKT, y_BHKT = (anchors_BHKX[..., None, i] - position_BTX[:, None, None, :, i] for i in (0, 1))
-            square_BHKT = x_BHKT.square_().addcmul_(y_BHKT, y_BHKT)
+        """How near each token is to each anchor, 0 to 1, shape (B, H, K, T).
+
+        A Gaussian of the distance to the anchor. Where heads look along their place, it is one of the distance across
+        the place times one of the way along it, which is wider by a share of the way to the next anchors: the heads
+        of a place then leave no gap between them, and see little of the place beside it (docs/adr/0010).
+        """
+        position_BTX = position_BTX.masked_fill(~mask_BT[..., None], 0.0)
         sigma_H11 = (MIN_SIGMA_M + nn.functional.softplus(self.sigma_raw_H))[:, None, None]
-        # Ten deviations away is as good as nowhere; beyond lie denormal numbers, which are slow.
-        square_BHKT.clamp_max_((10.0 * sigma_H11.detach()).square())
-        # exp2, since torch's exp takes 20 to 30 times as long on a CPU with MKL.
-        return torch.exp2(square_BHKT * (-0.5 * LOG2_E / sigma_H11.square()))
+        if self.along_raw_H is None:
+            return _gaussian(_squares(position_BTX, anchors_BKHX), sigma_H11.square())
+        along = _along(position_BTX, anchors_BKHX)
+        at_BHK1, spacing_BHK1 = (each.transpose(1, 2)[..., None] for each in (along.at_BKH, along.spacing_BKH))
+        reach_BHK1 = nn.functional.softplus(self.along_raw_H)[:, None, None] * spacing_BHK1
+        way_BHKT = (along.way_BKT[:, None] - at_BHK1).square_()
+        sideways_BHKT = along.across_BKT[:, None] * (1.0 + (reach_BHK1 / sigma_H11).square())
+        return _gaussian(way_BHKT + sideways_BHKT, sigma_H11.square() + reach_BHK1.square())
+
+
+class Along(NamedTuple):
+    """Where tokens lie along places, the curves through their anchors; metres.
+
+    Attributes:
+        way_BKT: from the first anchor to the point of the curve that is nearest to the token, along the curve.
+        across_BKT: squared distance to that point.
+        at_BKH: from the first anchor to each, along the curve.
+        spacing_BKH: mean distance of an anchor to those beside it.
+    """
+
+    way_BKT: Tensor
+    across_BKT: Tensor
+    at_BKH: Tensor
+    spacing_BKH: Tensor
+
+
+@torch.no_grad()
+def _along(position_BTX: Tensor, anchors_BKHX: Tensor) -> Along:
+    step_BKSX = anchors_BKHX.diff(dim=2)
+    length_BKS = step_BKSX.norm(dim=-1)
+    unit_BKSX = step_BKSX / length_BKS.clamp_min(1e-6)[..., None]
+    at_BKH = nn.functional.pad(length_BKS.cumsum(-1), (1, 0))
+    across_BKT = position_BTX.new_full((*anchors_BKHX.shape[:2], position_BTX.shape[1]), torch.inf)
+    way_BKT = torch.zeros_like(across_BKT)
+    for s in range(length_BKS.shape[2]):  # piece by piece: all at once would be as many times the memory
+        x_BKT, y_BKT = (position_BTX[:, None, :, i] - anchors_BKHX[:, :, s, i, None] for i in (0, 1))
+        x_BK1, y_BK1 = unit_BKSX[:, :, s, None].unbind(-1)
+        on_BKT = torch.minimum((x_BKT * x_BK1).addcmul_(y_BKT, y_BK1).clamp_min_(0.0), length_BKS[:, :, s, None])
+        square_BKT = (x_BKT - on_BKT * x_BK1).square_() + (y_BKT - on_BKT * y_BK1).square_()
+        way_BKT = torch.where(square_BKT < across_BKT, on_BKT + at_BKH[:, :, s, None], way_BKT)
+        across_BKT = torch.minimum(across_BKT, square_BKT)
+    before_BKH, after_BKH = (nn.functional.pad(length_BKS, side) for side in ((1, 0), (0, 1)))
+    beside_H = torch.full_like(at_BKH[0, 0], 2.0)
+    beside_H[[0, -1]] = 1.0
+    return Along(way_BKT, across_BKT, at_BKH, (before_BKH + after_BKH) / beside_H)
+
+
+def _squares(position_BTX: Tensor, anchors_BKHX: Tensor) -> Tensor:
+    """Squared distances (B, H, K, T)."""
+    with torch.no_grad():  # differences, not |p|^2 - 2 p.a + |a|^2: that loses digits far from the origin
+        anchors_BHKX = anchors_BKHX.transpose(1, 2)
+        x_BHKT, y_BHKT = (anchors_BHKX[..., None, i] - position_BTX[:, None, None, :, i] for i in (0, 1))
+        return x_BHKT.square_().addcmul_(y_BHKT, y_BHKT)
+
+
+def _gaussian(square: Tensor, variance: Tensor) -> Tensor:
+    """exp(-square / (2 variance))."""
+    # Ten deviations away is as good as nowhere; beyond lie denormal numbers, which are slow.
+    square = torch.minimum(square, 100.0 * variance.detach())
+    # exp2, since torch's exp takes 20 to 30 times as long on a CPU with MKL.
+    return torch.exp2(square * (-0.5 * LOG2_E / variance))
 
 
 class PairTerm(nn.Module):
@@ -132,12 +191,12 @@ class PlaceAttention(nn.Module):
     """
 
     def __init__(
-        self, specs: Sequence[TokenSpec], d_fusion: int, n_heads: int, sigma_m: float, pair_width: int
+        self, specs: Sequence[TokenSpec], d_fusion: int, n_heads: int, sigma_m: float, pair_width: int, along: float
     ) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.adaptors = nn.ModuleDict(
-            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m) for spec in specs}
+            {spec.modality: ModalityAdaptor(spec.dim, d_fusion, n_heads, sigma_m, along) for spec in specs}
         )
         self.sink_raw_H = nn.Parameter(torch.full((n_heads,), math.log(START_SINK)))
         self.merge_heads = nn.Linear(d_fusion + 2 * n_heads, d_fusion)

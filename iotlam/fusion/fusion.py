@@ -22,9 +22,11 @@ class FusionConfig(Record, frozen=True):
     Attributes:
         d_fusion: width of a place's latent.
         n_anchors: anchors H per place, one attention head each; divides d_fusion.
-        sigma_m: how far a head looks around its anchor at the start, metres.
+        sigma_m: how far a head looks around its anchor at the start, metres; across its place where it looks along it.
         gate_hidden: width of the gate's readout.
         pair_width: rank of the term for what only two modalities together can say (docs/adr/0005).
+        along: how far a head looks along its place at the start, the curve through the anchors, as a share of their
+            distance (docs/adr/0010); 0 for anchors that lie on no curve: it looks around each.
     """
 
     d_fusion: int = 96
@@ -32,6 +34,7 @@ class FusionConfig(Record, frozen=True):
     sigma_m: float = 3.0
     gate_hidden: int = 16
     pair_width: int = 16
+    along: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("d_fusion", "n_anchors", "gate_hidden", "pair_width")}
@@ -46,6 +49,9 @@ class FusionConfig(Record, frozen=True):
             )
         if self.sigma_m <= 0.5:
             raise BadInput("FusionConfig.sigma_m", expected="more than 0.5 m", got=str(self.sigma_m), fix="widen it")
+        if not 0.0 <= self.along <= 2.0 or (self.along and self.n_anchors < 2):
+            expected, got = "0 to 2, and 0 for a single anchor", f"{self.along} for {self.n_anchors} anchors"
+            raise BadInput("FusionConfig.along", expected=expected, got=got, fix="change it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,9 @@ class BottleneckFusion(nn.Module):
         self.n_anchors = config.n_anchors
         self.whitening = nn.ModuleDict({spec.modality: Whitening(spec.dim) for spec in specs})
         self.gates = nn.ModuleDict({spec.modality: BottleneckGate(spec.dim, config.gate_hidden) for spec in specs})
-        self.attention = PlaceAttention(specs, config.d_fusion, config.n_anchors, config.sigma_m, config.pair_width)
+        self.attention = PlaceAttention(
+            specs, config.d_fusion, config.n_anchors, config.sigma_m, config.pair_width, config.along
+        )
         # One predictor per modality predicted: the latents of all modalities share one space.
         self.likelihood = nn.ModuleDict({spec.modality: CrossModalLikelihood(config.d_fusion) for spec in specs})
 

@@ -20,6 +20,7 @@ class IotlamConfig(Record, frozen=True):
     Attributes:
         modalities: what the fusion takes.
         n_features: width F of a candidate's features.
+        n_facts: how many facts of each place the latents are taught to tell, which a teacher knows; 0 for none.
         head: how the model answers: `choose` one of the candidates, `classify` (each candidate holds or does not, any
             number of them), or `write` text.
         decoder: preset, folder or hub name of the causal decoder.
@@ -39,6 +40,7 @@ class IotlamConfig(Record, frozen=True):
 
     modalities: tuple[TokenSpec, ...]
     n_features: int
+    n_facts: int = 0
     head: Literal["choose", "classify", "write"] = "choose"
     decoder: str = "nano"
     decoder_sha256: str = ""
@@ -60,6 +62,8 @@ class IotlamConfig(Record, frozen=True):
         for name in ("n_features", "roi_m", "lora_rank", "lora_alpha", "head_width"):
             if not 0 < getattr(self, name) < MOST:
                 raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
+        if not 0 <= self.n_facts < MOST:
+            raise _bad("n_facts", "zero or more", str(self.n_facts), "correct it")
         for name in ("beta", "gamma"):
             if not 0 <= getattr(self, name) < MOST:
                 raise _bad(name, "zero or more", str(getattr(self, name)), "correct it")

@@ -42,6 +42,7 @@ class Decision:
         latents_BKD: latents of the places.
         rate_bits: scalar, mean bits per token.
         cross_nats: scalar, mean cross-modal negative log-likelihood per place; 0 without gradients.
+        facts_BKF: what is told of each place, in the units in which it was taught; None for a model that tells nothing.
     """
 
     logits_BP: Tensor
@@ -50,6 +51,7 @@ class Decision:
     latents_BKD: Tensor
     rate_bits: Tensor
     cross_nats: Tensor
+    facts_BKF: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,32 @@ class Projector(nn.Module):
         return nn.functional.rms_norm(x, x.shape[-1:]) * self.gain
 
 
+class Facts(nn.Module):
+    """What the latents tell of each place: F numbers that a teacher knows, each whitened by its moments.
+
+    A choice says little of what made it. Facts say at every place what was there to be seen (docs/adr/0010).
+    """
+
+    mean_F: Tensor
+    std_F: Tensor
+
+    def __init__(self, d_fusion: int, n_facts: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(d_fusion, n_facts)
+        self.register_buffer("mean_F", torch.zeros(n_facts))
+        self.register_buffer("std_F", torch.ones(n_facts))
+
+    def forward(self, latents_BKD: Tensor) -> Tensor:
+        """The facts (B, K, F), in their own units."""
+        facts_BKF: Tensor = self.read(latents_BKD) * self.std_F + self.mean_F
+        return facts_BKF
+
+    def error(self, told_BKF: Tensor, facts_BKF: Tensor, mask_BK: Tensor) -> Tensor:
+        """Mean squared error in units of the facts' variance, over the places that are there."""
+        error_BKF = ((told_BKF - facts_BKF) / self.std_F).square()
+        return error_BKF.mean(-1)[mask_BK].mean()
+
+
 class IotlamModel(nn.Module):
     """Tokens of any subset of the modalities, and any number of candidates, to a choice among them."""
 
@@ -138,6 +166,7 @@ class IotlamModel(nn.Module):
             torch.manual_seed(seed)
             self.fusion = BottleneckFusion(config.modalities, config.fusion)
             self.projector = Projector(config.fusion.d_fusion, config.n_features, hidden, rms)
+            self.facts = Facts(config.fusion.d_fusion, config.n_facts) if config.n_facts else None
             if config.head != "write":  # the decoder's own head writes
                 self.head = CandidateHead(hidden, config.head_width)
                 self.value = ValueHead(hidden, config.head_width)
@@ -153,7 +182,8 @@ class IotlamModel(nn.Module):
         hidden_BPD = self._decode(embeds_BSD, mask_BS)[:, inputs.place_mask_BK.shape[1] :]
         logits_BP = project(self.head(hidden_BPD), inputs.allowed_BP)
         value_B = self.value(hidden_BPD, inputs.candidate_mask_BP)
-        return Decision(logits_BP, value_B, fused.bits, fused.latents_BKD, fused.rate_bits, fused.cross_nats)
+        facts_BKF = self.facts(fused.latents_BKD) if self.facts else None
+        return Decision(logits_BP, value_B, fused.bits, fused.latents_BKD, fused.rate_bits, fused.cross_nats, facts_BKF)
 
     def spell(self, inputs: ModelInput, text_BL: Tensor) -> Wording:
         """Score texts about B queries, entry after entry, for a model with `head="write"` (teacher forcing).

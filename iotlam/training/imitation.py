@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from iotlam.contracts import DecisionQuery
 from iotlam.decoder import choose
@@ -18,13 +19,16 @@ from iotlam.fusion import RateSchedule
 from iotlam.model import Decision, IotlamModel, ModelInput, collate
 from iotlam.training.loop import optimise
 from iotlam.training.parts import PartedLoss
-from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
+from iotlam.training.shards import FACTS, RETURN, TEACHER, Sample, Shard
 
 PARTS = 2
 """Parts of a batch that are worked out apart; in more and smaller ones, the decoder's many small steps take over."""
 
 WHITENED = 1000
-"""Decisions that the moments of the tokens are taken from."""
+"""Decisions that the moments of tokens and facts are taken from."""
+
+LEAST_STD = 0.05
+"""A fact that hardly ever differs must not be blown up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class ImitationConfig:
         warmup: steps of linear warm-up.
         temperature: the teacher's scores are divided by this before the softmax.
         value_weight: weight of the value head's loss.
+        facts_weight: weight of the error in what is told of the places, for a model that tells.
         drop: probability that a decision loses each modality (one always stays).
         free, ramp: shares of the steps during which bits cost nothing, and then come to their price.
         seed: order of the decisions and of the drops.
@@ -49,6 +54,7 @@ class ImitationConfig:
     warmup: int = 30
     temperature: float = 0.3
     value_weight: float = 0.05
+    facts_weight: float = 1.0
     drop: float = 0.15
     free: float = 0.3
     ramp: float = 0.3
@@ -66,7 +72,7 @@ def imitate(
     """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`.
 
     Places and candidates come in another order each time, since nothing depends on their order. A model that has seen
-    nothing yet takes the moments that whiten its tokens from decisions drawn at random, and keeps them.
+    nothing yet takes the moments that whiten its tokens and facts from decisions drawn at random, and keeps them.
 
     Args:
         model: what is trained.
@@ -106,12 +112,17 @@ def imitate(
 
 
 def _whiten(model: IotlamModel, where: Sequence[tuple[Shard, int]], config: ImitationConfig) -> None:
-    rng = np.random.default_rng(config.seed)
-    if not model.fusion.whitening_frozen:
-        for index in rng.integers(len(where), size=WHITENED):
-            shard, decision = where[index]
-            model.fusion.learn_moments(shard[decision].tokens)
-        model.fusion.freeze_whitening()
+    if model.fusion.whitening_frozen:
+        return
+    drawn = np.random.default_rng(config.seed).integers(len(where), size=WHITENED)
+    samples = [shard[decision] for shard, decision in (where[index] for index in drawn)]
+    for sample in samples:
+        model.fusion.learn_moments(sample.tokens)
+    model.fusion.freeze_whitening()
+    if model.facts:
+        facts_NF = torch.from_numpy(np.concatenate([sample.targets[FACTS] for sample in samples]))
+        model.facts.mean_F.copy_(facts_NF.mean(0))
+        model.facts.std_F.copy_(facts_NF.std(0).clamp_min(LEAST_STD))
 
 
 def _size(sample: Sample) -> int:
@@ -143,6 +154,9 @@ def part_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor
         inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
         decision = model(inputs)
     loss = imitation_loss(decision, inputs, part.samples, config) + model.information_loss(decision, part.price)
+    if model.facts and decision.facts_BKF is not None:
+        facts_BKF = pad_sequence([torch.from_numpy(sample.targets[FACTS]) for sample in part.samples], batch_first=True)
+        loss = loss + config.facts_weight * model.facts.error(decision.facts_BKF, facts_BKF, inputs.place_mask_BK)
     return part.share * loss
 
 

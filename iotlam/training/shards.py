@@ -20,6 +20,9 @@ Tokens = Mapping[str, TokenBatch]
 TEACHER, RETURN = "teacher_P", "return"
 """Targets of imitation: the teacher's scores of the candidates, and the discounted return of the episode."""
 
+FACTS = "facts_K"
+"""Target that imitation may have besides: what a teacher knows of each place, (K, F)."""
+
 ACTION, LOG_PROB, REWARD, VALUE = "action", "log_prob", "reward", "value"
 """Targets of reinforcement: what was chosen, how likely that was, what it earned, what was expected."""
 

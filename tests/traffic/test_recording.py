@@ -14,13 +14,14 @@ from iotlam.fusion import FusionConfig
 from iotlam.model import Decision, IotlamConfig, IotlamModel, from_pretrained, save_pretrained
 from iotlam.model.processor import Example
 from iotlam.plugins import registry
-from iotlam.training.shards import ACTION, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
+from iotlam.training.shards import ACTION, FACTS, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.faults import SensorFaults
 from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR
 from iotlam_traffic.curriculum import Task
+from iotlam_traffic.lanes import COUNTS
 from iotlam_traffic.query import ANCHOR_M, PHASE_FEATURES
-from iotlam_traffic.record import Recording, record, record_all
+from iotlam_traffic.record import STANDING, VEHICLES, Recording, record, record_all
 
 SENSORS = ("lidar", "radar", "video")
 GAMMA = 0.92
@@ -95,6 +96,15 @@ def test_the_teachers_targets(recording: Recording) -> None:
     return_N = shard.target(RETURN)
     np.testing.assert_allclose(return_N[:-1], reward_N[:-1] + GAMMA * return_N[1:], rtol=1e-4)
     assert return_N[-1] == pytest.approx(reward_N[-1] + GAMMA * reward_N.mean() / (1 - GAMMA), rel=1e-4)
+
+
+def test_what_is_true_of_each_lane_is_recorded(recording: Recording) -> None:
+    shard = only(record(recording))
+    seen_m = [float(np.sum(shard.target(FACTS)[:, :, bins]) * 2.0) for bins in (slice(6), slice(7), slice(8, 15))]
+    vehicles, standing = float(shard.target(VEHICLES).sum()), float(shard.target(STANDING).sum())
+    assert shard.target(FACTS).shape == (*shard.target(VEHICLES).shape, COUNTS)
+    assert 0.0 < seen_m[0] <= vehicles <= seen_m[1]  # up to 70 m, 75 m, 95 m
+    assert 0.0 < standing <= seen_m[2]
 
 
 def test_returns_follow_the_discount_that_is_asked_for(recording: Recording) -> None:

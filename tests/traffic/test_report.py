@@ -80,6 +80,7 @@ def look(plan: SignalPlan, boxes: Boxes) -> Look:
         torch.zeros(1, len(plan.lanes), 4),
         torch.tensor(1.0),
         torch.tensor(0.0),
+        None,
     )
     return Look(25_200.0 + 3 * 60 + 5, frames, tokens, query, decision, CHOSEN, 0.0124)
 

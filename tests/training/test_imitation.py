@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput, DecisionQuery
-from iotlam.model import Decision, IotlamModel
+from iotlam.model import Decision, IotlamConfig, IotlamModel, from_pretrained, save_pretrained
 from iotlam.training import imitation, loop
 from iotlam.training.imitation import (
     ImitationConfig,
@@ -23,7 +23,7 @@ from iotlam.training.imitation import (
     imitation_loss,
     shuffle,
 )
-from iotlam.training.shards import RETURN, TEACHER, Sample, Shard
+from iotlam.training.shards import FACTS, RETURN, TEACHER, Sample, Shard
 
 Decide = Callable[..., Sample]
 
@@ -129,6 +129,45 @@ def test_moments_are_taken_once_before_anything_is_learnt(
     imitate(model, [shard_of(decision, 900, 30)], config, tmp_path / "second", lambda *_: None)
     for name, whitening in model.fusion.whitening.items():
         assert torch.equal(whitening.mean_D, moments[name])
+
+
+def test_a_model_learns_to_tell_what_is_at_each_place(
+    config: IotlamConfig, decision: Decide, tmp_path: Path, same_state: Callable[..., None]
+) -> None:
+    def known(seed: int) -> Sample:
+        sample = decision(seed)
+        facts_KF = np.stack([10.0 * sample.targets["count_P"], np.full(3, 7.0)], axis=1).astype(np.float32)
+        return replace(sample, targets=taught(sample).targets | {FACTS: facts_KF})  # in tens, and what never changes
+
+    torch.manual_seed(7)
+    model = IotlamModel(config.changed(n_facts=2), seed=1)
+    learnt = [Shard.pack([known(seed) for seed in range(200)])]
+    schooling = ImitationConfig(steps=80, batch=16, learning_rate=1e-2, warmup=5, drop=0.0)
+    imitate(model, learnt, schooling, tmp_path / "run", lambda *_: None)
+    told, true = [], []
+    for seed in range(5000, 5040):
+        sample = known(seed)
+        facts_BKF = model.answer(sample.tokens, sample.query).facts_BKF
+        assert facts_BKF is not None
+        told.append(facts_BKF[0].numpy())
+        true.append(sample.targets[FACTS])
+    told_NF, true_NF = np.concatenate(told), np.concatenate(true)
+    assert np.corrcoef(told_NF[:, 0], true_NF[:, 0])[0, 1] > 0.9
+    assert np.abs(told_NF[:, 0] - true_NF[:, 0]).mean() < 5.0
+    assert np.abs(told_NF[:, 1] - 7.0).max() < 0.5
+    save_pretrained(model, tmp_path / "model")
+    same_state(model, from_pretrained(tmp_path / "model"))
+
+
+def test_the_error_of_facts_counts_places_that_are_there(config: IotlamConfig) -> None:
+    facts = IotlamModel(config.changed(n_facts=2)).facts
+    assert facts is not None
+    facts.std_F.copy_(torch.tensor([2.0, 4.0]))
+    told_BKF = facts(torch.randn(1, 2, 16)).detach()
+    off_BKF = told_BKF + torch.tensor([[[2.0, 4.0], [1e6, 1e6]]])
+    mask_BK = torch.tensor([[True, False]])
+    assert float(facts.error(told_BKF, off_BKF, mask_BK).detach()) == pytest.approx(1.0, rel=1e-4)
+    assert float(facts.error(told_BKF, told_BKF, mask_BK).detach()) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_it_does_not_go_on_from_a_run_with_other_options_or_decisions(

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
-from iotlam.training.imitation import ImitationConfig
 from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.evaluate import OURS, Outcome, Trial
 from iotlam_traffic.lanes import LanePolicy
 from iotlam_traffic.rules import RULES
 from iotlam_traffic.suites.episodes import QUICK_SEEDS, quick_scenario, run_all
-from iotlam_traffic.train import Run, TrainConfig
+from iotlam_traffic.train import TEACHING, Run, TrainConfig
 from iotlam_traffic.train_lanes import LaneRun, LaneRunConfig
 
 COLOGNE = (*("cologne1",) * 5, *("cologne3",) * 3, *("cologne8",) * 3)
@@ -27,7 +26,7 @@ WORK = Path("runs/transfer")
 """Where both trainings go on if they were stopped; hours the first time."""
 
 LANES = LaneRunConfig(COLOGNE)
-SENSORS = TrainConfig(COLOGNE, turns=4, revisit=1, rounds=0, imitation=ImitationConfig(steps=3000, temperature=1.0))
+SENSORS = TrainConfig(COLOGNE, turns=4, revisit=1, rounds=0, imitation=replace(TEACHING, steps=3000))
 
 
 def transfer(quick: bool, progress: Progress) -> SuiteResult:
@@ -60,7 +59,7 @@ def _train(quick: bool) -> tuple[Path, Path]:
     if quick:
         work = WORK / "quick"
         lanes = replace(lanes, maps=("cologne1",), rounds=1, generations=0, span_s=300.0)
-        little = ImitationConfig(steps=4, temperature=1.0)
+        little = replace(TEACHING, steps=4)
         sensors = replace(sensors, maps=("cologne1",), turns=2, revisit=0, rounds=0, span_s=300.0, imitation=little)
     teacher = LaneRun(work / "lanes", lanes).go().parent
     return teacher, Run(work / "sensors", replace(sensors, teacher=str(teacher))).go()

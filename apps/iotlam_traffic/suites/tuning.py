@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.bench.suite import Progress
-from iotlam.model import IotlamConfig, IotlamModel, save_pretrained
-from iotlam.plugins import registry
+from iotlam.model import IotlamModel, save_pretrained
 from iotlam.training.imitation import ImitationConfig, agreement, imitate
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.shards import Shard
@@ -18,7 +17,7 @@ from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import RANDOM, TEST_SEEDS, tasks
 from iotlam_traffic.evaluate import OURS, Trial, run_trials
 from iotlam_traffic.lanes import SHIPPED
-from iotlam_traffic.query import PHASE_FEATURES
+from iotlam_traffic.policy import new_config
 from iotlam_traffic.record import Recording, record_all
 
 SENSORS = ("lidar", "radar", "video")
@@ -85,7 +84,7 @@ def _tune(folder: Path, name: str, shards: Sequence[Shard], steps: int, progress
     held_out, learnt = shards[::6], [shard for index, shard in enumerate(shards) if index % 6]
     best, best_agreement = None, -1.0
     for rate in RATES[name]:
-        model = _new_model()
+        model = IotlamModel(new_config(SENSORS))
         if name == "full":
             model.decoder.requires_grad_(True)
         config = ImitationConfig(steps=steps, learning_rate=rate, temperature=1.0)
@@ -101,11 +100,6 @@ def _tune(folder: Path, name: str, shards: Sequence[Shard], steps: int, progress
     assert best is not None
     _save(best, folder / name, merge=name == "full")
     return best_agreement
-
-
-def _new_model() -> IotlamModel:
-    specs = tuple(registry.load(name).spec for name in SENSORS)
-    return IotlamModel(IotlamConfig(modalities=specs, n_features=len(PHASE_FEATURES)))
 
 
 def _save(model: IotlamModel, folder: Path, merge: bool) -> None:
