@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from typer.testing import CliRunner
 
 import iotlam_lidar
 from iotlam.cli.main import app
-from iotlam.training.imitation import ImitationConfig
 from iotlam.training.progress import progress
 from iotlam_street.generate import generate_junction
 from iotlam_street.plan import Approach
@@ -26,7 +26,7 @@ from iotlam_street.weather import WEATHERS, Weather
 from iotlam_traffic.policy import SHIPPED
 from iotlam_traffic.rules import RULES
 from iotlam_traffic.suites.priority import measure_priority, priority_trials
-from iotlam_traffic.train import Run, TrainConfig
+from iotlam_traffic.train import TEACHING, Run, TrainConfig
 
 RUNNER = CliRunner()
 Install = Callable[..., Path]
@@ -227,7 +227,7 @@ def test_the_options_of_train_are_those_of_the_run(tmp_path: Path, monkeypatch: 
         teacher="mine",
         modalities=("video", "lidar"),
         decoder="./mine",
-        imitation=ImitationConfig(steps=7, temperature=1.0, seed=3),
+        imitation=replace(TEACHING, steps=7, seed=3),
         revisit=1,
         rounds=4,
         workers=6,
