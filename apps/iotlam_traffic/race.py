@@ -42,7 +42,7 @@ ONLOOKERS = ("bench", "cli", "conformance", "pages", "suites")
 """Folders of theirs that only look at outcomes."""
 
 DECIDING, LEARNT = ("*.py", "*.toml", "*.json"), ("*.safetensors",)
-SHIPPED = (OURS, LanePolicy.name)
+WITH_WEIGHTS = (OURS, LanePolicy.name)
 """Who is in charge with weights that come with the code."""
 
 DISTRIBUTIONS = ("libsumo", "eclipse-sumo", "numpy", "torch", "transformers", "peft", "stable-baselines3")
@@ -81,7 +81,7 @@ def digest(trial: Trial) -> str:
     scenario = trial.scenario
     files = [scenario.net, *scenario.routes, *scenario.additional]
     facts: list[Any] = [
-        _code(DECIDING + LEARNT if trial.controller in SHIPPED else DECIDING),
+        _code(DECIDING + LEARNT if trial.controller in WITH_WEIGHTS else DECIDING),
         trial.controller,
         trial.seed,
         (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from iotlam.contracts import BadInput, check_writable, whole_file
 
 OPTIONS = "run.json"
+
+
+def options_of(config: Any, resumable: Sequence[str]) -> str:
+    """The options that make a run what it is, as JSON text: all of a dataclass but those that may differ later on."""
+    return json.dumps({name: value for name, value in asdict(config).items() if name not in resumable}, indent=2)
 
 
 def claim(folder: Path, options: str, strangers: Sequence[str] = ()) -> None:

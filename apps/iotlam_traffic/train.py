@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS, load_lanes
 from iotlam_traffic.policy import new_config
 from iotlam_traffic.record import Recording, episode_of, record_all
-from iotlam_traffic.run_folder import claim
+from iotlam_traffic.run_folder import claim, options_of
 from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10
@@ -110,7 +110,7 @@ class Run:
                 "Episodes", expected="two or more, one of them to measure with", got="fewer", fix="add maps or episodes"
             )
         self._model = IotlamModel(new_config(config.modalities, config.decoder), config.seed)
-        self._claim()  # last: a wrong option leaves the folder free
+        claim(folder, options_of(config, RESUMABLE), OWN)  # last: a wrong option leaves the folder free
 
     def go(self) -> Path:
         """Do what is left of the run; returns the model's folder."""
@@ -128,11 +128,6 @@ class Run:
         self._save("reinforcement" if config.rounds else "imitation")
         self._log("run", seconds=time.monotonic() - start)
         return self.folder
-
-    def _claim(self) -> None:
-        """Write the run's options into its folder, or compare them."""
-        options = {name: value for name, value in asdict(self.config).items() if name not in RESUMABLE}
-        claim(self.folder, json.dumps(options, indent=2), OWN)
 
     def _record(self, stage: str, todo: Sequence[Task], explore: float = 0.0, draw: bool = False) -> list[Path]:
         """Episodes in which the policy acts as it is now, at every junction."""

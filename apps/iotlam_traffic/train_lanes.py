@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
 from iotlam_traffic.parallel import run_parallel
-from iotlam_traffic.run_folder import claim
+from iotlam_traffic.run_folder import claim, options_of
 
 FORESIGHT = 50_000
 """First seed of the generations, counted from the run's first."""
@@ -80,9 +80,7 @@ class LaneRun:
         torch.set_num_threads(1)
         seed_everything(config.seed)
         self.net = LaneNet()
-        self._recipe = json.dumps(
-            {key: value for key, value in asdict(config).items() if key not in RESUMABLE}, indent=2
-        )
+        self._recipe = options_of(config, RESUMABLE)
         claim(folder, self._recipe)
 
     def go(self) -> Path:

@@ -44,7 +44,7 @@ class PartedLoss:
 
     def __call__(self, parts: Sequence[Any]) -> Tensor:
         """The loss of the whole batch, with a gradient."""
-        learning = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
+        learning = _learning(self._module)
         if self._workers == 1:
             found = [gradient(self._module, self._loss, part) for part in parts]
         else:
@@ -67,10 +67,14 @@ class PartedLoss:
 
 def gradient(module: nn.Module, loss: PartLoss, part: Any) -> tuple[float, Tensor]:
     """The loss of a part, and its gradient by all that learns, as one vector."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    learning = _learning(module)
     value = loss(module, part)
     by_parameter = torch.autograd.grad(value, learning, allow_unused=True, materialize_grads=True)
     return float(value.detach()), parameters_to_vector(by_parameter)
+
+
+def _learning(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 class _Known(torch.autograd.Function):
@@ -101,5 +105,5 @@ def _begin(start: bytes) -> None:
 def _work(request: bytes) -> bytes:
     module, loss = _here
     weights, part = pickle.loads(request)
-    vector_to_parameters(weights, [parameter for parameter in module.parameters() if parameter.requires_grad])
+    vector_to_parameters(weights, _learning(module))
     return pickle.dumps(gradient(module, loss, part))
