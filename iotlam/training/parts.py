@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 import torch
@@ -98,8 +100,16 @@ _here: tuple[nn.Module, PartLoss]
 def _begin(start: bytes) -> None:
     global _here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _here = pickle.loads(start)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its processes, and they would wait for work for ever."""
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)
 
 
 def _work(request: bytes) -> bytes:

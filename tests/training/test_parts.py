@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from functools import partial
+from multiprocessing import Pipe, active_children, get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -74,6 +78,36 @@ def test_processes_follow_what_is_learnt_and_change_no_bit() -> None:
     alone, shared = parted(workers=1, steps=3), parted(workers=2, steps=3)
     assert alone[0] == shared[0] and alone[0][0] > alone[0][1] > alone[0][2]
     assert all(torch.equal(one, other) for one, other in zip(alone[1], shared[1], strict=True))
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def train_and_be_killed(told: Connection) -> None:
+    """What a training does until the system kills it: its processes are told, and work."""
+    with PartedLoss(new_module(), partial(squared_error, 0.5), 2) as loss:
+        loss([batch(), batch()])
+        told.send([child.pid for child in active_children()])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_end_with_a_training_that_is_killed() -> None:
+    mine, theirs = Pipe()
+    training = get_context("spawn").Process(target=train_and_be_killed, args=(theirs,))
+    training.start()
+    assert mine.poll(60.0)
+    left = set(mine.recv())
+    training.join(30.0)
+    assert training.exitcode == -signal.SIGKILL and len(left) == 2
+    until_s = time.monotonic() + 30.0
+    while (left := set(filter(runs, left))) and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert not left
 
 
 def test_a_process_that_dies_is_told() -> None:
