@@ -194,8 +194,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/traffic"),
     maps: Maps = ONE_ROUND,
     turns: Annotated[int, typer.Option(min=1, help="Rounds of episodes in which the teacher acts.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 5000,
-    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of imitation.")] = 4000,
+    revisit: Annotated[int, typer.Option(min=0, help="Rounds in which the student acts (DAgger).")] = 3,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of PPO.")] = 2,
     minutes: Minutes = 0.0,
     teacher: Annotated[

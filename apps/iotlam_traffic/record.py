@@ -147,14 +147,14 @@ def _with_returns(shard: Shard, gamma: float) -> Shard:
 
 
 def _trouble(rng: np.random.Generator) -> tuple[SensorFaults, Weather]:
-    """What a junction's sensors suffer; at every other one nothing: a policy should doubt them, yet not much."""
-    weather = WEATHERS[str(rng.choice(list(WEATHERS)))]
-    faults = SensorFaults(
-        lost=float(rng.uniform(0.0, MOST_LOST)),
-        sigma_m=float(rng.uniform(0.0, MOST_SIGMA_M)),
-        detection=float(rng.uniform(LEAST_DETECTION, 1.0)),
+    """What a junction's sensors suffer; half of them nothing: a policy should doubt them, yet not much."""
+    troubles = (
+        (SensorFaults(), WEATHERS[str(rng.choice(list(WEATHERS)))]),
+        (SensorFaults(lost=float(rng.uniform(0.0, MOST_LOST))), CLEAR),
+        (SensorFaults(sigma_m=float(rng.uniform(0.0, MOST_SIGMA_M))), CLEAR),
+        (SensorFaults(detection=float(rng.uniform(LEAST_DETECTION, 1.0))), CLEAR),
     )
-    return (SensorFaults(), CLEAR) if rng.uniform() < 0.5 else (faults, weather)
+    return troubles[rng.integers(len(troubles))] if rng.uniform() < 0.5 else (SensorFaults(), CLEAR)
 
 
 def lane_facts(junction: Junction) -> dict[str, list[float]]:

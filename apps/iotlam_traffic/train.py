@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam.model import OWN, IotlamModel, save_pretrained
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
-from iotlam.training.imitation import ImitationConfig, agreement, imitate
+from iotlam.training.imitation import ImitationConfig, agreement, imitate, learn_to_tell
 from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
@@ -34,7 +34,7 @@ HELD_OUT_EVERY = 10
 REVISIT, REINFORCE, ROUND = 10_000, 20_000, 100
 """First seeds of the later stages, counted from the run's first, and seeds set aside for each of their rounds."""
 
-TEACHING = ImitationConfig(steps=5000, learning_rate=2e-3, temperature=1.0)
+TEACHING = ImitationConfig(steps=4000, learning_rate=2e-3, temperature=1.0)
 """How the teacher is imitated."""
 
 RESUMABLE = ("workers", "rounds")
@@ -56,7 +56,7 @@ class TrainConfig:
         teacher: folder of the lane policy that teaches.
         modalities: sensors to learn with.
         decoder: preset, folder or hub name of the frozen decoder.
-        imitation: how to imitate the teacher.
+        imitation: how to imitate the teacher; half as many steps go before, of seeing what is on each lane.
         revisit: rounds of episodes in which the student acts, at every junction, and the teacher says what it would
             have done; imitation goes on after each, on all that has been recorded (DAgger, Ross et al. 2011).
         ppo: the knobs of reinforcement.
@@ -72,7 +72,7 @@ class TrainConfig:
     modalities: tuple[str, ...] = ("lidar", "radar", "video")
     decoder: str = "nano"
     imitation: ImitationConfig = TEACHING
-    revisit: int = 2
+    revisit: int = 3
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rounds: int = 2
     workers: int = 2
@@ -116,9 +116,13 @@ class Run:
         """Do what is left of the run; returns the model's folder."""
         start, config = time.monotonic(), self.config
         shards = record_teacher(self.folder, config)
+        rate, steps = config.imitation.learning_rate, config.imitation.steps
+        # To see before to act; what the task does not need is told apart later, when bits have their price.
+        telling = replace(config.imitation, steps=max(steps // 2, 1), learning_rate=1.5 * rate, free=1.0, ramp=0.0)
+        self._learn(learn_to_tell, "facts", shards, telling)
         self._imitate("imitation-1", shards, config.imitation)
         # The gates know by then what the task needs: bits have their price from the start.
-        rate, steps = config.imitation.learning_rate / 2, max(config.imitation.steps // 3, 1)
+        rate, steps = rate / 2, max(steps // 3, 1)
         again = replace(config.imitation, steps=steps, learning_rate=rate, free=0.0, ramp=0.0)
         for turn in range(config.revisit):
             todo = config.tasks(1, REVISIT + ROUND * turn)
@@ -140,17 +144,19 @@ class Run:
             self._save(stage)
         return _record(stage, wanted, config.workers)
 
-    def _imitate(self, stage: str, paths: Sequence[Path], config: ImitationConfig) -> None:
-        held_out, learnt = ([Shard.load(path) for path in some] for some in split(paths))
+    def _learn(self, learn: Callable[..., int], stage: str, paths: Sequence[Path], config: ImitationConfig) -> int:
+        learnt = [Shard.load(path) for path in split(paths)[1]]
         with progress(f"Learning, {stage}", total=config.steps) as step:
 
             def on_step(number: int, loss: float) -> None:
                 step(1, loss=loss)
                 self._log(stage, step=number, loss=loss)
 
-            steps = imitate(self._model, learnt, config, self.folder / stage, on_step, self.config.workers)
-        if steps:
-            names = self.config.modalities
+            return learn(self._model, learnt, config, self.folder / stage, on_step, self.config.workers)
+
+    def _imitate(self, stage: str, paths: Sequence[Path], config: ImitationConfig) -> None:
+        if self._learn(imitate, stage, paths, config):
+            held_out, names = [Shard.load(path) for path in split(paths)[0]], self.config.modalities
             alone = {name: agreement(self._model, held_out, [name]) for name in names}
             self._log(stage, agreement=agreement(self._model, held_out, names), **alone)
 

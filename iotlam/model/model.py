@@ -71,6 +71,15 @@ class Wording:
     cross_nats: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the model tells of the places of B queries; attributes as those of `Decision`."""
+
+    facts_BKF: Tensor
+    rate_bits: Tensor
+    cross_nats: Tensor
+
+
 class Share(NamedTuple):
     """Parameters that training changes, and all of them."""
 
@@ -185,6 +194,17 @@ class IotlamModel(nn.Module):
         facts_BKF = self.facts(fused.latents_BKD) if self.facts else None
         return Decision(logits_BP, value_B, fused.bits, fused.latents_BKD, fused.rate_bits, fused.cross_nats, facts_BKF)
 
+    def tell(self, inputs: ModelInput) -> Told:
+        """Tell the facts of B queries, without running the decoder.
+
+        Raises:
+            BadInput: for a model that tells nothing.
+        """
+        if self.facts is None:
+            raise BadInput("A model with n_facts=0", expected="facts", got="none", fix="configure it with n_facts")
+        fused = self._fuse(inputs)
+        return Told(self.facts(fused.latents_BKD), fused.rate_bits, fused.cross_nats)
+
     def spell(self, inputs: ModelInput, text_BL: Tensor) -> Wording:
         """Score texts about B queries, entry after entry, for a model with `head="write"` (teacher forcing).
 
@@ -204,7 +224,7 @@ class IotlamModel(nn.Module):
         )
         return Wording(output.logits[:, -text_BL.shape[1] :], fused.bits, fused.rate_bits, fused.cross_nats)
 
-    def information_loss(self, decision: Decision | Wording, price: float = 1.0) -> Tensor:
+    def information_loss(self, decision: Decision | Wording | Told, price: float = 1.0) -> Tensor:
         """What to add to the loss of the task: price x beta x rate + gamma x cross-modal negative log-likelihood.
 
         `price` is what a `RateSchedule` of peak 1 says at a step of training.
@@ -270,13 +290,17 @@ class IotlamModel(nn.Module):
 
     def _read(self, inputs: ModelInput) -> tuple[FusionOutput, Tensor, Tensor]:
         """The fused tokens, and the context of the decoder: embeddings (B, S, D) and mask (B, S)."""
-        fused = self.fusion(
-            inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK, with_likelihood=torch.is_grad_enabled()
-        )
+        fused = self._fuse(inputs)
         places_BKD = self.projector.places(fused.latents_BKD)
         candidates_BPD = self.projector.candidates(fused.latents_BKD, inputs)
         mask_BS = torch.cat([inputs.place_mask_BK, inputs.candidate_mask_BP], dim=1)
         return fused, torch.cat([places_BKD, candidates_BPD], dim=1), mask_BS
+
+    def _fuse(self, inputs: ModelInput) -> FusionOutput:
+        fused: FusionOutput = self.fusion(
+            inputs.batches, inputs.anchors_BKHX, inputs.place_mask_BK, with_likelihood=torch.is_grad_enabled()
+        )
+        return fused
 
     def _embed(self, text_BL: Tensor) -> Tensor:
         """The decoder's own embeddings (B, L, D)."""

@@ -85,6 +85,33 @@ def imitate(
     Returns:
         How many steps were taken now; 0 where all had been.
     """
+    return _learn(model, shards, config, part_loss, folder, on_step, workers)
+
+
+def learn_to_tell(
+    model: IotlamModel,
+    shards: Sequence[Shard],
+    config: ImitationConfig,
+    folder: Path,
+    on_step: Callable[[int, float], None],
+    workers: int = 1,
+) -> int:
+    """Train fusion and facts alone, without the decoder: to see before to act; see `imitate`.
+
+    A teacher's choice says too little of what was there to learn to look from it (docs/adr/0010).
+    """
+    return _learn(model, shards, config, told_loss, folder, on_step, workers)
+
+
+def _learn(
+    model: IotlamModel,
+    shards: Sequence[Shard],
+    config: ImitationConfig,
+    of_part: Callable[[ImitationConfig, IotlamModel, Part], Tensor],
+    folder: Path,
+    on_step: Callable[[int, float], None],
+    workers: int,
+) -> int:
     where = [(shard, index) for shard in shards for index in range(len(shard))]
     price = RateSchedule(1.0, config.steps, config.free, config.ramp)
     _whiten(model, where, config)
@@ -97,7 +124,7 @@ def imitate(
         parts = [samples[first::PARTS] for first in range(min(PARTS, config.batch))]  # as large as each other
         return loss([Part(part, len(part) / config.batch, price(step), int(rng.integers(2**62))) for part in parts])
 
-    with PartedLoss(model, partial(part_loss, config), workers) as loss:
+    with PartedLoss(model, partial(of_part, config), workers) as loss:
         return optimise(
             model,
             loss_at,
@@ -154,10 +181,24 @@ def part_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor
         inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
         decision = model(inputs)
     loss = imitation_loss(decision, inputs, part.samples, config) + model.information_loss(decision, part.price)
-    if model.facts and decision.facts_BKF is not None:
-        facts_BKF = pad_sequence([torch.from_numpy(sample.targets[FACTS]) for sample in part.samples], batch_first=True)
-        loss = loss + config.facts_weight * model.facts.error(decision.facts_BKF, facts_BKF, inputs.place_mask_BK)
+    if decision.facts_BKF is not None:
+        loss = loss + config.facts_weight * _facts_error(model, decision.facts_BKF, inputs, part)
     return part.share * loss
+
+
+def told_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+    """The error of what is told of the places, bits included, times the part's share."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(part.seed)
+        inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
+        told = model.tell(inputs)
+    return part.share * (_facts_error(model, told.facts_BKF, inputs, part) + model.information_loss(told, part.price))
+
+
+def _facts_error(model: IotlamModel, told_BKF: Tensor, inputs: ModelInput, part: Part) -> Tensor:
+    facts_BKF = pad_sequence([torch.from_numpy(sample.targets[FACTS]) for sample in part.samples], batch_first=True)
+    assert model.facts is not None
+    return model.facts.error(told_BKF, facts_BKF, inputs.place_mask_BK)
 
 
 def imitation_loss(

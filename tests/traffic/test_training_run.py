@@ -110,9 +110,10 @@ def stop_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_it_ends_in_a_model_and_its_story(finished: Path, config: TrainConfig) -> None:
     told = story(finished)
     stages = list(dict.fromkeys(entry["stage"] for entry in told))
-    assert stages == ["imitation-1", "imitation-2", "imitation-3", "ppo-1", "ppo-2", "run"]
-    steps = {stage: [e["step"] for e in told if e["stage"] == stage and "step" in e] for stage in stages[:3]}
-    assert steps == {"imitation-1": [1, 2, 3, 4, 5, 6], "imitation-2": [1, 2], "imitation-3": [1, 2]}
+    assert stages == ["facts", "imitation-1", "imitation-2", "imitation-3", "ppo-1", "ppo-2", "run"]
+    steps = {stage: [e["step"] for e in told if e["stage"] == stage and "step" in e] for stage in stages[:4]}
+    first = {"facts": [1, 2, 3], "imitation-1": [1, 2, 3, 4, 5, 6]}
+    assert steps == first | {"imitation-2": [1, 2], "imitation-3": [1, 2]}
     agreements = [entry for entry in told if "agreement" in entry]
     assert len(agreements) == 3 and all({"lidar", "radar"} <= entry.keys() for entry in agreements)
     model, tokens = from_pretrained(finished), load_file(finished / "ppo" / CHECKPOINT)

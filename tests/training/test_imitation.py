@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput, DecisionQuery
-from iotlam.model import Decision, IotlamConfig, IotlamModel, from_pretrained, save_pretrained
+from iotlam.model import Decision, IotlamConfig, IotlamModel, collate, from_pretrained, save_pretrained
 from iotlam.training import imitation, loop
 from iotlam.training.imitation import (
     ImitationConfig,
@@ -21,6 +21,7 @@ from iotlam.training.imitation import (
     drop_modalities,
     imitate,
     imitation_loss,
+    learn_to_tell,
     shuffle,
 )
 from iotlam.training.shards import FACTS, RETURN, TEACHER, Sample, Shard
@@ -131,8 +132,13 @@ def test_moments_are_taken_once_before_anything_is_learnt(
         assert torch.equal(whitening.mean_D, moments[name])
 
 
+@pytest.mark.parametrize("learn", [imitate, learn_to_tell])
 def test_a_model_learns_to_tell_what_is_at_each_place(
-    config: IotlamConfig, decision: Decide, tmp_path: Path, same_state: Callable[..., None]
+    learn: Callable[..., int],
+    config: IotlamConfig,
+    decision: Decide,
+    tmp_path: Path,
+    same_state: Callable[..., None],
 ) -> None:
     def known(seed: int) -> Sample:
         sample = decision(seed)
@@ -143,7 +149,7 @@ def test_a_model_learns_to_tell_what_is_at_each_place(
     model = IotlamModel(config.changed(n_facts=2), seed=1)
     learnt = [Shard.pack([known(seed) for seed in range(200)])]
     schooling = ImitationConfig(steps=80, batch=16, learning_rate=1e-2, warmup=5, drop=0.0)
-    imitate(model, learnt, schooling, tmp_path / "run", lambda *_: None)
+    learn(model, learnt, schooling, tmp_path / "run", lambda *_: None)
     told, true = [], []
     for seed in range(5000, 5040):
         sample = known(seed)
@@ -157,6 +163,12 @@ def test_a_model_learns_to_tell_what_is_at_each_place(
     assert np.abs(told_NF[:, 1] - 7.0).max() < 0.5
     save_pretrained(model, tmp_path / "model")
     same_state(model, from_pretrained(tmp_path / "model"))
+
+
+def test_a_model_that_tells_nothing_says_so(new_model: Callable[[], IotlamModel], decision: Decide) -> None:
+    sample = decision(0)
+    with pytest.raises(BadInput, match="n_facts"):
+        new_model().tell(collate([(dict(sample.tokens), sample.query)]))
 
 
 def test_the_error_of_facts_counts_places_that_are_there(config: IotlamConfig) -> None:

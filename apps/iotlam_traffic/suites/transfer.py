@@ -26,7 +26,7 @@ WORK = Path("runs/transfer")
 """Where both trainings go on if they were stopped; hours the first time."""
 
 LANES = LaneRunConfig(COLOGNE)
-SENSORS = TrainConfig(COLOGNE, turns=4, revisit=1, rounds=0, imitation=replace(TEACHING, steps=3000))
+SENSORS = TrainConfig(COLOGNE, turns=4, revisit=1, rounds=0, imitation=replace(TEACHING, steps=2400))
 
 
 def transfer(quick: bool, progress: Progress) -> SuiteResult:
