@@ -86,9 +86,9 @@ class Outcome:
             "scenario": self.trial.scenario.name,
             "controller": self.trial.controller,
             "seed": self.trial.seed,
-            "delay_s": round(trips.delay_s, 3),
-            "waiting_s": round(trips.waiting_s, 3),
-            "trip_s": round(trips.trip_s, 3),
+            "delay_s": round(trips.delay_s, 2),
+            "waiting_s": round(trips.waiting_s, 2),
+            "trip_s": round(trips.trip_s, 2),
             "vehicles": trips.vehicles,
             "unfinished": trips.unfinished,
             "never_departed": trips.never_departed,
@@ -103,8 +103,8 @@ def _group(name: str, trips: TripMetrics) -> dict[str, float]:
         return {}
     return {
         name: group.count,
-        f"{name}_delay_s": round(group.delay_s, 3),
-        f"{name}_waiting_s": round(group.waiting_s, 3),
+        f"{name}_delay_s": round(group.delay_s, 2),
+        f"{name}_waiting_s": round(group.waiting_s, 2),
     }
 
 

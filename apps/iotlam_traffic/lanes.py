@@ -59,7 +59,7 @@ class LaneView:
         phases_PF: by phase: in force, its green time, share of its lanes that have green now, lanes, share of them that
             must yield, longest time since one of them was served.
         serves_PK: 1 where the phase gives the lane a green of its own, 0.5 where it must yield.
-        allowed_P: what the rules allow.
+        allowed_P: what the rules allow, but phases that another exceeds (`Junction.offered_P`).
     """
 
     lanes_KF: NDArray[np.float32]
@@ -92,7 +92,7 @@ def lane_view(junction: Junction) -> LaneView:
     )
     serves_PK = np.where(plan.yields_PK, 0.5, plan.serves_PK)
     return LaneView(
-        lanes_KF.astype(np.float32), phases_PF.astype(np.float32), serves_PK.astype(np.float32), junction.allowed_P
+        lanes_KF.astype(np.float32), phases_PF.astype(np.float32), serves_PK.astype(np.float32), junction.offered_P
     )
 
 

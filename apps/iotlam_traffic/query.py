@@ -48,5 +48,5 @@ def junction_query(junction: Junction) -> DecisionQuery:
         plan.points_back(ANCHOR_M),
         np.where(plan.yields_PK, 0.5, plan.serves_PK).astype(np.float32),
         features_PF.astype(np.float32),
-        junction.allowed_P,
+        junction.offered_P,
     )

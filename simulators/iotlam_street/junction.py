@@ -120,6 +120,7 @@ class Junction:
         self, plan: SignalPlan, rules: SignalRules, sumo: Sumo, scenery: Scenery, priority: Priority | None = None
     ) -> None:
         self.plan, self.rules = plan, rules
+        self._exceeded_PP = plan.exceeded_PP
         self._sumo, self._scenery = sumo, scenery
         self._priority = priority if rules.priority else None
         self.buttons = Buttons(plan, sumo) if plan.crossings else None
@@ -151,6 +152,16 @@ class Junction:
             horizon_s = self.rules.decision_s + PRIORITY_LEAD_S
             return self._priority.limit(self.plan.signal, allowed_P, horizon_s)
         return allowed_P
+
+    @property
+    def offered_P(self) -> NDArray[np.bool_]:
+        """The allowed phases, for those who know a phase by the lanes that it serves.
+
+        Where an allowed phase serves the same lanes with more green, a phase is left out: a left turn of its own, say,
+        from lanes that lead straight on too. By their lanes nobody could tell them apart.
+        """
+        allowed_P = self.allowed_P
+        return allowed_P & ~(self._exceeded_PP & allowed_P).any(axis=1)
 
     def _free(self) -> bool:
         """Whether nothing limits the choice, as most often: told without an array, which `permitted` need not make."""

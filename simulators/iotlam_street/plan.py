@@ -90,6 +90,17 @@ class SignalPlan:
         table = [[any(state[i] in "Gg" for i in c.links) for c in self.crossings] for state in self.green_states]
         return np.array(table, dtype=bool).reshape(len(self.green_states), len(self.crossings))
 
+    @property
+    def exceeded_PP(self) -> NDArray[np.bool_]:
+        """Phase q gives green to all links of phase p and to more, and serves the same lanes, yielding alike."""
+        alike_PP = (self.serves_PK[:, None] == self.serves_PK).all(2) & (self.yields_PK[:, None] == self.yields_PK).all(
+            2
+        )
+        green_PL = np.array([[link in "Gg" for link in state] for state in self.green_states])
+        within_PP = (green_PL[:, None] <= green_PL).all(2)
+        exceeded_PP: NDArray[np.bool_] = alike_PP & within_PP & ~within_PP.T
+        return exceeded_PP
+
     def points_back(self, distances_H: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points at distances back from the stop line along every lane, onwards where negative, (K, H, 2), metres."""
         back_H1 = (distances_H >= 0.0)[:, None]

@@ -194,3 +194,12 @@ def test_a_program_too_short_for_its_links(tmp_path: Path) -> None:
     net.write_text(text)
     with pytest.raises(BadInput, match="links"):
         read_plans(net)[0]
+
+
+def test_a_phase_that_gives_the_same_lanes_more_green_exceeds_another() -> None:
+    plans = read_plans(find_scenario("cologne8").net)
+    exceeded = [list(zip(*map(list, plan.exceeded_PP.nonzero()), strict=True)) for plan in plans]
+    assert exceeded == [[(3, 2)], [], [(1, 0)], [(3, 2)], [], [(1, 0)], [], [(1, 0), (3, 2)]]
+    states = [state + people for state, people in zip(plans[3].green_states, "rrrG", strict=True)]
+    crossing = replace(plans[3], green_states=tuple(states))
+    assert not crossing.exceeded_PP.any()  # it lets people walk, which the other does not

@@ -24,6 +24,8 @@ from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_street.street import Street, yellow_between
 from iotlam_street.sumo import Sumo
 from iotlam_traffic.episode import run_episode
+from iotlam_traffic.lanes import lane_view
+from iotlam_traffic.query import junction_query
 from iotlam_traffic.rules import RULES
 
 
@@ -403,3 +405,14 @@ def test_the_plan_of_another_net_is_refused(short: Scenario, temporary: Path) ->
 def test_known_delays_of_a_full_hour(name: str, rule: str, delay_s: float, within_s: float) -> None:
     (trips,) = fresh(rule, find_scenario(name), 1)
     assert trips.delay_s == pytest.approx(delay_s, abs=within_s)
+
+
+def test_phases_that_lanes_cannot_tell_apart_are_offered_once() -> None:
+    scenario = find_scenario("cologne8")
+    with Street(scenario, 1, SignalRules(min_green_s=15)) as street:
+        junction = street.junctions[3]
+        assert junction.allowed_P.all() and junction.offered_P.tolist() == [True, True, True, False]
+        assert junction_query(junction).allowed_P.tolist() == junction.offered_P.tolist()
+        assert lane_view(junction).allowed_P.tolist() == junction.offered_P.tolist()
+        street.advance([3 if one is junction else 0 for one in street.junctions])
+        assert junction.offered_P.tolist() == [False, False, False, True]  # it must stay, and is all there is

@@ -148,6 +148,18 @@ def test_a_finished_run_has_nothing_left_to_do(
 
 
 @pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_stopped_between_visits_ends_the_same(
+    imitated: Path, finished: Path, config: TrainConfig, recorded: bool
+) -> None:
+    """Stopped before its second visit, or when that had been recorded."""
+    shutil.rmtree(imitated / "imitation-3")
+    if not recorded:
+        shutil.rmtree(imitated / "episodes" / "lidar+radar" / "revisit-2")
+    Run(imitated, config).go()
+    assert weights(imitated) == weights(finished)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
 def test_a_run_stopped_in_ppo_goes_on_with_the_policy_it_had(
     imitated: Path, finished: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, recorded: bool
 ) -> None:
