@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam.model import OWN, IotlamModel, save_pretrained
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
-from iotlam.training.imitation import ImitationConfig, agreement, imitate, learn_to_tell
+from iotlam.training.imitation import ImitationConfig, Loss, agreement, choice_loss, imitate, told_loss
 from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
 from iotlam.training.seeds import seed_everything
@@ -117,9 +117,9 @@ class Run:
         start, config = time.monotonic(), self.config
         shards = record_teacher(self.folder, config)
         rate, steps = config.imitation.learning_rate, config.imitation.steps
-        # To see before to act; what the task does not need is told apart later, when bits have their price.
+        # To see before to act. Bits are free: what no decision needs is left out later, when they have their price.
         telling = replace(config.imitation, steps=max(steps // 2, 1), learning_rate=1.5 * rate, free=1.0, ramp=0.0)
-        self._learn(learn_to_tell, "facts", shards, telling)
+        self._learn("facts", shards, telling, told_loss)
         self._imitate("imitation-1", shards, config.imitation)
         # The gates know by then what the task needs: bits have their price from the start.
         rate, steps = rate / 2, max(steps // 3, 1)
@@ -144,7 +144,7 @@ class Run:
             self._save(stage)
         return _record(stage, wanted, config.workers)
 
-    def _learn(self, learn: Callable[..., int], stage: str, paths: Sequence[Path], config: ImitationConfig) -> int:
+    def _learn(self, stage: str, paths: Sequence[Path], config: ImitationConfig, least: Loss = choice_loss) -> int:
         learnt = [Shard.load(path) for path in split(paths)[1]]
         with progress(f"Learning, {stage}", total=config.steps) as step:
 
@@ -152,10 +152,10 @@ class Run:
                 step(1, loss=loss)
                 self._log(stage, step=number, loss=loss)
 
-            return learn(self._model, learnt, config, self.folder / stage, on_step, self.config.workers)
+            return imitate(self._model, learnt, config, self.folder / stage, on_step, self.config.workers, least)
 
     def _imitate(self, stage: str, paths: Sequence[Path], config: ImitationConfig) -> None:
-        if self._learn(imitate, stage, paths, config):
+        if self._learn(stage, paths, config):
             held_out, names = [Shard.load(path) for path in split(paths)[0]], self.config.modalities
             alone = {name: agreement(self._model, held_out, [name]) for name in names}
             self._log(stage, agreement=agreement(self._model, held_out, names), **alone)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ WHITENED = 1000
 
 LEAST_STD = 0.05
 """A fact that hardly ever differs must not be blown up."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,72 @@ class ImitationConfig:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the decisions of a step.
+
+    Attributes:
+        samples: the decisions.
+        share: how many of the step's they are, 0 to 1.
+        price: of bits at this step.
+        seed: of the gates' noise.
+    """
+
+    samples: Sequence[Sample]
+    share: float
+    price: float
+    seed: int
+
+
+def choice_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+    """The loss of some decisions, bits included, times their share."""
+    inputs, decision = _answers(model, part)
+    loss = imitation_loss(decision, inputs, part.samples, config) + model.information_loss(decision, part.price)
+    if decision.facts_BKF is not None:
+        loss = loss + config.facts_weight * _facts_error(model, decision.facts_BKF, inputs, part)
+    return part.share * loss
+
+
+def told_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+    """The error of what is told of the places, bits included, times the decisions' share; the decoder is not run."""
+    inputs, told = _answers(model.tell, part)
+    return part.share * (_facts_error(model, told.facts_BKF, inputs, part) + model.information_loss(told, part.price))
+
+
+def _answers(ask: Callable[[ModelInput], Answer], part: Part) -> tuple[ModelInput, Answer]:
+    """What is asked about some decisions, and the answer; the noise of the gates is the part's own."""
+    inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(part.seed)
+        return inputs, ask(inputs)
+
+
+def _facts_error(model: IotlamModel, told_BKF: Tensor, inputs: ModelInput, part: Part) -> Tensor:
+    facts_BKF = pad_sequence([torch.from_numpy(sample.targets[FACTS]) for sample in part.samples], batch_first=True)
+    assert model.facts is not None
+    return model.facts.error(told_BKF, facts_BKF, inputs.place_mask_BK)
+
+
+def imitation_loss(
+    decision: Decision, inputs: ModelInput, samples: Sequence[Sample], config: ImitationConfig
+) -> Tensor:
+    """KL(teacher || model) in nats over the allowed candidates, plus the weighted Huber loss of the value."""
+    teacher_BP = torch.full_like(decision.logits_BP, -torch.inf)
+    for row, sample in enumerate(samples):
+        scores_P = torch.as_tensor(sample.targets[TEACHER], dtype=torch.float32)
+        teacher_BP[row, : len(scores_P)] = scores_P / config.temperature
+    teacher_BP = teacher_BP.masked_fill(~inputs.allowed_BP, -torch.inf).softmax(dim=1)
+    log_BP = decision.logits_BP.log_softmax(dim=1).masked_fill(~inputs.allowed_BP, 0.0)
+    kl = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1).mean()
+    return_B = torch.tensor([float(sample.targets[RETURN]) for sample in samples])
+    loss: Tensor = kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
+    return loss
+
+
+Loss = Callable[[ImitationConfig, IotlamModel, Part], Tensor]
+"""What is made least over the parts of a batch."""
+
+
 def imitate(
     model: IotlamModel,
     shards: Sequence[Shard],
@@ -68,6 +137,7 @@ def imitate(
     folder: Path,
     on_step: Callable[[int, float], None],
     workers: int = 1,
+    loss: Loss = choice_loss,
 ) -> int:
     """Train LoRA, fusion, projector and heads on the teacher's choices; resumes from `folder`.
 
@@ -81,37 +151,12 @@ def imitate(
         folder: where the checkpoint is.
         on_step: told the number of each finished step and its loss.
         workers: processes; their number changes nothing but the time.
+        loss: `choice_loss`, or `told_loss` to train fusion and facts alone first: a choice says too little of what was
+            there to learn to look from it (docs/adr/0010).
 
     Returns:
         How many steps were taken now; 0 where all had been.
     """
-    return _learn(model, shards, config, part_loss, folder, on_step, workers)
-
-
-def learn_to_tell(
-    model: IotlamModel,
-    shards: Sequence[Shard],
-    config: ImitationConfig,
-    folder: Path,
-    on_step: Callable[[int, float], None],
-    workers: int = 1,
-) -> int:
-    """Train fusion and facts alone, without the decoder: to see before to act; see `imitate`.
-
-    A teacher's choice says too little of what was there to learn to look from it (docs/adr/0010).
-    """
-    return _learn(model, shards, config, told_loss, folder, on_step, workers)
-
-
-def _learn(
-    model: IotlamModel,
-    shards: Sequence[Shard],
-    config: ImitationConfig,
-    of_part: Callable[[ImitationConfig, IotlamModel, Part], Tensor],
-    folder: Path,
-    on_step: Callable[[int, float], None],
-    workers: int,
-) -> int:
     where = [(shard, index) for shard in shards for index in range(len(shard))]
     price = RateSchedule(1.0, config.steps, config.free, config.ramp)
     _whiten(model, where, config)
@@ -122,9 +167,9 @@ def _learn(
         samples = [shuffle(drop_modalities(shard[index], config.drop, rng), rng) for shard, index in chosen]
         samples.sort(key=_size)
         parts = [samples[first::PARTS] for first in range(min(PARTS, config.batch))]  # as large as each other
-        return loss([Part(part, len(part) / config.batch, price(step), int(rng.integers(2**62))) for part in parts])
+        return whole([Part(part, len(part) / config.batch, price(step), int(rng.integers(2**62))) for part in parts])
 
-    with PartedLoss(model, partial(of_part, config), workers) as loss:
+    with PartedLoss(model, partial(loss, config), workers) as whole:
         return optimise(
             model,
             loss_at,
@@ -155,66 +200,6 @@ def _whiten(model: IotlamModel, where: Sequence[tuple[Shard, int]], config: Imit
 def _size(sample: Sample) -> int:
     """What a decision costs: places times tokens."""
     return int(sample.query.serves_PK.shape[1] * sum(batch.mask_BT.shape[1] for batch in sample.tokens.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some of the decisions of a step.
-
-    Attributes:
-        samples: the decisions.
-        share: how many of the step's they are, 0 to 1.
-        price: of bits at this step.
-        seed: of the gates' noise.
-    """
-
-    samples: Sequence[Sample]
-    share: float
-    price: float
-    seed: int
-
-
-def part_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
-    """The loss of some decisions, bits included, times their share."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(part.seed)
-        inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
-        decision = model(inputs)
-    loss = imitation_loss(decision, inputs, part.samples, config) + model.information_loss(decision, part.price)
-    if decision.facts_BKF is not None:
-        loss = loss + config.facts_weight * _facts_error(model, decision.facts_BKF, inputs, part)
-    return part.share * loss
-
-
-def told_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
-    """The error of what is told of the places, bits included, times the part's share."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(part.seed)
-        inputs = collate([(dict(sample.tokens), sample.query) for sample in part.samples])
-        told = model.tell(inputs)
-    return part.share * (_facts_error(model, told.facts_BKF, inputs, part) + model.information_loss(told, part.price))
-
-
-def _facts_error(model: IotlamModel, told_BKF: Tensor, inputs: ModelInput, part: Part) -> Tensor:
-    facts_BKF = pad_sequence([torch.from_numpy(sample.targets[FACTS]) for sample in part.samples], batch_first=True)
-    assert model.facts is not None
-    return model.facts.error(told_BKF, facts_BKF, inputs.place_mask_BK)
-
-
-def imitation_loss(
-    decision: Decision, inputs: ModelInput, samples: Sequence[Sample], config: ImitationConfig
-) -> Tensor:
-    """KL(teacher || model) in nats over the allowed candidates, plus the weighted Huber loss of the value."""
-    teacher_BP = torch.full_like(decision.logits_BP, -torch.inf)
-    for row, sample in enumerate(samples):
-        scores_P = torch.as_tensor(sample.targets[TEACHER], dtype=torch.float32)
-        teacher_BP[row, : len(scores_P)] = scores_P / config.temperature
-    teacher_BP = teacher_BP.masked_fill(~inputs.allowed_BP, -torch.inf).softmax(dim=1)
-    log_BP = decision.logits_BP.log_softmax(dim=1).masked_fill(~inputs.allowed_BP, 0.0)
-    kl = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1).mean()
-    return_B = torch.tensor([float(sample.targets[RETURN]) for sample in samples])
-    loss: Tensor = kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
-    return loss
 
 
 def drop_modalities(sample: Sample, probability: float, rng: np.random.Generator) -> Sample:

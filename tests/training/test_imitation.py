@@ -17,12 +17,14 @@ from iotlam.model import Decision, IotlamConfig, IotlamModel, collate, from_pret
 from iotlam.training import imitation, loop
 from iotlam.training.imitation import (
     ImitationConfig,
+    Loss,
     agreement,
+    choice_loss,
     drop_modalities,
     imitate,
     imitation_loss,
-    learn_to_tell,
     shuffle,
+    told_loss,
 )
 from iotlam.training.shards import FACTS, RETURN, TEACHER, Sample, Shard
 
@@ -132,9 +134,9 @@ def test_moments_are_taken_once_before_anything_is_learnt(
         assert torch.equal(whitening.mean_D, moments[name])
 
 
-@pytest.mark.parametrize("learn", [imitate, learn_to_tell])
+@pytest.mark.parametrize("loss", [choice_loss, told_loss])
 def test_a_model_learns_to_tell_what_is_at_each_place(
-    learn: Callable[..., int],
+    loss: Loss,
     config: IotlamConfig,
     decision: Decide,
     tmp_path: Path,
@@ -149,7 +151,7 @@ def test_a_model_learns_to_tell_what_is_at_each_place(
     model = IotlamModel(config.changed(n_facts=2), seed=1)
     learnt = [Shard.pack([known(seed) for seed in range(200)])]
     schooling = ImitationConfig(steps=80, batch=16, learning_rate=1e-2, warmup=5, drop=0.0)
-    learn(model, learnt, schooling, tmp_path / "run", lambda *_: None)
+    imitate(model, learnt, schooling, tmp_path / "run", lambda *_: None, loss=loss)
     told, true = [], []
     for seed in range(5000, 5040):
         sample = known(seed)
