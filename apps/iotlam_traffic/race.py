@@ -5,11 +5,12 @@ A suite of an hour that was interrupted goes on where it stopped, and one suite 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -17,33 +18,36 @@ from typing import Any
 
 import numpy as np
 
+import iotlam.decoder
 from iotlam.contracts import BadInput, Json, whole_file
 from iotlam_street.metrics import TripGroup, TripMetrics
+from iotlam_traffic.controller import SensorController
+from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, run_trials
+from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import LanePolicy
+from iotlam_traffic.policy import SHIPPED as POLICY
+from iotlam_traffic.rivals.agent import ALGORITHMS, load_agent
+from iotlam_traffic.rules import RULES
 
 OUTCOMES = Path("runs/outcomes")
 """Where suites keep what they have measured."""
 
-PACKAGES = (
-    "iotlam",
-    "iotlam_street",
-    "iotlam_traffic",
-    "iotlam_beacons",
-    "iotlam_lidar",
-    "iotlam_radar",
-    "iotlam_spectrum",
-    "iotlam_video",
-    "iotlam_waveform",
-)
-"""Whose files decide what comes of a trial."""
+EPISODE = "iotlam_traffic.episode"
+DRIVERS = {
+    OURS: SensorController.__module__,
+    LanePolicy.name: LanePolicy.__module__,
+    Discharge.name: Discharge.__module__,
+    **{name: rule.__module__ for name, rule in RULES.items()},
+    **dict.fromkeys(ALGORITHMS, load_agent.__module__),
+}
+"""Where each controller's code begins; what is imported from there and from `EPISODE` decides what comes of a trial."""
 
-ONLOOKERS = ("bench", "cli", "conformance", "pages", "suites")
-"""Folders of theirs that only look at outcomes."""
+PLUGINS = ("iotlam_beacons", "iotlam_lidar", "iotlam_radar", "iotlam_spectrum", "iotlam_video", "iotlam_waveform")
+"""Packages that nobody imports by name: the policy that reads sensors finds them among the installed plugins."""
 
-DECIDING, LEARNT = ("*.py", "*.toml", "*.json"), ("*.safetensors",)
-WITH_WEIGHTS = (OURS, LanePolicy.name)
-"""Who is in charge with weights that come with the code."""
+DECODERS = Path(iotlam.decoder.__path__[0]) / "weights"
+"""Decoders that come with the code; a policy names the one that it has learnt with."""
 
 DISTRIBUTIONS = ("libsumo", "eclipse-sumo", "numpy", "torch", "transformers", "peft", "stable-baselines3")
 
@@ -81,31 +85,82 @@ def digest(trial: Trial) -> str:
     scenario = trial.scenario
     files = [scenario.net, *scenario.routes, *scenario.additional]
     facts: list[Any] = [
-        _code(DECIDING + LEARNT if trial.controller in WITH_WEIGHTS else DECIDING),
+        _code(trial.controller),
         trial.controller,
         trial.seed,
         (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),
         asdict(trial.rules),
         {key: value for key, value in asdict(scenario).items() if key not in ("name", "net", "routes", "additional")},
         [_contents(str(path), path.stat().st_mtime_ns) for path in files],
-        sorted(_files(trial.weights, DECIDING + LEARNT)) if trial.weights else None,
+        [sorted(_digests(folder, ("*.safetensors", "*.json"))) for folder in _weights(trial)],
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _weights(trial: Trial) -> list[Path]:
+    """Folders of what was learnt that a trial uses."""
+    own = trial.weights or {OURS: POLICY, LanePolicy.name: LANES}.get(trial.controller)
+    return [folder for folder in (own, DECODERS if trial.controller == OURS else None) if folder]
 
 
 def _label(trial: Trial) -> str:
     return f"{trial.scenario.name}-{trial.controller}-{trial.seed}"
 
 
-@lru_cache(maxsize=2)
-def _code(patterns: tuple[str, ...]) -> str:
-    """Digest of the files that run trials, and of the libraries below."""
+@lru_cache(maxsize=len(DRIVERS))
+def _code(controller: str) -> str:
+    """Digest of the files that run an episode with this controller, and of the libraries below."""
+    modules = imported((EPISODE, DRIVERS[controller], *(PLUGINS if controller == OURS else ())))
     facts: list[Any] = [(name, _version(name)) for name in DISTRIBUTIONS]
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            facts += [(package, *file) for file in sorted(_files(Path(place), patterns))]
+    facts += [(name, _contents(str(path), path.stat().st_mtime_ns)) for name, path in sorted(modules.items())]
+    if controller == OURS:
+        facts += [sorted(_digests(place, ("*.py", "*.toml"))) for name in PLUGINS if (place := _place(name))]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def imported(roots: Iterable[str]) -> dict[str, Path]:
+    """Our modules that these import, they themselves included, by whatever way and wherever in their code.
+
+    Args:
+        roots: full names of modules.
+
+    Returns:
+        The file of each module by its name.
+    """
+    found: dict[str, Path] = {}
+    todo = list(roots)
+    while todo:
+        name = todo.pop()
+        path = _file(name)
+        if path and name not in found:
+            found[name] = path
+            todo += [name.rpartition(".")[0], *_imports(path)]
+    return found
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """What a file may import: modules, and names that may be modules of a package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _file(module: str) -> Path | None:
+    """Source of one of our modules; None for all others."""
+    top, *within = module.split(".")
+    place = _place(top) if top.startswith("iotlam") else None
+    if place is None:
+        return None
+    stem = place.joinpath(*within)
+    return next((path for path in (stem / "__init__.py", stem.with_suffix(".py")) if path.exists()), None)
+
+
+@lru_cache
+def _place(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def _version(distribution: str) -> str:
@@ -115,13 +170,10 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Path within a folder and digest of each file there that decides."""
-    for pattern in patterns:
-        for path in folder.rglob(pattern):
-            within = path.relative_to(folder)
-            if not set(within.parts) & set(ONLOOKERS):
-                yield within.as_posix(), _contents(str(path), path.stat().st_mtime_ns)
+def _digests(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Path within a folder and digest of each file of these names."""
+    for path in (path for pattern in patterns for path in folder.rglob(pattern)):
+        yield path.relative_to(folder).as_posix(), _contents(str(path), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,8 @@ from iotlam.contracts import BadInput
 from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import Outcome, Trial
-from iotlam_traffic.race import _code, digest, race, read_outcome, write_outcome
+from iotlam_traffic.policy import SHIPPED as POLICY
+from iotlam_traffic.race import DRIVERS, EPISODE, _code, digest, imported, race, read_outcome, write_outcome
 
 
 @pytest.fixture
@@ -113,21 +114,39 @@ def test_whatever_decides_an_outcome_changes_its_name(minute: Scenario, tmp_path
     assert len(names) == 2 + len(other)
 
 
-def test_weights_that_are_shipped_decide_only_for_who_uses_them(
+def test_a_controllers_code_is_what_it_imports() -> None:
+    rule, lanes, ours = (set(imported((EPISODE, DRIVERS[name]))) for name in ("webster", "lanes", "iotlam"))
+    assert {"iotlam_street.sumo", "iotlam_street.plan", "iotlam_traffic.webster", "iotlam.contracts.errors"} <= rule
+    assert "iotlam_traffic" in rule and not {name for name in rule if "radar" in name or "iotlam.model" in name}
+    assert "iotlam_traffic.lanes" in lanes - rule
+    assert {"iotlam_street.radar", "iotlam_street.caster", "iotlam.fusion.fusion", "iotlam.model.model"} <= ours
+    assert not {name for name in ours if "suites" in name or "bench" in name}
+
+
+def test_what_only_one_uses_decides_for_it_alone(
     minute: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "a_package_of_ours"
+    package = tmp_path / "iotlam_elsewhere"
+    shutil.copytree(POLICY, tmp_path / "weights")
     package.mkdir()
+    (package / "__init__.py").write_text("def late():\n    from iotlam_elsewhere import deep\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("iotlam_traffic.race.PACKAGES", (package.name,))
+    monkeypatch.setitem(DRIVERS, "lanes", package.name)
+    monkeypatch.setattr("iotlam_traffic.race.PLUGINS", (package.name,))
+    monkeypatch.setattr("iotlam_traffic.race.POLICY", tmp_path / "weights")
+    monkeypatch.setattr("iotlam_traffic.race.LANES", tmp_path / "weights" / "lanes")
 
-    def digests(file: str, content: str) -> list[str]:
-        (package / file).write_text(content)
+    def changed(file: Path, content: str) -> list[bool]:
+        before = digests()
+        file.write_text(content)
         _code.cache_clear()
-        return [digest(Trial(name, minute, 101)) for name in ("greedy", "iotlam", "lanes")]
+        return [one != other for one, other in zip(before, digests(), strict=True)]
 
-    first, edited = digests("__init__.py", ""), digests("__init__.py", "changed = True\n")
-    assert not set(first) & set(edited)
-    trained = digests("lanes.safetensors", "weights")
-    assert trained[0] == edited[0] and not set(trained[1:]) & set(edited)
+    def digests() -> list[str]:
+        return [digest(Trial(name, minute, 101)) for name in ("greedy", "lanes", "iotlam")]
+
+    assert changed(package / "deep.py", "changed = True\n") == [False, True, True]
+    assert changed(package / "plugin.toml", "") == [False, False, True]
+    assert changed(tmp_path / "weights" / "iotlam.safetensors", "learnt anew") == [False, False, True]
+    assert changed(tmp_path / "weights" / "lanes" / "lanes.safetensors", "learnt anew") == [False, True, True]
     _code.cache_clear()
