@@ -7,7 +7,7 @@ import numpy as np
 from iotlam.contracts import DecisionQuery
 from iotlam_street.junction import Junction
 
-ANCHOR_M = np.array([-34.0, -13.0, 3.0, 11.0, 20.0, 33.0, 51.0, 75.0], dtype=np.float32)
+ANCHOR_M = np.array([-24.0, 3.0, 11.0, 20.0, 33.0, 51.0, 75.0, 105.0], dtype=np.float32)
 """Distances back from the stop line at which a lane is looked at, metres; negative ones lie on the way out."""
 
 PHASE_FEATURES = (

@@ -24,9 +24,10 @@ from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import COUNTS, WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.parallel import run_parallel
+from iotlam_traffic.query import ANCHOR_M
 from iotlam_traffic.site import Site
 
-SEEN_M = 75.0
+SEEN_M = float(ANCHOR_M[-1])
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
 
 MOST_LOST, MOST_SIGMA_M, LEAST_DETECTION = 0.6, 30.0, 0.7

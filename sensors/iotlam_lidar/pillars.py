@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from iotlam_lidar.cloud import Cloud
 
 Doubles = NDArray[np.float64]
-CELLS = 64
+CELLS = 96
 CELL_MM = 2500.0
 GROUND_MM = 400.0
 FEATURES = (
@@ -26,7 +26,7 @@ FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Pillars:
-    """Features, ground positions (metres) and delays (seconds) of all T = 4096 cells, row by row from the south."""
+    """Features, ground positions (metres) and delays (seconds) of all T = 9216 cells, row by row from the south."""
 
     features_TD: Doubles
     position_TX: Doubles
@@ -34,7 +34,7 @@ class Pillars:
 
 
 def cell_centres() -> Doubles:
-    """Centres of the cells, float64 (4096, 2), site metres; x runs fastest."""
+    """Centres of the cells, float64 (9216, 2), site metres; x runs fastest."""
     axis = (np.arange(CELLS) - CELLS / 2 + 0.5) * (CELL_MM / 1e3)
     x, y = np.meshgrid(axis, axis)
     return np.stack([x.ravel(), y.ravel()], axis=1)

@@ -17,7 +17,7 @@ class LidarModality:
     """Pillar tokens of the latest sweep of every LiDAR of a site."""
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
-        """Encode a window: always 4096 tokens, one per 2.5 m cell within +-80 m of the site's origin.
+        """Encode a window: always 9216 tokens, one per 2.5 m cell within +-120 m of the site's origin.
 
         Args:
             frames: data float32 (N, 4): x, y, z in metres, intensity 0 to 1.
@@ -35,7 +35,7 @@ class LidarModality:
         return one_batch(spec, pillars.features_TD, valid_T, -pillars.delay_T, pillars.position_TX)
 
     def token_spec(self) -> TokenSpec:
-        """4096 tokens of width 11 (`pillars.FEATURES`), with positions."""
+        """9216 tokens of width 11 (`pillars.FEATURES`), with positions."""
         return TokenSpec("lidar", dim=len(FEATURES), max_tokens=CELLS**2, positioned=True)
 
     def sample(self, seed: int) -> Sequence[SensorFrame]:

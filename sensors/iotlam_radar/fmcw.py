@@ -23,7 +23,7 @@ from iotlam.contracts import BadInput, SensorFrame
 Doubles = NDArray[np.float64]
 Complexes = NDArray[np.complex64]
 LIGHT_M_S = 299_792_458.0
-MAX_RANGE_M = 110.0
+MAX_RANGE_M = 160.0
 MIN_CUBE = (1, 4, 8)
 
 
@@ -34,7 +34,7 @@ class RangeDoppler:
     Attributes:
         spectrum_NVR: complex64, receivers x Doppler bins x range bins.
         rate_V: range rate of each Doppler bin, m/s, positive when receding.
-        range_R: range of each range bin, metres, an even number of bins up to 110 m.
+        range_R: range of each range bin, metres, an even number of bins up to 160 m.
         present: False if every value of the cube is missing.
     """
 
@@ -91,7 +91,7 @@ def _axes(frame: SensorFrame) -> tuple[Doubles, Doubles]:
     if bins == 0:
         raise BadInput(
             f"Radar '{frame.sensor}'",
-            expected="range bins shorter than 55 m",
+            expected="range bins shorter than 80 m",
             got=f"{bin_m:.0f} m",
             fix="correct bandwidth_hz",
         )

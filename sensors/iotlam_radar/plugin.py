@@ -21,7 +21,7 @@ class RadarModality:
     """Range tokens of the latest cube of every radar of a site."""
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
-        """Encode a window: one token per two range bins up to 110 m, per radar, nearest first.
+        """Encode a window: one token per two range bins up to 160 m, per radar, nearest first.
 
         The number of tokens depends on the radars' settings alone.
 

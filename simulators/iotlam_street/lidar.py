@@ -24,7 +24,7 @@ _WET_GROUND = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LidarConfig:
-    """A 16-ring LiDAR that looks down on a junction.
+    """A 24-ring LiDAR that looks down on a junction.
 
     Attributes:
         azimuths: rays per ring, evenly over the full circle.
@@ -40,10 +40,10 @@ class LidarConfig:
     """
 
     azimuths: int = 360
-    rings: int = 16
+    rings: int = 24
     nearest_ground_m: float = 4.0
-    farthest_ground_m: float = 75.0
-    max_range_m: float = 100.0
+    farthest_ground_m: float = 110.0
+    max_range_m: float = 140.0
     noise_m: float = 0.03
     dropout: float = 0.02
     ground_reflectivity: float = 0.2

@@ -36,7 +36,7 @@ class RadarConfig:
 
     Attributes:
         carrier_hz: carrier frequency.
-        bandwidth_hz: swept while sampling; range resolution is c / (2 bandwidth), 1 m.
+        bandwidth_hz: swept while sampling; range resolution is c / (2 bandwidth), 1.5 m.
         samples, chirps, receivers: per frame.
         sample_rate_hz: complex samples of the beat signal.
         chirp_period_s: start to start; velocities are unambiguous within wavelength / (4 period), 20 m/s.
@@ -49,15 +49,15 @@ class RadarConfig:
     """
 
     carrier_hz: float = 77e9
-    bandwidth_hz: float = 150e6
+    bandwidth_hz: float = 100e6
     samples: int = 128
     chirps: int = 32
     receivers: int = 4
     sample_rate_hz: float = 4e6
     chirp_period_s: float = 48.66e-6
     fov_deg: float = 30.0
-    max_range_m: float = 110.0
-    snr_db: float = 25.0
+    max_range_m: float = 160.0
+    snr_db: float = 35.0
     noise: float = 1.0
     blocked_db: float = 20.0
     post_rcs_m2: float = 0.5

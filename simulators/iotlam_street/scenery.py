@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iotlam_street.scene import Boxes, Snapshot
 from iotlam_street.sumo import Sumo
 
-SCENE_RADIUS_M = 120.0
+SCENE_RADIUS_M = 160.0
 CAR_COLOURS = np.array(
     [
         [235, 235, 235],

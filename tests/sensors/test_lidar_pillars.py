@@ -47,7 +47,7 @@ def test_the_pose_carries_points_to_the_site() -> None:
 def test_features_of_one_cell() -> None:
     data = np.array([[1, 1, 1.0, 0.2], [2, 1, 2.0, 0.4], [1, 2, 0.1, 0.9]], np.float32)
     batch = LIDAR.tokenize([SensorFrame(t_ns=0, data=data, meta={"pose_site": np.eye(4)})])
-    cell = 32 * 64 + 32
+    cell = 48 * 96 + 48
     assert batch.tokens_BTD[0, :, OCCUPIED].nonzero().flatten().tolist() == [cell]
     got = dict(zip(FEATURES, batch.tokens_BTD[0, cell].tolist(), strict=True))
     want = {
@@ -65,7 +65,7 @@ def test_an_empty_street_is_not_missing_but_lost_points_are() -> None:
     empty = LIDAR.tokenize([SensorFrame(t_ns=0, data=np.zeros((0, 4), np.float32), meta=meta)])
     lost = LIDAR.tokenize([SensorFrame(t_ns=0, data=np.full((9, 4), np.nan, np.float32), meta=meta)])
     assert empty.mask_BT.all() and not lost.mask_BT.any()
-    assert torch.equal(empty.tokens_BTD, torch.zeros(1, 4096, 11))
+    assert torch.equal(empty.tokens_BTD, torch.zeros(1, 9216, 11))
 
 
 def test_points_that_are_not_finite_are_left_out() -> None:

@@ -39,7 +39,7 @@ def test_a_target_shows_in_its_token_and_band(range_bin: int, rate: float, band:
 def test_moving_rate_is_measured(rate: float) -> None:
     rate_T = feature(scene(Target(50.3, rate, amplitude=0.1), Target(50.3, 0.0, amplitude=0.3)), "moving_rate")
     assert 10.0 * rate_T[25] == pytest.approx(rate, abs=0.8)
-    assert np.abs(np.delete(rate_T, [24, 25, 26])).max() < 0.2
+    assert np.abs(np.delete(rate_T, [24, 25, 26])).max() < 0.3
 
 
 @pytest.mark.parametrize("angle", [-0.4, 0.0, 0.25])
@@ -60,7 +60,7 @@ def test_silence_and_gain() -> None:
 
 def test_noise_alone_stays_near_the_floor() -> None:
     tokens_TD = SPECTRUM.tokenize([scene()]).tokens_BTD[0]
-    assert tokens_TD.shape == (55, 14)
+    assert tokens_TD.shape == (64, 14)
     assert tokens_TD[:, [0, 1, 2, 5, 6, 7]].abs().max() < 0.5
 
 
@@ -86,7 +86,7 @@ def test_any_size(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
     data = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
     batch = SPECTRUM.tokenize([SensorFrame(t_ns=0, data=data, meta=radar_meta())])
-    assert batch.tokens_BTD.isfinite().all() and batch.tokens_BTD.shape[1] == min(shape[2] // 2, 55)
+    assert batch.tokens_BTD.isfinite().all() and batch.tokens_BTD.shape[1] == min(shape[2] // 2, 80)
 
 
 @pytest.mark.parametrize(

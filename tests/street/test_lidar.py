@@ -22,10 +22,10 @@ def site_points(boxes: Boxes, pole_3: NDArray[np.float32] = POLE_3, config: Lida
 
 def test_rings_on_empty_ground_are_evenly_spaced(boxes_of: Callable[..., Boxes]) -> None:
     points = site_points(boxes_of())
-    assert len(points) == 360 * 16
+    assert len(points) == 360 * 24
     np.testing.assert_allclose(points[:, 2], 0.0, atol=1e-4)
     radii = np.unique(np.linalg.norm(points[:, :2], axis=1).round(2))
-    np.testing.assert_allclose(radii, np.linspace(4.0, 75.0, 16), atol=0.02)
+    np.testing.assert_allclose(radii, np.linspace(4.0, 110.0, 24), atol=0.02)
 
 
 def test_points_above_ground_lie_on_the_vehicle(boxes_of: Callable[..., Boxes]) -> None:

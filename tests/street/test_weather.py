@@ -54,8 +54,8 @@ def test_rain_dims_far_ground_and_answers_near_the_lidar(boxes_of: BoxesOf) -> N
         near.append(int((range_m < 5.0).sum()))
         farthest.append(float(range_m[ground].max()))
         bright.append(float(points[on_car, 3].max()))
-    assert near[0] == 0 < near[1] < near[2] < 0.3 * 5760
-    assert farthest[0] > 74.0 > farthest[1] > farthest[2] > 30.0
+    assert near[0] == 0 < near[1] < near[2] < 0.3 * 8640
+    assert farthest[0] > 105.0 > farthest[1] > farthest[2] > 30.0
     assert bright[0] > bright[1] > bright[2] > 0.5 * bright[0]
 
 

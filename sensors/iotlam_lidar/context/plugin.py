@@ -37,7 +37,7 @@ class LidarContextModality:
         self.encoder = trained(lambda: MaskedGridEncoder(self._front, SCALE_F), weights or WEIGHTS)
 
     def tokenize(self, frames: Sequence[SensorFrame]) -> TokenBatch:
-        """Encode a window: always 4096 tokens of width 27, the first 11 those of `LidarModality`.
+        """Encode a window: always 9216 tokens of width 27, the first 11 those of `LidarModality`.
 
         Args:
             frames: data float32 (N, 4): x, y, z in metres, intensity 0 to 1.
@@ -51,7 +51,7 @@ class LidarContextModality:
         return replace(batch, tokens_BTD=tokens_BTD, modality=NAME)
 
     def token_spec(self) -> TokenSpec:
-        """4096 tokens of width 27, with positions."""
+        """9216 tokens of width 27, with positions."""
         return TokenSpec(NAME, dim=len(FEATURES) + CONTEXT, max_tokens=CELLS**2, positioned=True)
 
     def sample(self, seed: int) -> Sequence[SensorFrame]:
