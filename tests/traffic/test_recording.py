@@ -100,10 +100,10 @@ def test_the_teachers_targets(recording: Recording) -> None:
 
 def test_what_is_true_of_each_lane_is_recorded(recording: Recording) -> None:
     shard = only(record(recording))
-    seen_m = [float(np.sum(shard.target(FACTS)[:, :, bins]) * 2.0) for bins in (slice(6), slice(7), slice(8, 15))]
+    seen_m = [float(np.sum(shard.target(FACTS)[:, :, bins]) * 2.0) for bins in (slice(7), slice(8), slice(8, 16))]
     vehicles, standing = float(shard.target(VEHICLES).sum()), float(shard.target(STANDING).sum())
     assert shard.target(FACTS).shape == (*shard.target(VEHICLES).shape, COUNTS)
-    assert 0.0 < seen_m[0] <= vehicles <= seen_m[1]  # up to 70 m, 75 m, 95 m
+    assert 0.0 < seen_m[0] <= vehicles <= seen_m[1]  # up to 95 m, 105 m, 125 m
     assert 0.0 < standing <= seen_m[2]
 
 

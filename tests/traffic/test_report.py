@@ -51,8 +51,8 @@ def plan(scenario: Scenario) -> SignalPlan:
 
 @pytest.fixture(scope="module")
 def boxes(plan: SignalPlan) -> Boxes:
-    """A queue of cars on every lane: 3, 10 and 18 m from the stop line."""
-    place_N2 = plan.points_back(ANCHOR_M[:3]).reshape(-1, 2)
+    """A queue of cars on every lane: 3, 11 and 20 m from the stop line."""
+    place_N2 = plan.points_back(np.float32([3.0, 11.0, 20.0])).reshape(-1, 2)
     count = len(place_N2)
     heading = {approach.name: approach.heading for approach in plan.approaches}
     heading_N = np.repeat([heading[lane.edge] for lane in plan.lanes], 3).astype(np.float32)
@@ -223,7 +223,7 @@ def test_best_of_every_column_is_bold(data: PageData, tmp_path: Path) -> None:
 
 def test_decision_is_told(page: Page) -> None:
     said = page.said
-    assert "At 07:03:05 phase C was green and 24 vehicles were within 120 m" in said
+    assert "At 07:03:05 phase C was green and 24 vehicles were within 160 m" in said
     assert "iotlam chose phase D , 12 ms after" in said
     assert "the model does not see them" in said
     assert "median and 95 ms at the 95th percentile" in said
