@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -20,6 +19,9 @@ import numpy as np
 
 import iotlam.decoder
 from iotlam.contracts import BadInput, Json, whole_file
+from iotlam.plugins.discovery import entries
+from iotlam.plugins.registry import GROUP as MODALITIES
+from iotlam.plugins.registry import package_folders
 from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.discharge import Discharge
@@ -42,9 +44,6 @@ DRIVERS = {
     **dict.fromkeys(ALGORITHMS, load_agent.__module__),
 }
 """Where each controller's code begins; what is imported from there and from `EPISODE` decides what comes of a trial."""
-
-PLUGINS = ("iotlam_beacons", "iotlam_lidar", "iotlam_radar", "iotlam_spectrum", "iotlam_video", "iotlam_waveform")
-"""Packages that nobody imports by name: the policy that reads sensors finds them among the installed plugins."""
 
 DECODERS = Path(iotlam.decoder.__path__[0]) / "weights"
 """Decoders that come with the code; a policy names the one that it has learnt with."""
@@ -100,7 +99,7 @@ def digest(trial: Trial) -> str:
 def _weights(trial: Trial) -> list[Path]:
     """Folders of what was learnt that a trial uses."""
     own = trial.weights or {OURS: POLICY, LanePolicy.name: LANES}.get(trial.controller)
-    return [folder for folder in (own, DECODERS if trial.controller == OURS else None) if folder]
+    return [*([own] if own else []), *([DECODERS] if trial.controller == OURS else [])]
 
 
 def _label(trial: Trial) -> str:
@@ -110,11 +109,12 @@ def _label(trial: Trial) -> str:
 @lru_cache(maxsize=len(DRIVERS))
 def _code(controller: str) -> str:
     """Digest of the files that run an episode with this controller, and of the libraries below."""
-    modules = imported((EPISODE, DRIVERS[controller], *(PLUGINS if controller == OURS else ())))
+    # Nobody imports plugins by name: the policy that reads sensors finds them among those that are installed.
+    plugins = [entry.module for entry in entries(MODALITIES)] if controller == OURS else []
+    modules = imported((EPISODE, DRIVERS[controller], *plugins))
     facts: list[Any] = [(name, _version(name)) for name in DISTRIBUTIONS]
     facts += [(name, _contents(str(path), path.stat().st_mtime_ns)) for name, path in sorted(modules.items())]
-    if controller == OURS:
-        facts += [sorted(_digests(place, ("*.py", "*.toml"))) for name in PLUGINS if (place := _place(name))]
+    facts += [sorted(_digests(folder, ("*.toml",))) for plugin in plugins for folder in package_folders(plugin)]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -149,18 +149,9 @@ def _imports(path: Path) -> Iterator[str]:
 
 def _file(module: str) -> Path | None:
     """Source of one of our modules; None for all others."""
-    top, *within = module.split(".")
-    place = _place(top) if top.startswith("iotlam") else None
-    if place is None:
-        return None
-    stem = place.joinpath(*within)
-    return next((path for path in (stem / "__init__.py", stem.with_suffix(".py")) if path.exists()), None)
-
-
-@lru_cache
-def _place(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    stems = package_folders(module) if module.startswith("iotlam") else []
+    paths = [path for stem in stems for path in (stem / "__init__.py", stem.with_suffix(".py"))]
+    return next((path for path in paths if path.exists()), None)
 
 
 def _version(distribution: str) -> str:
@@ -172,8 +163,9 @@ def _version(distribution: str) -> str:
 
 def _digests(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Path within a folder and digest of each file of these names."""
-    for path in (path for pattern in patterns for path in folder.rglob(pattern)):
-        yield path.relative_to(folder).as_posix(), _contents(str(path), path.stat().st_mtime_ns)
+    for pattern in patterns:
+        for path in folder.rglob(pattern):
+            yield path.relative_to(folder).as_posix(), _contents(str(path), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

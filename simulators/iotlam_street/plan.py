@@ -93,9 +93,8 @@ class SignalPlan:
     @property
     def exceeded_PP(self) -> NDArray[np.bool_]:
         """Phase q gives green to all links of phase p and to more, and serves the same lanes, yielding alike."""
-        alike_PP = (self.serves_PK[:, None] == self.serves_PK).all(2) & (self.yields_PK[:, None] == self.yields_PK).all(
-            2
-        )
+        lights_PK = self.serves_PK + np.int8(1) * self.yields_PK
+        alike_PP = (lights_PK[:, None] == lights_PK).all(2)
         green_PL = np.array([[link in "Gg" for link in state] for state in self.green_states])
         within_PP = (green_PL[:, None] <= green_PL).all(2)
         exceeded_PP: NDArray[np.bool_] = alike_PP & within_PP & ~within_PP.T

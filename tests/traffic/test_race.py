@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput
+from iotlam.plugins.discovery import Entry
 from iotlam_street.metrics import TripGroup, TripMetrics
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import Outcome, Trial
@@ -132,7 +133,7 @@ def test_what_only_one_uses_decides_for_it_alone(
     (package / "__init__.py").write_text("def late():\n    from iotlam_elsewhere import deep\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(DRIVERS, "lanes", package.name)
-    monkeypatch.setattr("iotlam_traffic.race.PLUGINS", (package.name,))
+    monkeypatch.setattr("iotlam_traffic.race.entries", lambda _: [Entry("elsewhere", f"{package.name}:Modality")])
     monkeypatch.setattr("iotlam_traffic.race.POLICY", tmp_path / "weights")
     monkeypatch.setattr("iotlam_traffic.race.LANES", tmp_path / "weights" / "lanes")
 
