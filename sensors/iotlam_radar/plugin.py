@@ -37,7 +37,7 @@ class RadarModality:
         return one_batch(self.token_spec(), features, valid, ages, positions)
 
     def token_spec(self) -> TokenSpec:
-        """Tokens of width 14 (`features.FEATURES`), with positions; 4096 serve over seventy radars of 1 m bins."""
+        """Tokens of width 14 (`features.FEATURES`), with positions; 4096 serve over fifty radars of 1 m bins."""
         return TokenSpec("radar", dim=len(FEATURES), max_tokens=MAX_TOKENS, positioned=True)
 
     def sample(self, seed: int) -> Sequence[SensorFrame]:
