@@ -93,7 +93,7 @@ class SignalPlan:
     @property
     def exceeded_PP(self) -> NDArray[np.bool_]:
         """Phase q gives green to all links of phase p and to more, and serves the same lanes, yielding alike."""
-        lights_PK = self.serves_PK + np.int8(1) * self.yields_PK
+        lights_PK = np.where(self.yields_PK, 2, self.serves_PK)  # red, green of its own, yielding
         alike_PP = (lights_PK[:, None] == lights_PK).all(2)
         green_PL = np.array([[link in "Gg" for link in state] for state in self.green_states])
         within_PP = (green_PL[:, None] <= green_PL).all(2)
