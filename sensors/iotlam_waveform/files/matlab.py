@@ -6,6 +6,7 @@ allocates what a header claims, and ends the process with a segmentation fault o
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,22 @@ from iotlam_waveform.files.recording import Budget
 HEADER_BYTES = 128
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MATRIX, COMPRESSED = 14, 15
-CELL, STRUCT = 1, 2
+CELL, STRUCT, TEXT = 1, 2, 4
 NUMERIC_CLASSES = range(6, 16)
-STORAGE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+STORAGE = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+    16: "u1",
+    17: "u2",
+}
 DEEPEST = 8
 MOST_FIELDS = 4096
 
@@ -38,10 +52,16 @@ class _Element:
     body: memoryview
 
 
-def matrices(content: bytes, budget: Budget) -> Iterator[Leaf]:
+def matrices(content: bytes, budget: Budget, text: bool = False) -> Iterator[Leaf]:
     """All real numeric arrays with their paths, such as ("itsc/ITSC_A10/Repetition01", array of shape (1000, 3)).
 
-    Arrays are views of the bytes, in the dtype they are stored in.
+    Arrays are views of the bytes, in the dtype they are stored in. Elements of an array of structures are numbered in
+    the path, from 0.
+
+    Args:
+        content: of the file.
+        budget: what unpacking may cost.
+        text: give text too, as the codes of its characters.
 
     Raises:
         MatError: if the bytes are no level 5 file, or break off.
@@ -57,7 +77,7 @@ def matrices(content: bytes, budget: Budget) -> Iterator[Leaf]:
             inflated = memoryview(_inflate(element.body, budget))
             element = next(_elements(inflated, order), _Element(0, inflated))
         if element.kind == MATRIX:
-            yield from _leaves(element.body, order, "", 0)
+            yield from _leaves(element.body, order, "", 0, text)
 
 
 def _inflate(packed: memoryview, budget: Budget) -> bytes:
@@ -92,7 +112,7 @@ def _elements(body: memoryview, order: str) -> Iterator[_Element]:
         yield _Element(kind, body[start : start + size])
 
 
-def _leaves(body: memoryview, order: str, path: str, depth: int) -> Iterator[Leaf]:
+def _leaves(body: memoryview, order: str, path: str, depth: int, text: bool) -> Iterator[Leaf]:
     if depth > DEEPEST:
         raise MatError(f"variables nested deeper than {DEEPEST}")
     parts = _elements(body, order)
@@ -103,13 +123,17 @@ def _leaves(body: memoryview, order: str, path: str, depth: int) -> Iterator[Lea
     here = "/".join(filter(None, [path, bytes(name.body).decode("latin-1")]))
     if kind in NUMERIC_CLASSES:
         yield here, _array(next(parts, None), shape, order)
+    elif kind == TEXT and text and (codes := next(parts, None)) is not None:
+        yield here, _numbers(codes, order)
     elif kind == CELL:
         for index, cell in enumerate(parts):
-            yield from _leaves(cell.body, order, f"{here}/{index}", depth + 1)
+            yield from _leaves(cell.body, order, f"{here}/{index}", depth + 1, text)
     elif kind == STRUCT:
         fields = _field_names(next(parts, None), next(parts, None), order)
+        several = math.prod(shape) > 1
         for index, entry in enumerate(parts):
-            yield from _leaves(entry.body, order, f"{here}/{fields[index % len(fields)]}", depth + 1)
+            element = f"{here}/{index // len(fields)}" if several else here
+            yield from _leaves(entry.body, order, f"{element}/{fields[index % len(fields)]}", depth + 1, text)
 
 
 def _array(data: _Element | None, shape: tuple[int, ...], order: str) -> NDArray[Any]:

@@ -20,8 +20,13 @@ READERS: dict[str, Callable[[Path, Notes, Budget], list[Recording]]] = {
 }
 
 
-def read_recordings(path: Path, quantity: Quantity) -> Iterator[SensorFrame]:
+def read_recordings(path: Path, quantity: Quantity, notes: Notes | None = None) -> Iterator[SensorFrame]:
     """The frames of a file, a second each, sensor by sensor.
+
+    Args:
+        path: the file.
+        quantity: what is read for.
+        notes: what is known of it besides; default: those that stand beside it.
 
     Raises:
         BadInput: if the file cannot be read, is damaged or of another quantity; nothing else is ever raised, and
@@ -32,7 +37,7 @@ def read_recordings(path: Path, quantity: Quantity) -> Iterator[SensorFrame]:
         raise bad(path, f"a file that ends in {', '.join(READERS)}", path.suffix or "no suffix", "convert it")
     try:
         budget = Budget(path, path.stat().st_size)
-        recordings = reader(path, Notes.beside(path), budget)
+        recordings = reader(path, Notes.beside(path) if notes is None else notes, budget)
     except OSError as error:
         raise bad(path, "a file that can be read", str(error), "check the path and its rights") from error
     for recording in recordings:

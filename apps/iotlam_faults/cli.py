@@ -1,0 +1,145 @@
+"""`iotlam faults`: data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iotlam.cli.output import print_json, print_table
+from iotlam.contracts import BadInput, Json
+
+if TYPE_CHECKING:
+    from iotlam_faults.data.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Machine faults from vibration and motor current.")
+data_app = typer.Typer(no_args_is_help=True, help="Public data sets: list, download, verify.")
+app.add_typer(data_app, name="data")
+
+Root = Annotated[
+    Path | None, typer.Option("--dir", help="Where data sets lie; default: $IOTLAM_DATA, else ~/.cache/iotlam/data.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="A data set; `iotlam faults data list` names them.")]
+
+
+@data_app.command("list")
+def list_data(
+    name: Annotated[str | None, typer.Argument(help="A data set, to list its recordings.")] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets and what of them is here, or the recordings of one.
+
+    Examples: iotlam faults data list
+
+    iotlam faults data list cwru | grep inner
+    """
+    from iotlam_faults.data.catalogue import SETS, entries
+    from iotlam_faults.data.store import Store, default_root
+
+    if name is not None:
+        _show([_recording(entry.to_raw()) for entry in entries(name)], as_json)
+        return
+    store = Store(root or default_root())
+    _show([_set_row(store, one) for one in SETS], as_json)
+
+
+@data_app.command()
+def get(
+    names: Annotated[list[str], typer.Argument(help="Data sets, as in: cwru uored.")],
+    only: Annotated[
+        str, typer.Option(help="Files to bring, comma-separated, with wildcards: 'K00*.rar,KA01.rar'.")
+    ] = "*",
+    root: Root = None,
+) -> None:
+    """Download data sets from their publishers, checked; what breaks off is resumed by the same command.
+
+    Archives are unpacked; no tool of the system is needed. Mind the licences that `list` tells.
+
+    Examples: iotlam faults data get cwru
+
+    iotlam faults data get paderborn --only 'K001.rar,KA04.rar,KI04.rar'
+    """
+    from fnmatch import fnmatch
+
+    from iotlam.contracts import check_writable
+    from iotlam.training.progress import progress
+    from iotlam_faults.data.catalogue import downloads, entries, find_set
+    from iotlam_faults.data.fetch import get as get_files
+    from iotlam_faults.data.store import Store, default_root
+
+    store = Store(root or default_root())
+    check_writable("--dir", store.root)
+    for name in dict.fromkeys(names):
+        found = find_set(name)
+        patterns = [pattern.strip() for pattern in only.split(",")]
+        wanted = [one for one in downloads(name) if any(fnmatch(one.file, pattern) for pattern in patterns)]
+        if not wanted:
+            raise BadInput(
+                "--only", expected=f"files of '{name}'", got=f"'{only}'", fix=f"see: iotlam faults data list {name}"
+            )
+        members = [entry.member for entry in entries(name) if entry.member]
+        megabytes = sum(one.bytes for one in wanted) // 1_000_000
+        typer.echo(f"{name}: {found.title}; licence: {found.licence}; {found.home}", err=True)
+        with progress(f"{name}, {megabytes} MB", total=sum(one.bytes for one in wanted)) as step:
+            get_files(store, wanted, members, step)
+        typer.echo(f"{name}: {len(wanted)} files in {store.folder(name)}")
+
+
+@data_app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; default: those that are here.")] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what is here with the published checksums; exit 1 if a file is not what it should be.
+
+    Example: iotlam faults data verify cwru
+    """
+    from iotlam.training.progress import progress
+    from iotlam_faults.data.catalogue import SETS, downloads
+    from iotlam_faults.data.store import Store, default_root
+    from iotlam_faults.data.verify import verify_set
+
+    store = Store(root or default_root())
+    rows: list[Json] = []
+    for name in names or [one for one in SETS if store.folder(one).is_dir()]:
+        with progress(f"{name}", total=sum(one.bytes for one in downloads(name))) as step:
+            checked = verify_set(store, name, step)
+        rows.append({"set": name, **checked.as_row()})
+    _show(rows, as_json)
+    if any(row["damaged"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _set_row(store: Store, name: str) -> Json:
+    from iotlam_faults.data.catalogue import downloads, entries, find_set
+
+    files, known = downloads(name), entries(name)
+    here = sum(store.find(one) is not None for one in files)
+    return {
+        "set": name,
+        "files": f"{here}/{len(files)}",
+        "MB": round(sum(one.bytes for one in files) / 1e6),
+        "bearings": len({entry.bearing for entry in known}),
+        "licence": find_set(name).licence,
+        "title": find_set(name).title,
+    }
+
+
+def _recording(raw: Json) -> Json:
+    columns = ("file", "member", "bearing", "model", "part", "faults", "severity_mm", "load", "rpm", "rate_hz", "doubt")
+    return {
+        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key] for key in columns
+    }
+
+
+def _show(rows: list[Json], as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(tuple(rows[0]), [tuple(map(str, row.values())) for row in rows])
+    else:
+        typer.echo("none")

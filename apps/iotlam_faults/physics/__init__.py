@@ -1,0 +1,1 @@
+"""What mechanics says of a machine: orders at which its faults return, and how clearly they do."""

@@ -1,0 +1,92 @@
+"""The shaft's speed, as the vibration itself tells it.
+
+The shaft leaves lines at its harmonics, in the spectrum and in that of the squared signal. Where they stand says how
+fast it really turned: more exactly than a nameplate or a display, and sometimes against what a file says.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+HARMONICS = 8
+STEP = 2e-4
+"""Speeds are tried in steps of this share."""
+
+WITHIN = 0.03
+NEAR = 0.003
+CLEARLY = 0.8
+"""How much stronger, in nats a line, other harmonics must be than those near the stated speed to be believed."""
+
+SURROUNDINGS_HZ = 20.0
+MOST_NATS = 7.0
+TINY = 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class ShaftSpeed:
+    """The speed of a shaft.
+
+    Attributes:
+        hz: turns a second.
+        stated_hz: what was said of it.
+        contradicted: whether the vibration says clearly another speed than was stated.
+    """
+
+    hz: float
+    stated_hz: float
+    contradicted: bool
+
+
+def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float, within: float = WITHIN) -> ShaftSpeed:
+    """The speed whose harmonics are strongest, near the stated one unless another is clearly stronger.
+
+    Args:
+        values_N: float, one signal; at least some ten turns.
+        rate_hz: its sample rate.
+        stated_hz: speed as stated.
+        within: share by which the true speed may differ.
+    """
+    step_hz = rate_hz / len(values_N)
+    share_G = torch.arange(-within, within + STEP, STEP)
+    speed_G = stated_hz * (1.0 + share_G)
+    values_N = values_N - values_N.mean()
+    nats_G = _harmonics(values_N, step_hz, speed_G) + _harmonics(values_N.square(), step_hz, speed_G)
+    near_G = torch.where(share_G.abs() <= max(NEAR, step_hz / stated_hz), nats_G, -torch.inf)
+    contradicted = bool(nats_G.max() > near_G.max() + 2.0 * CLEARLY)
+    best = int((nats_G if contradicted else near_G).argmax())
+    return ShaftSpeed(float(speed_G[best]), stated_hz, contradicted)
+
+
+def _harmonics(values_N: Tensor, step_hz: float, speed_G: Tensor) -> Tensor:
+    """Mean over the harmonics of log(1 + line over its surroundings), for every speed."""
+    count = len(values_N)
+    power_F = torch.fft.rfft((values_N - values_N.mean()) * torch.hann_window(count)).abs().square()
+    top = int(speed_G[-1] * (HARMONICS + 1) / step_hz)
+    clear_F = power_F[:top] / surroundings(power_F[None, :top], round(SURROUNDINGS_HZ / step_hz))[0]
+    index_GH = torch.round(speed_G[:, None] * torch.arange(1, HARMONICS + 1) / step_hz).long()
+    around_GHK = (index_GH[..., None] + torch.tensor([-1, 0, 1])).clamp(0, len(clear_F) - 1)
+    nats_GH = torch.log1p(clear_F[around_GHK].amax(-1)).clamp_max(MOST_NATS)
+    return nats_GH.mean(-1)
+
+
+def surroundings(power_BF: Tensor, width: int) -> Tensor:
+    """What the power would be without lines: medians of stretches of `width`, joined by straight lines; (B, F).
+
+    Scaled to the mean of noise, whose power is distributed exponentially.
+    """
+    lines = power_BF.shape[-1]
+    width = max(min(width, lines), 1)
+    count = -(-lines // width)
+    tail = power_BF[..., lines - width :]
+    whole = torch.cat([power_BF[..., : (count - 1) * width], tail], -1)
+    median_BS = whole.reshape(*whole.shape[:-1], count, width).median(-1).values / math.log(2.0)
+    at_F = (torch.arange(lines) + 0.5) / width - 0.5
+    left_F = at_F.floor().clamp(0, max(count - 2, 0)).long()
+    share_F = (at_F - left_F).clamp(0.0, 1.0)
+    right_F = (left_F + 1).clamp_max(count - 1)
+    joined_BF: Tensor = median_BS[..., left_F] * (1.0 - share_F) + median_BS[..., right_F] * share_F
+    return joined_BF + TINY

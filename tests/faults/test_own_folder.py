@@ -1,0 +1,58 @@
+"""A user's own folder with a catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from iotlam.contracts import BadInput
+from iotlam_faults.data.folder import own_waveforms
+
+WAVE = np.sin(np.arange(6000) / 5.0)
+
+
+def write(folder: Path, catalogue: str) -> Path:
+    np.savez(folder / "pump.npz", data=WAVE, rate_hz=6000.0, units="m/s2")
+    scipy.io.savemat(folder / "fan.mat", {"acc": WAVE[:, None]})
+    (folder / "catalogue.csv").write_text(catalogue)
+    return folder
+
+
+def test_files_of_several_kinds_are_read_with_what_the_catalogue_knows(tmp_path: Path) -> None:
+    table = "file,bearing,faults,rpm,model,balls,ball_mm,pitch_mm,rate_hz,units\n"
+    table += "pump.npz,p1,outer+ball,1480,6205,,,,,\nfan.mat,f1,,990,,8,10,50,8000,gn\n"
+    pump, fan = own_waveforms(write(tmp_path, table))
+    assert pump.entry.faults == ("outer", "ball") and pump.entry.rate_hz == 6000.0
+    assert pump.entry.geometry is not None and pump.entry.geometry.balls == 9
+    assert fan.entry.faults == () and fan.entry.rate_hz == 8000.0 and fan.entry.shaft_hz == 16.5
+    assert fan.entry.geometry is not None and fan.entry.geometry.pitch_mm == 50.0
+    np.testing.assert_allclose(fan.values_NC[:, 0], 9.80665 * WAVE, atol=1e-4)
+    assert pump.entry.group == f"{tmp_path.name}/p1"
+
+
+@pytest.mark.parametrize(
+    "table, said",
+    [
+        ("bearing\np1\n", "expected a column file"),
+        ("file,bearing,colour\npump.npz,p1,red\n", "got colour"),
+        ("file,bearing\npump.npz,\n", "line 2: expected a bearing"),
+        ("file,bearing,rpm\npump.npz,p1,fast\n", "line 2, rpm: expected a number, got 'fast'"),
+        ("file,bearing,rpm\npump.npz,p1,-3\n", "line 2, rpm"),
+        ("file,bearing,channel\npump.npz,p1,x\n", "expected a channel of"),
+        ("file,bearing\nlost.npz,p1\n", "lost.npz"),
+        ("file,bearing\nfan.mat,f1\n", "rate_hz"),
+        ("file,bearing,balls,ball_mm,pitch_mm\npump.npz,p1,30,10,40\n", "30 elements of 10 mm on a circle of 40 mm"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_that_names_it(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        own_waveforms(write(tmp_path, table))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_catalogue_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="got no such file; write one"):
+        own_waveforms(tmp_path)
