@@ -1,4 +1,4 @@
-"""`iotlam faults`: data."""
+"""`iotlam faults`: data, diagnose."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from iotlam.contracts import BadInput, Json
 
 if TYPE_CHECKING:
     from iotlam_faults.data.store import Store
+    from iotlam_machine.bearings import Bearing
 
 app = typer.Typer(no_args_is_help=True, help="Machine faults from vibration and motor current.")
 data_app = typer.Typer(no_args_is_help=True, help="Public data sets: list, download, verify.")
@@ -112,6 +113,79 @@ def verify(
     _show(rows, as_json)
     if any(row["damaged"] for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def diagnose(
+    file: Annotated[Path, typer.Argument(help="A recording: .mat, .csv, .wav or .npz.")],
+    rpm: Annotated[float | None, typer.Option(min=1.0, max=60_000.0, help="Speed of the shaft, turns/min.")] = None,
+    bearing: Annotated[str | None, typer.Option(help="Number of the bearing, such as 6205.")] = None,
+    geometry: Annotated[
+        str | None, typer.Option(help="Or its geometry: balls, ball mm, pitch mm, contact angle: '9,7.94,39.04,0'.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Which sensor or axis; default: the first.")] = None,
+    out: Annotated[Path, typer.Option(help="The evidence page (.html).")] = Path("diagnosis.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Diagnose a bearing from one recording: verdict, evidence page, reasons to doubt.
+
+    Speed and bearing may be left away for a recording of a public data set, which is recognised.
+
+    Examples: iotlam faults diagnose pump.wav --rpm 1480 --bearing 6205
+
+    iotlam faults diagnose 130.mat --out page.html --json
+    """
+    from dataclasses import replace
+
+    from iotlam.contracts import check_writable
+    from iotlam_faults.data.recognise import recognised
+    from iotlam_faults.diagnose import diagnose as answer_for
+    from iotlam_faults.diagnose import pick, read_signals
+    from iotlam_faults.report import write_page
+    from iotlam_machine.bearings import find_bearing
+
+    if out.suffix != ".html" or out.is_dir():
+        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    if bearing and geometry:
+        raise BadInput("--geometry", expected="it or --bearing", got="both", fix="leave one of them away")
+    check_writable("--out", out.parent)
+    known = recognised(file)
+    signal = pick(read_signals(file), channel or (known.channel if known else None))
+    if known and (channel is None or channel == known.channel):
+        signal = replace(
+            signal, shaft_hz=known.shaft_hz or signal.shaft_hz, bearing=known.geometry, bearing_name=known.model
+        )
+    if rpm is not None:
+        signal = replace(signal, shaft_hz=rpm / 60.0)
+    if bearing or geometry:
+        shape = find_bearing(bearing) if bearing else _geometry(geometry or "")
+        signal = replace(signal, bearing=shape, bearing_name=bearing or "")
+    answer = answer_for(signal)
+    page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
+    if as_json:
+        print_json({**answer.as_json(), "page": str(page)})
+        return
+    typer.echo(answer.headline)
+    for reason in answer.verdict.because if answer.verdict else ():
+        typer.echo(f"- {reason}")
+    for doubt in answer.doubts:
+        typer.echo(f"? {doubt}")
+    typer.echo(f"page: {page}")
+
+
+def _geometry(text: str) -> Bearing:
+    from iotlam_machine.bearings import Bearing
+
+    names = ("balls", "ball_mm", "pitch_mm", "contact_deg")
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (3, 4) or numbers[0] != round(numbers[0]):
+        got, fix = f"'{text}'", "as in --geometry 9,7.94,39.04"
+        raise BadInput("--geometry", expected="balls, ball mm, pitch mm and, if not 0, contact angle", got=got, fix=fix)
+    raw = dict(zip(names, numbers, strict=False))
+    return Bearing.from_raw({**raw, "balls": round(numbers[0])}, "--geometry")
 
 
 def _set_row(store: Store, name: str) -> Json:

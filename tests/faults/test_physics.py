@@ -11,7 +11,10 @@ import torch
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
+from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.speed import shaft_speed, surroundings
+from iotlam_faults.physics.tracking import angle_turns, pulses_to_angle, resample_to_angle, track_speed
+from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
 from iotlam_machine.simulate import simulate
@@ -134,3 +137,79 @@ def test_real_races_are_clear_at_their_own_comb_and_no_other() -> None:
         found = clearness(values_N, entry.rate_hz, shaft_hz, BEARINGS[entry.model].orders)
         assert max(("inner", "outer", "ball"), key=lambda name: found[name].sigmas) == kind, number
         assert found[kind].sigmas > 6.0, number
+
+
+def test_the_kurtogram_finds_where_it_rings() -> None:
+    rng, time = np.random.default_rng(0), np.arange(60_000) / RATE_HZ
+    struck = np.zeros(len(time))
+    struck[:: round(RATE_HZ / 20.0)] = 8.0
+    ring = np.exp(-300.0 * time[:2000]) * np.sin(2 * math.pi * 3_300.0 * time[:2000])
+    values = rng.normal(size=len(time)) + np.convolve(struck, ring)[: len(time)]
+    found = kurtogram(torch.from_numpy(values).float(), RATE_HZ)
+    assert found.best_hz[0] < 3_300.0 < found.best_hz[1] and found.best > 3.0
+    assert kurtogram(torch.from_numpy(rng.normal(size=60_000)).float(), RATE_HZ).best < 1.0
+
+
+@pytest.mark.parametrize("tone_hz", [25.0, 160.0, 900.0])
+def test_velocity_is_the_integral_of_acceleration(tone_hz: float) -> None:
+    time = torch.arange(24_000) / RATE_HZ
+    acceleration = 3.0 * torch.cos(2 * math.pi * tone_hz * time) + 9.81
+    expected_mm_s = 1e3 * 3.0 / (2 * math.pi * tone_hz) / math.sqrt(2.0)
+    assert float(velocity_rms_mm_s(acceleration[None], RATE_HZ)) == pytest.approx(expected_mm_s, rel=0.01)
+
+
+def test_the_zones_are_those_of_the_standard() -> None:
+    assert [zone(v, "2 rigid") for v in (1.0, 2.0, 4.0, 5.0)] == ["A", "B", "C", "D"]
+    assert [zone(4.0, group) for group in LIMITS_MM_S] == ["B", "B", "C", "B"]
+
+
+def sweep(seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """A damaged outer race while the speed swings by a fifth, and the true speed."""
+    machine = Machine(faults=(Fault("outer", 0.5, 0.05), Fault("imbalance", 0.3)), structure=seed, unsteady=0.002)
+    run = simulate(machine, 10.0, seed, lambda time_s: 29.5 * (1.0 + 0.2 * np.sin(2 * math.pi * time_s / 10.0)))
+    return torch.from_numpy(run.vibration_NA[:, 0]).float(), run.speed_hz
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_speed_is_followed_without_a_tachometer(seed: int) -> None:
+    values_N, speed_N = sweep(seed)
+    error_N = np.abs(track_speed(values_N, RATE_HZ, (20.0, 40.0)).numpy() / speed_N - 1.0)
+    assert np.median(error_N) < 0.004 and np.quantile(error_N, 0.95) < 0.01
+
+
+@pytest.mark.parametrize("tacho", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_order_tracking_gathers_the_line_that_the_sweep_smears(seed: int, tacho: bool) -> None:
+    values_N, speed_N = sweep(seed)
+    speed = torch.from_numpy(speed_N).float() if tacho else track_speed(values_N, RATE_HZ, (20.0, 40.0))
+    envelopes = squared_envelopes(values_N[None], RATE_HZ, Bands.up_to(5640.0))
+    slow_M = torch.nn.functional.interpolate(speed[None, None], size=envelopes.values_BKM.shape[-1], mode="linear")[
+        0, 0
+    ]
+    turns_M = angle_turns(slow_M, envelopes.rate_hz)
+    outer, gains_db = BEARINGS["6205"].orders.outer, []
+    for values_M in envelopes.values_BKM[0]:
+        angular = resample_to_angle(values_M, turns_M, 48)
+        order_F = torch.arange(len(angular) // 2 + 1) * 48 / len(angular)
+        hertz_F = torch.arange(len(values_M) // 2 + 1) * envelopes.rate_hz / len(values_M)
+        tracked = modulation(angular[None, None])[0, 0][(order_F / outer - 1.0).abs() < 0.02].max()
+        smeared = modulation(values_M[None, None])[0, 0][(hertz_F / (29.5 * outer) - 1.0).abs() < 0.22].max()
+        gains_db.append(20.0 * math.log10(float(tracked / smeared)))
+    assert max(gains_db) > 10.0
+
+
+def test_pulses_of_a_tachometer_give_the_angle() -> None:
+    speed_hz, count = 20.0, 24_000
+    pulse_s = torch.arange(0.0, 2.0, 1.0 / (4 * speed_hz))
+    turns_N = pulses_to_angle(pulse_s, count, RATE_HZ, pulses_per_turn=4)
+    np.testing.assert_allclose(turns_N.numpy(), np.arange(count) / RATE_HZ * speed_hz, atol=1e-3)
+
+
+def test_a_signal_over_its_own_angle_is_periodic() -> None:
+    time = torch.arange(48_000).double() / RATE_HZ
+    speed_N = 20.0 + 4.0 * time
+    turns_N = angle_turns(speed_N, RATE_HZ)
+    angular = resample_to_angle(torch.cos(2 * math.pi * 5 * turns_N), turns_N, 64)
+    spectrum = torch.fft.rfft(angular * torch.hann_window(len(angular)).double()).abs()
+    assert float(spectrum.argmax()) * 64 / len(angular) == pytest.approx(5.0, abs=0.02)
+    assert float(spectrum.square().topk(4).values.sum() / spectrum.square().sum()) > 0.999

@@ -61,11 +61,22 @@ class OrderGrid:
 
 @dataclass(frozen=True, slots=True)
 class Comb:
-    """Lines by slip: orders (S, L), what each counts (L,), and how many of the first are main ones."""
+    """The lines of a fault by slip.
+
+    Attributes:
+        order_SL: where they are.
+        weight_L: what each counts.
+        deep: how many of the first tell how deep the modulation is.
+    """
 
     order_SL: Tensor
     weight_L: Tensor
-    main: int = 2
+    deep: int = 2
+
+    @property
+    def slip_S(self) -> Tensor:
+        """The slips, as shares of the cage's order or the ball's."""
+        return _slips()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +139,16 @@ def cage(orders: FaultOrders) -> Comb:
     cage_S = orders.cage * (1.0 + _slips())
     multiples_L = torch.tensor([m for m in range(1, 2 * orders.balls) if m % orders.balls])
     weight_L = 1.0 / multiples_L.sqrt()
-    return Comb(cage_S[:, None] * multiples_L, weight_L, main=1)
+    return Comb(cage_S[:, None] * multiples_L, weight_L, deep=1)
 
 
 COMBS: Mapping[str, Callable[[FaultOrders], Comb]] = {"inner": inner, "outer": outer, "ball": ball, "cage": cage}
+
+
+def first_order(name: str, orders: FaultOrders, slip: float) -> float:
+    """Order of a comb's first line at a slip."""
+    first_S = COMBS[name](orders).order_SL[:, 0]
+    return float(first_S[0] + (slip + SLIP) / (2.0 * SLIP) * (first_S[-1] - first_S[0]))
 
 
 def clarity(grid: OrderGrid, orders: FaultOrders) -> dict[str, Clarity]:
@@ -148,7 +165,7 @@ def _clarity(grid: OrderGrid, orders: FaultOrders, comb: Callable[[FaultOrders],
     spread_K = 1.4826 * (others_RK - median_K).abs().median(0).values + LEAST_SPREAD
     sigmas_K = (best_K - median_K) / spread_K
     band = int(sigmas_K.argmax())
-    main_SL = own.order_SL[:, : own.main]
+    main_SL = own.order_SL[:, : own.deep]
     depth = float(grid.depth_KG[:, _index(grid, main_SL)].max())
     return Clarity(float(sigmas_K[band]), depth, band, _slip(grid, own, band))
 

@@ -1,0 +1,21 @@
+"""Whether a file is a recording of a published set, whatever it is called now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iotlam_faults.data.catalogue import SETS, Entry, downloads, entries
+from iotlam_faults.data.store import git_blob, sha256
+
+
+def recognised(path: Path) -> Entry | None:
+    """The entry of a file whose content is that of a published recording, None for any other."""
+    size = path.stat().st_size if path.is_file() else -1
+    alike = [download for name in SETS for download in downloads(name) if download.bytes == size]
+    if not alike:
+        return None
+    checksums = {sha256(path), git_blob(path)}
+    same = [download for download in alike if checksums & {download.sha256, download.git_blob}]
+    return next(
+        (entry for one in same for entry in entries(one.set) if entry.file == one.file and not entry.member), None
+    )

@@ -1,0 +1,245 @@
+"""One recording, one answer: what is wrong with the bearing, what that rests on, and why to doubt it.
+
+Where the speed or the geometry is not known, no fault can be told by its lines; what can be said without is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, Json
+from iotlam_faults.checks import FEWEST_TURNS, mended
+from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
+from iotlam_faults.physics.speed import surroundings
+from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
+from iotlam_faults.verdict import HIGHEST_HZ, WORDS, Verdict, judge
+from iotlam_machine.bearings import Bearing, FaultOrders
+from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes
+from iotlam_waveform.files import read_recordings
+from iotlam_waveform.files.recording import Quantity
+
+VIBRATION = Quantity("vibration", "m/s2", (1e3, 2e5))
+LONGEST_S = 20.0
+"""Of a longer recording the first seconds count."""
+
+LINES = 5
+LINES_HZ = (2.0, 500.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What is diagnosed.
+
+    Attributes:
+        values_N: m/s2, float32.
+        rate_hz: sample rate.
+        channel: name of the sensor and axis.
+        source: of the recording, for headings and errors.
+        shaft_hz: speed of the shaft, None where it is not known.
+        bearing: geometry, None where it is not known.
+        bearing_name: as the user called it.
+    """
+
+    values_N: NDArray[np.float32]
+    rate_hz: float
+    channel: str
+    source: str
+    shaft_hz: float | None = None
+    bearing: Bearing | FaultOrders | None = None
+    bearing_name: str = ""
+
+    @property
+    def orders(self) -> FaultOrders | None:
+        """Orders of the bearing's faults."""
+        return self.bearing.orders if isinstance(self.bearing, Bearing) else self.bearing
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        signal: what was diagnosed, gaps bridged.
+        verdict: of the bearing; None where speed or geometry is not known.
+        doubts: reasons to doubt it, and what could not be said.
+        rms_m_s2: root mean square of the acceleration.
+        kurtosis: 3 for noise, more where there are impacts.
+        velocity_mm_s: root mean square of the velocity, 10 Hz to 1 kHz.
+        kurtogram: where it rings.
+        lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
+    """
+
+    signal: Signal
+    verdict: Verdict | None
+    doubts: tuple[str, ...]
+    rms_m_s2: float
+    kurtosis: float
+    velocity_mm_s: float
+    kurtogram: Kurtogram
+    lines_hz: tuple[tuple[float, float], ...]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a sentence."""
+        verdict = self.verdict
+        if verdict is None:
+            return "Not enough is known to judge the bearing."
+        if verdict.faults:
+            parts = " and ".join(WORDS[name] for name in verdict.faults)
+            return f"Damage of the {parts}."
+        if verdict.unclear:
+            return "Something is there, but it is unclear what."
+        return "No damage of the bearing shows."
+
+    def as_json(self) -> Json:
+        """The answer for programs."""
+        verdict, signal = self.verdict, self.signal
+        found: Json = {
+            "source": signal.source,
+            "channel": signal.channel,
+            "rate_hz": signal.rate_hz,
+            "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
+            "verdict": self.headline,
+            "faults": [] if verdict is None else list(verdict.faults),
+            "unclear": verdict is None or verdict.unclear,
+            "because": [] if verdict is None else list(verdict.because),
+            "doubts": list(self.doubts),
+            "rms_m_s2": round(self.rms_m_s2, 4),
+            "kurtosis": round(self.kurtosis, 2),
+            "velocity_mm_s": round(self.velocity_mm_s, 3),
+            "velocity_zone": {group: zone(self.velocity_mm_s, group) for group in LIMITS_MM_S},
+            "velocity_zone_by": EDITION,
+            "rings_hz": [round(hz, 1) for hz in self.kurtogram.best_hz],
+            "envelope_lines_hz": [round(hz, 2) for hz, _ in self.lines_hz],
+        }
+        if verdict is not None:
+            found["shaft_hz"] = round(verdict.speed.hz, 4)
+            found["findings"] = {
+                name: {
+                    "order": round(one.order, 4),
+                    "hz": round(one.hz, 2),
+                    "sigmas": round(one.sigmas, 2),
+                    "depth": round(one.depth, 4),
+                    "band_hz": list(one.band_hz),
+                }
+                for name, one in verdict.findings.items()
+            }
+        return found
+
+
+def read_signals(path: Path) -> list[Signal]:
+    """The channels of a recording, an axis each.
+
+    Raises:
+        BadInput: if the file cannot be read.
+    """
+    found: dict[str, list[NDArray[np.float32]]] = {}
+    meta: dict[str, tuple[float, float | None]] = {}
+    for frame in read_recordings(path, VIBRATION):
+        found.setdefault(frame.sensor, []).append(frame.data)
+        speed = frame.meta.get("shaft_hz")
+        meta[frame.sensor] = float(frame.meta["rate_hz"]), None if speed is None else float(np.mean(speed))
+    signals = []
+    for sensor, parts in found.items():
+        values_NC = np.concatenate(parts)
+        rate_hz, shaft_hz = meta[sensor]
+        for axis, values_N in enumerate(values_NC.T):
+            channel = _axis(sensor or path.stem, axis, values_NC.shape[1])
+            signals.append(Signal(values_N, rate_hz, channel, path.name, shaft_hz))
+    return signals
+
+
+def _axis(sensor: str, axis: int, count: int) -> str:
+    """Name of one of a sensor's axes."""
+    if count == 1:
+        return sensor
+    return f"{sensor}.{'xyz'[axis] if count <= 3 else axis}"
+
+
+def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
+    """The channel that is asked for, or the first.
+
+    Raises:
+        BadInput: if there is no such channel.
+    """
+    known = {signal.channel: signal for signal in signals}
+    if channel is None:
+        return next(iter(known.values()))
+    if channel not in known:
+        raise BadInput("--channel", expected=f"one of {', '.join(known)}", got=f"'{channel}'", fix="name one of them")
+    return known[channel]
+
+
+def diagnose(signal: Signal) -> Answer:
+    """Diagnose one signal.
+
+    Raises:
+        BadInput: if it says nothing: too short, constant, or more gap than signal.
+    """
+    subject = f"Recording '{signal.source}', channel '{signal.channel}'"
+    values_N, doubts = mended(signal.values_N[: round(LONGEST_S * signal.rate_hz)], signal.rate_hz, subject)
+    samples_N = torch.from_numpy(values_N)
+    verdict, more = _verdict(signal, samples_N)
+    centred_N = samples_N - samples_N.mean()
+    return Answer(
+        signal=_with_values(signal, values_N),
+        verdict=verdict,
+        doubts=(*doubts, *more),
+        rms_m_s2=float(centred_N.square().mean().sqrt()),
+        kurtosis=float((centred_N / centred_N.std()).pow(4).mean()),
+        velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
+        kurtogram=kurtogram(samples_N, signal.rate_hz),
+        lines_hz=_strongest_lines(samples_N, signal.rate_hz),
+    )
+
+
+def _verdict(signal: Signal, samples_N: torch.Tensor) -> tuple[Verdict | None, list[str]]:
+    orders = signal.orders
+    if signal.shaft_hz is None or orders is None:
+        lacking = [word for word, value in (("speed", signal.shaft_hz), ("bearing", orders)) if value is None]
+        what, verb = " and the ".join(lacking), "are" if len(lacking) > 1 else "is"
+        return None, [f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
+    turns = len(samples_N) / signal.rate_hz * signal.shaft_hz
+    if turns < FEWEST_TURNS:
+        return None, [f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"]
+    highest = 2.0 * orders.inner * signal.shaft_hz
+    if highest > USABLE * signal.rate_hz / 2.0:
+        return None, [
+            f"the bearing's lines reach {highest:.0f} Hz, more than {signal.rate_hz:g} Hz of sample rate can hold"
+        ]
+    verdict = judge(samples_N, signal.rate_hz, signal.shaft_hz, orders)
+    doubts = []
+    if verdict.speed.contradicted:
+        doubts.append(
+            f"the speed was given as {60 * signal.shaft_hz:.0f} rpm, but the shaft's own lines say "
+            f"{60 * verdict.speed.hz:.0f}: that was used"
+        )
+    return verdict, doubts
+
+
+def _strongest_lines(samples_N: torch.Tensor, rate_hz: float) -> tuple[tuple[float, float], ...]:
+    """Of all bands' envelopes, whitened: what stands out most of its surroundings."""
+    envelopes = squared_envelopes(samples_N[None], rate_hz, Bands.up_to(min(USABLE * rate_hz, HIGHEST_HZ)), whiten=True)
+    depth_KF = modulation(envelopes.values_BKM)[0]
+    line_hz = envelopes.rate_hz / envelopes.values_BKM.shape[-1]
+    first, last = (min(round(hz / line_hz), depth_KF.shape[1]) for hz in LINES_HZ)
+    power_KF = depth_KF.square()
+    clear_F = (power_KF / surroundings(power_KF, round(20.0 / line_hz)))[:, first:last].amax(0)
+    found: list[tuple[float, float]] = []
+    while len(found) < LINES and clear_F.max() > 0.0:
+        at = int(clear_F.argmax())
+        found.append(((first + at) * line_hz, float(depth_KF[:, first + at].max())))
+        clear_F[max(at - round(1.0 / line_hz) - 1, 0) : at + round(1.0 / line_hz) + 2] = 0.0
+    return tuple(found)
+
+
+def _with_values(signal: Signal, values_N: NDArray[np.float32]) -> Signal:
+    return Signal(
+        values_N, signal.rate_hz, signal.channel, signal.source, signal.shaft_hz, signal.bearing, signal.bearing_name
+    )

@@ -1,0 +1,124 @@
+"""Order tracking: a signal over the shaft's angle instead of time, so that orders stand still while the speed moves.
+
+With a tachometer the angle is given; without one it is followed along a ridge of the shaft's harmonics in short spectra
+(Bonnardot et al., MSSP 19, 2005; Leclere et al., MSSP 66, 2016).
+
+Shapes: N samples, T short spectra, G speeds that are tried, H harmonics.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from iotlam_faults.physics.speed import surroundings
+
+FRAME_TURNS = 16.0
+"""Length of a short spectrum, turns at the middle of the range."""
+
+HOP = 0.125
+SPEEDS = 481
+STEEPEST = 0.6
+"""By how much, as a share a second, the speed may change."""
+
+HARMONICS = 4
+"""Higher ones smear in a short spectrum while the speed moves."""
+MOST_NATS = 7.0
+SURROUNDINGS_ORDERS = 3.0
+
+
+def angle_turns(speed_N: Tensor, rate_hz: float) -> Tensor:
+    """The shaft's angle at every sample, in turns from 0, of its speed in hertz."""
+    steps_N = (speed_N[1:] + speed_N[:-1]).double() / (2.0 * rate_hz)
+    return torch.cat([torch.zeros(1, dtype=torch.float64), steps_N.cumsum(0)])
+
+
+def pulses_to_angle(pulse_s: Tensor, count: int, rate_hz: float, pulses_per_turn: int = 1) -> Tensor:
+    """The shaft's angle at every sample, in turns, of the times of a tachometer's pulses.
+
+    Args:
+        pulse_s: when pulses came, seconds after the first sample; at least two.
+        count: number of samples N.
+        rate_hz: sample rate.
+        pulses_per_turn: of the tachometer.
+    """
+    turns_P = torch.arange(len(pulse_s), dtype=torch.float64) / pulses_per_turn
+    time_N = torch.arange(count, dtype=torch.float64) / rate_hz
+    return _interpolate(time_N, pulse_s.double(), turns_P)
+
+
+def resample_to_angle(values_N: Tensor, turns_N: Tensor, per_turn: int) -> Tensor:
+    """The signal at even angles, `per_turn` samples a turn.
+
+    Args:
+        values_N: the signal, without frequencies above half of what `per_turn` holds at the lowest speed.
+        turns_N: the shaft's angle at its samples; must increase.
+        per_turn: samples in a turn.
+    """
+    first, last = math.ceil(float(turns_N[0]) * per_turn), math.floor(float(turns_N[-1]) * per_turn)
+    wanted_M = torch.arange(first, last + 1, dtype=torch.float64) / per_turn
+    at_M = _interpolate(wanted_M, turns_N, torch.arange(len(values_N), dtype=torch.float64))
+    before_M = at_M.floor().long().clamp(1, len(values_N) - 3)
+    return _cubic(values_N.double(), before_M, at_M - before_M).to(values_N.dtype)
+
+
+def track_speed(values_N: Tensor, rate_hz: float, range_hz: tuple[float, float]) -> Tensor:
+    """The shaft's speed at every sample, hertz, without a tachometer.
+
+    The path through short spectra on which the shaft's first harmonics are strongest and that does not jump (Viterbi).
+
+    Args:
+        values_N: the vibration.
+        rate_hz: its sample rate.
+        range_hz: between which speeds to look.
+    """
+    speed_G = torch.linspace(*range_hz, SPEEDS)
+    middle = float(speed_G.mean())
+    frame = min(round(FRAME_TURNS / middle * rate_hz), len(values_N))
+    hop = max(round(HOP * frame), 1)
+    frames_TN = values_N.unfold(0, frame, hop)
+    window_N = torch.hann_window(frame)
+    padded = 4 * frame
+    power_TF = torch.fft.rfft((frames_TN - frames_TN.mean(1, keepdim=True)) * window_N, padded).abs().square()
+    index_GH = torch.round(speed_G[:, None] * torch.arange(1, HARMONICS + 1) * padded / rate_hz).long()
+    index_GH = index_GH.clamp_max(power_TF.shape[1] - 2)
+    power_TF = power_TF[:, : int(index_GH.max()) + 1]
+    clear_TF = power_TF / surroundings(power_TF, round(SURROUNDINGS_ORDERS * middle * padded / rate_hz))
+    nats_TG = torch.log1p(clear_TF[:, index_GH]).clamp_max(MOST_NATS).sum(-1)
+    step = float(speed_G[1] - speed_G[0])
+    reach = max(math.ceil(STEEPEST * middle * hop / rate_hz / step), 1)
+    path_T = speed_G[_best_path(nats_TG, reach)]
+    at_T = (torch.arange(len(path_T)) * hop + frame / 2.0).double()
+    return _interpolate(torch.arange(len(values_N)).double(), at_T, path_T.double()).float()
+
+
+def _best_path(nats_TG: Tensor, reach: int) -> Tensor:
+    """Indices of the path with the greatest sum whose steps are at most `reach`; a step costs a little."""
+    cost_R = 0.05 * (torch.arange(-reach, reach + 1).abs() / reach)
+    score_G, back = nats_TG[0], []
+    for nats_G in nats_TG[1:]:
+        padded_G = torch.nn.functional.pad(score_G, (reach, reach), value=-torch.inf)
+        best_G, came_G = (padded_G.unfold(0, 2 * reach + 1, 1) - cost_R).max(-1)
+        back.append(torch.arange(len(score_G)) + came_G - reach)
+        score_G = best_G + nats_G
+    path = [int(score_G.argmax())]
+    for came_G in reversed(back):
+        path.append(int(came_G[path[-1]]))
+    return torch.tensor(path[::-1])
+
+
+def _cubic(values_N: Tensor, before_M: Tensor, share_M: Tensor) -> Tensor:
+    """Catmull and Rom's cubic between samples."""
+    a, b, c, d = (values_N[before_M + offset] for offset in (-1, 0, 1, 2))
+    t = share_M
+    return b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
+
+
+def _interpolate(at_M: Tensor, x_N: Tensor, y_N: Tensor) -> Tensor:
+    """Straight lines through points, and on beyond their ends."""
+    right_M = torch.searchsorted(x_N, at_M).clamp(1, len(x_N) - 1)
+    left_M = right_M - 1
+    share_M = (at_M - x_N[left_M]) / (x_N[right_M] - x_N[left_M]).clamp_min(1e-12)
+    return y_N[left_M] + share_M * (y_N[right_M] - y_N[left_M])

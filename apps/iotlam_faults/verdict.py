@@ -1,0 +1,130 @@
+"""What physics says of a bearing: the verdict and what it rests on.
+
+A fault is named where two things are so: the lines of its comb stand out of the whitened envelope far more clearly
+than those of any other bearing would, and the modulation is deep, as impacts make it. The natural play of a sound
+bearing gives lines too, clear at times but shallow; those are said, and named nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iotlam_faults.physics.combs import COMBS, Clarity, clarity, first_order, order_grid
+from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
+from iotlam_machine.bearings import FaultOrders
+from iotlam_waveform.envelope import USABLE, Bands, squared_envelopes
+
+HIGHEST_HZ = 12_000.0
+"""Bands reach no higher: accelerometers on studs do not."""
+
+CLEAR_SIGMAS = 6.0
+DEEP = 0.5
+BALL_SIGMAS, BALL_DEEP = 5.0, 0.35
+CAGE_SIGMAS, CAGE_DEEP = 4.0, 0.45
+SUSPECT_SIGMAS = 5.0
+
+WORDS = {"inner": "inner race", "outer": "outer race", "ball": "rolling elements", "cage": "cage"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A comb of lines that was looked for.
+
+    Attributes:
+        name: `inner`, `outer`, `ball` or `cage`.
+        order: where its first line is, multiples of the shaft's speed, slip included.
+        hz: the same in hertz.
+        raw: how clear it is in the envelopes of the signal as it is.
+        white: how clear it is after whitening.
+        bands: the bands, for the indices of both.
+    """
+
+    name: str
+    order: float
+    hz: float
+    raw: Clarity
+    white: Clarity
+    bands: Bands
+
+    @property
+    def sigmas(self) -> float:
+        """How clear it is after whitening, which steady tones cannot feign."""
+        return self.white.sigmas
+
+    @property
+    def depth(self) -> float:
+        """Deepest modulation, as a share of the mean squared envelope."""
+        return max(self.raw.depth, self.white.depth)
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The band in which it is clearest."""
+        start_hz = self.bands.starts_hz[self.white.band]
+        return start_hz, start_hz + self.bands.width_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What physics says.
+
+    Attributes:
+        faults: what is named; none for a sound or an unclear bearing.
+        unclear: whether something is there that cannot be named.
+        findings: all that was looked for, by name.
+        speed: of the shaft.
+        because: the reasons, in words.
+    """
+
+    faults: tuple[str, ...]
+    unclear: bool
+    findings: dict[str, Finding]
+    speed: ShaftSpeed
+    because: tuple[str, ...]
+
+
+def judge(values_N: Tensor, rate_hz: float, stated_hz: float, orders: FaultOrders) -> Verdict:
+    """Judge a bearing by one signal.
+
+    Args:
+        values_N: acceleration, any unit; some seconds.
+        rate_hz: sample rate.
+        stated_hz: speed of the shaft as known, within three per cent.
+        orders: of the bearing.
+    """
+    speed = shaft_speed(values_N, rate_hz, stated_hz)
+    bands = Bands.up_to(min(USABLE * rate_hz, HIGHEST_HZ))
+    raw, white = (
+        clarity(order_grid(squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten), speed.hz), orders)
+        for whiten in (False, True)
+    )
+    findings = {}
+    for name in COMBS:
+        order = first_order(name, orders, white[name].slip)
+        findings[name] = Finding(name, order, order * speed.hz, raw[name], white[name], bands)
+    faults, because = _named(findings)
+    suspects = [one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage"]
+    unclear = not faults and bool(suspects)
+    if unclear:
+        because = tuple(f"lines of the {WORDS[name]} are there, but shallow" for name in suspects)
+    return Verdict(faults, unclear, findings, speed, because)
+
+
+def _named(findings: dict[str, Finding]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The faults that are named, clearest first, and why."""
+    races = [one for one in (findings["inner"], findings["outer"]) if one.sigmas >= CLEAR_SIGMAS and one.depth >= DEEP]
+    named = sorted(races, key=lambda one: -one.sigmas)[:1]
+    ball, cage = findings["ball"], findings["cage"]
+    if not named and ball.sigmas >= max(BALL_SIGMAS, *(findings[name].sigmas for name in ("inner", "outer"))):
+        named = [ball] if ball.depth >= BALL_DEEP else []
+    because = [_why(one) for one in named]
+    if not named and cage.sigmas >= CAGE_SIGMAS and cage.raw.depth >= CAGE_DEEP:
+        named = [ball]
+        because = [f"the vibration swells and fades with the cage ({cage.depth:.0%}), as a damaged ball makes it"]
+    return tuple(one.name for one in named), tuple(because)
+
+
+def _why(one: Finding) -> str:
+    where = f"{one.hz:.1f} Hz ({one.order:.3f} orders)"
+    return f"lines of the {WORDS[one.name]} at {where}, {one.sigmas:.1f} sigma clear and {one.depth:.0%} deep"

@@ -1,0 +1,176 @@
+"""From a recording to an answer, a page and reasons to doubt."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from iotlam.contracts import BadInput
+from iotlam_faults.cli import app
+from iotlam_faults.data.catalogue import downloads, entries
+from iotlam_faults.diagnose import Signal, diagnose
+from iotlam_machine.bearings import BEARINGS
+from iotlam_machine.machine import Fault, Machine
+from iotlam_machine.simulate import simulate
+
+from .test_catalogue import data
+
+RATE_HZ = 12_000.0
+
+
+def signal(*faults: Fault, seconds: float = 8.0, **changes: object) -> Signal:
+    values_N = simulate(Machine(faults=faults), seconds, 0).vibration_NA[:, 0].astype(np.float32)
+    known = {"shaft_hz": 29.5, "bearing": BEARINGS["6205"], **changes}
+    return Signal(values_N, RATE_HZ, "bearing", "pump.npz", **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind, word", [("inner", "inner race"), ("outer", "outer race"), ("ball", "rolling elements")])
+def test_a_fault_is_named(kind: str, word: str) -> None:
+    answer = diagnose(signal(Fault(kind, 0.6, 0.05)))  # type: ignore[arg-type]
+    assert answer.headline == f"Damage of the {word}."
+    assert answer.verdict is not None and answer.verdict.faults == (kind,) and not answer.doubts
+    assert word in answer.verdict.because[0] or "cage" in answer.verdict.because[0]
+
+
+def test_a_sound_bearing_is_sound() -> None:
+    answer = diagnose(signal())
+    assert answer.headline == "No damage of the bearing shows."
+    assert answer.kurtosis == pytest.approx(3.0, abs=0.2)
+
+
+def test_a_shallow_fault_is_said_and_not_named() -> None:
+    answer = diagnose(signal(Fault("outer", 0.12, 0.02)))
+    assert answer.verdict is not None and answer.verdict.faults == ()
+    assert answer.headline in ("Something is there, but it is unclear what.", "No damage of the bearing shows.")
+
+
+def test_without_speed_or_geometry_the_rest_is_said() -> None:
+    answer = diagnose(signal(Fault("outer", 0.7), shaft_hz=None))
+    assert answer.verdict is None and "the speed of the machine is not known" in answer.doubts[0]
+    outer_hz = BEARINGS["6205"].orders.outer * 29.5
+    assert any(abs(hz / outer_hz - 1.0) < 0.01 for hz, _ in answer.lines_hz)
+    both = diagnose(signal(shaft_hz=None, bearing=None))
+    assert "the speed and the bearing of the machine are not known" in both.doubts[0]
+
+
+def test_a_wrong_speed_is_told_and_the_shafts_own_is_used() -> None:
+    answer = diagnose(signal(Fault("outer", 0.7), Fault("misalignment", 0.5), shaft_hz=29.5 * 0.98))
+    assert answer.verdict is not None and answer.verdict.faults == ("outer",)
+    assert answer.verdict.speed.hz == pytest.approx(29.5, rel=0.002)
+    assert re.search("the shaft's own lines say 177[0-2]", answer.doubts[0])
+
+
+def spoilt(change: str) -> Signal:
+    found = signal(Fault("outer", 0.7))
+    values_N = found.values_N.copy()
+    if change == "clipped":
+        values_N = np.clip(values_N, -2.5, 2.5)
+    elif change == "coarse":
+        values_N = np.round(values_N / 0.1) * 0.1
+    elif change == "gaps":
+        values_N[5000:5100] = np.nan
+    elif change == "constant":
+        values_N[:] = 0.25
+    elif change == "mostly missing":
+        values_N[::3] = np.nan
+    elif change == "short":
+        values_N = values_N[:3000]
+    return Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
+
+
+@pytest.mark.parametrize("change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged")])
+def test_what_can_still_be_used_is_used_and_doubted(change: str, said: str) -> None:
+    answer = diagnose(spoilt(change))
+    assert any(said in doubt for doubt in answer.doubts)
+    assert answer.verdict is not None and answer.verdict.faults == ("outer",)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("constant", "expected a signal that varies, got 0.25 throughout"),
+        ("mostly missing", "expected at most 5% missing samples, got 33%"),
+        ("short", "expected at least 0.5 s, got 0.25 s"),
+    ],
+)
+def test_what_says_nothing_is_refused_in_a_sentence(change: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as caught:
+        diagnose(spoilt(change))
+    assert "Recording 'pump.npz', channel 'bearing'" in str(caught.value)
+
+
+def test_a_rate_too_low_for_the_bearings_lines_is_told() -> None:
+    noise_N = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    answer = diagnose(Signal(noise_N, 1000.0, "x", "slow.csv", 40.0, BEARINGS["6205"]))
+    assert answer.verdict is None and "more than 1000 Hz of sample rate can hold" in answer.doubts[0]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["diagnose", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        assert isinstance(result.exception, BadInput), result.exception
+        return 2, str(result.exception)
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def pump(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "pump.npz", data=signal(Fault("outer", 0.6)).values_N, rate_hz=RATE_HZ, units="m/s2")
+    return tmp_path / "pump.npz"
+
+
+def test_the_command_answers_and_writes_a_page_that_stands_alone(pump: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    code, output = run(str(pump), "--rpm", "1770", "--bearing", "6205-2RS", "--out", str(page))
+    assert code == 0 and output.startswith("Damage of the outer race.\n- lines of the outer race at 10")
+    text = page.read_text()
+    assert len(text) < 500_000 and "Damage of the outer race." in text
+    assert not re.search(r'(?:src|href)="(?!data:|#)', text)
+    assert text.count("<svg") >= 6
+
+
+def test_the_answer_as_json_is_the_same(pump: Path, tmp_path: Path) -> None:
+    page = str(tmp_path / "page.html")
+    code, output = run(str(pump), "--rpm", "1770", "--geometry", "9,7.94,39.04", "--out", page, "--json")
+    found = json.loads(output)
+    assert code == 0 and found["faults"] == ["outer"] and found["page"] == page
+    assert found["findings"]["outer"]["hz"] == pytest.approx(3.585 * 29.5 * 1.004, rel=0.003)
+    assert set(found["velocity_zone"]) == {"1 rigid", "1 flexible", "2 rigid", "2 flexible"}
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--bearing", "6205", "--geometry", "9,7.94,39.04"], "got both"),
+        (["--geometry", "9,7.94"], "expected balls, ball mm, pitch mm"),
+        (["--geometry", "nine,7.94,39.04"], "as in --geometry 9,7.94,39.04"),
+        (["--geometry", "90,7.94,39.04"], "90 elements of 7.94 mm"),
+        (["--bearing", "unknown"], "give its geometry instead"),
+        (["--channel", "z"], "expected one of pump, got 'z'"),
+        (["--out", "page.txt"], "ends in .html"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_writes_nothing(pump: Path, options: list[str], said: str) -> None:
+    out = [] if "--out" in options else ["--out", str(pump.parent / "page.html")]
+    code, output = run(str(pump), *options, *out)
+    assert code == 2 and said in output and "\n" not in output.strip()
+    assert not (pump.parent / "page.html").exists()
+
+
+def test_a_published_recording_is_recognised_under_any_name(tmp_path: Path) -> None:
+    store = data()
+    for number, fault in ((130, "outer"), (105, "inner"), (294, "outer")):
+        entry = next(entry for entry in entries("cwru") if entry.file == f"{number}.mat")
+        path = store.find(next(one for one in downloads("cwru") if one.file == entry.file))
+        assert path is not None
+        copy = tmp_path / f"{number}.mat"  # the sensors' reader tells the rate by the record's number
+        shutil.copy(path, copy)
+        code, output = run(str(copy), "--out", str(tmp_path / "page.html"), "--json")
+        assert code == 0, output
+        assert json.loads(output)["faults"] == [fault] and json.loads(output)["channel"] == entry.channel
