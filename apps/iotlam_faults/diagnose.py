@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, Json
 from iotlam_faults.checks import FEWEST_TURNS, mended
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
-from iotlam_faults.physics.speed import surroundings
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_faults.verdict import HIGHEST_HZ, WORDS, Verdict, judge
 from iotlam_machine.bearings import Bearing, FaultOrders
-from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes
+from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
 from iotlam_waveform.files import read_recordings
 from iotlam_waveform.files.recording import Quantity
 

@@ -9,6 +9,7 @@ Shapes: B signals of N samples, K bands, M samples of an envelope, F lines of it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -101,6 +102,25 @@ def modulation(values_BKM: Tensor) -> Tensor:
     window_M = torch.hann_window(count, dtype=values_BKM.dtype)
     depth_BKF: Tensor = torch.fft.rfft(values_BKM * window_M).abs() * (4.0 / count)
     return depth_BKF
+
+
+def surroundings(power_BF: Tensor, width: int) -> Tensor:
+    """What the power would be without lines: medians of stretches of `width`, joined by straight lines; (B, F).
+
+    Scaled to the mean of noise, whose power is distributed exponentially.
+    """
+    lines = power_BF.shape[-1]
+    width = max(min(width, lines), 1)
+    count = -(-lines // width)
+    tail = power_BF[..., lines - width :]
+    whole = torch.cat([power_BF[..., : (count - 1) * width], tail], -1)
+    median_BS = whole.reshape(*whole.shape[:-1], count, width).median(-1).values / math.log(2.0)
+    at_F = (torch.arange(lines) + 0.5) / width - 0.5
+    left_F = at_F.floor().clamp(0, max(count - 2, 0)).long()
+    share_F = (at_F - left_F).clamp(0.0, 1.0)
+    right_F = (left_F + 1).clamp_max(count - 1)
+    joined_BF: Tensor = median_BS[..., left_F] * (1.0 - share_F) + median_BS[..., right_F] * share_F
+    return joined_BF + TINY**2
 
 
 @lru_cache(maxsize=64)

@@ -45,6 +45,7 @@ class Machine(Record, frozen=True):
         zone_spread: Stribeck's epsilon of the load zone.
         structure: seed of the housing's modes; machines of one kind share it.
         roughness: how strongly races and load zone modulate the noise of the sound bearing.
+        play: how strongly the noise swells once a turn, by looseness, rubbing and eccentricity.
         gear_teeth: of a gear on the shaft, 0 for none.
         axes: of the accelerometer.
         vibration_rate_hz: its sample rate.
@@ -65,6 +66,7 @@ class Machine(Record, frozen=True):
     zone_spread: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.6
     structure: Annotated[int, Meta(ge=0)] = 0
     roughness: Share = 0.1
+    play: Share = 0.1
     gear_teeth: Annotated[int, Meta(ge=0, le=500)] = 0
     axes: Annotated[int, Meta(ge=1, le=3)] = 1
     vibration_rate_hz: Hertz = 12_000.0
@@ -105,7 +107,8 @@ def random_machine(seed: int) -> Machine:
         unsteady=float(10.0 ** rng.uniform(-4.0, -2.5)),
         zone_spread=float(rng.uniform(0.3, 1.2)),
         structure=seed,
-        roughness=float(rng.uniform(0.0, 0.3)),
+        roughness=float(rng.uniform(0.0, 0.5)),
+        play=float(rng.uniform(0.0, 0.6)),
         gear_teeth=int(rng.integers(15, 60)) * int(rng.uniform() < 0.33),
         vibration_rate_hz=float(rng.choice(RATES_HZ)),
         pole_pairs=int(rng.integers(1, 4)),

@@ -45,9 +45,18 @@ def _roughness(kind: np.random.Generator, machine: Machine, turning: Turning, zo
     swell_N = np.ones(len(turning.time_s))
     for fault in BEARING_FAULTS:
         swell_N += machine.roughness * kind.uniform(0.0, 1.0) * rhythm(fault, turning, zone, kind.uniform())
-    swell_N += kind.uniform(0.0, 0.3) * np.cos(2.0 * np.pi * turning.shaft)
+    swell_N += _once_a_turn(kind, machine, turning)
     swell_N += machine.roughness * kind.uniform(0.0, 1.0) * np.cos(2.0 * np.pi * turning.cage)
-    return swell_N
+    return np.maximum(swell_N, 0.05)
+
+
+def _once_a_turn(kind: np.random.Generator, machine: Machine, turning: Turning) -> Doubles:
+    """What swells with the shaft: looseness, rubbing and eccentricity give harmonics, the sharper the more of them."""
+    sharp = kind.uniform(0.3, 4.0)
+    orders = range(1, 11)
+    levels = [machine.play * np.exp(-(order - 1) / sharp) * kind.lognormal(0.0, 0.5) for order in orders]
+    waves = [np.cos(2.0 * np.pi * (order * turning.shaft + kind.uniform())) for order in orders]
+    return np.asarray(sum(level * wave for level, wave in zip(levels, waves, strict=True)))
 
 
 def _damage(

@@ -12,13 +12,13 @@ from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
-from iotlam_faults.physics.speed import shaft_speed, surroundings
+from iotlam_faults.physics.speed import shaft_speed
 from iotlam_faults.physics.tracking import angle_turns, pulses_to_angle, resample_to_angle, track_speed
 from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
 from iotlam_machine.simulate import simulate
-from iotlam_waveform.envelope import Bands, modulation, squared_envelopes
+from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 
 from .test_catalogue import data
 

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iotlam_faults.physics.speed import surroundings
 from iotlam_machine.bearings import SLIP, FaultOrders
-from iotlam_waveform.envelope import Envelopes, modulation
+from iotlam_waveform.envelope import Envelopes, modulation, surroundings
 
 HARMONICS = 4
 TOP_ORDER = 30.0

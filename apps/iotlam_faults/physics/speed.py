@@ -6,11 +6,12 @@ fast it really turned: more exactly than a nameplate or a display, and sometimes
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from iotlam_waveform.envelope import surroundings
 
 HARMONICS = 8
 STEP = 2e-4
@@ -23,7 +24,6 @@ CLEARLY = 0.8
 
 SURROUNDINGS_HZ = 20.0
 MOST_NATS = 7.0
-TINY = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +71,3 @@ def _harmonics(values_N: Tensor, step_hz: float, speed_G: Tensor) -> Tensor:
     around_GHK = (index_GH[..., None] + torch.tensor([-1, 0, 1])).clamp(0, len(clear_F) - 1)
     nats_GH = torch.log1p(clear_F[around_GHK].amax(-1)).clamp_max(MOST_NATS)
     return nats_GH.mean(-1)
-
-
-def surroundings(power_BF: Tensor, width: int) -> Tensor:
-    """What the power would be without lines: medians of stretches of `width`, joined by straight lines; (B, F).
-
-    Scaled to the mean of noise, whose power is distributed exponentially.
-    """
-    lines = power_BF.shape[-1]
-    width = max(min(width, lines), 1)
-    count = -(-lines // width)
-    tail = power_BF[..., lines - width :]
-    whole = torch.cat([power_BF[..., : (count - 1) * width], tail], -1)
-    median_BS = whole.reshape(*whole.shape[:-1], count, width).median(-1).values / math.log(2.0)
-    at_F = (torch.arange(lines) + 0.5) / width - 0.5
-    left_F = at_F.floor().clamp(0, max(count - 2, 0)).long()
-    share_F = (at_F - left_F).clamp(0.0, 1.0)
-    right_F = (left_F + 1).clamp_max(count - 1)
-    joined_BF: Tensor = median_BS[..., left_F] * (1.0 - share_F) + median_BS[..., right_F] * share_F
-    return joined_BF + TINY

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from iotlam_faults.physics.speed import surroundings
+from iotlam_waveform.envelope import surroundings
 
 FRAME_TURNS = 16.0
 """Length of a short spectrum, turns at the middle of the range."""
