@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput, Json
+from iotlam.training.parallel import run_parallel
 from iotlam_street.faults import SensorFaults
 from iotlam_street.junction import SignalRules
 from iotlam_street.metrics import TripGroup, TripMetrics
@@ -21,7 +22,6 @@ from iotlam_traffic.controller import SensorController
 from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.lanes import SHIPPED, WEIGHTS, LanePolicy, load_lanes
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.policy import load_policy
 from iotlam_traffic.rivals.agent import ALGORITHMS, load_agent
 from iotlam_traffic.rules import RULES, Controller

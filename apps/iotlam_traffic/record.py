@@ -14,6 +14,7 @@ import torch
 from iotlam.contracts import DecisionQuery, TokenBatch
 from iotlam.decoder import choose
 from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
+from iotlam.training.parallel import run_parallel
 from iotlam.training.ppo import discounted
 from iotlam.training.shards import ACTION, FACTS, LOG_PROB, RETURN, REWARD, TEACHER, VALUE, Sample, Shard
 from iotlam_street.env import LOST_S_PER_REWARD
@@ -23,7 +24,6 @@ from iotlam_street.street import Street
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import COUNTS, WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.query import ANCHOR_M
 from iotlam_traffic.site import Site
 

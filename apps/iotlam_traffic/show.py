@@ -13,6 +13,7 @@ import torch
 from iotlam.contracts import Json, check_writable
 from iotlam.model import IotlamModel
 from iotlam.pages.page import check_page
+from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress
 from iotlam_street.junction import Junction
 from iotlam_street.plan import SignalPlan, read_plans
@@ -21,7 +22,6 @@ from iotlam_street.street import Street
 from iotlam_traffic.controller import Look, SensorController
 from iotlam_traffic.episode import run_episode
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, make_controller, run_trial
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.queues import QueueLog
 from iotlam_traffic.report import PageData, write_page
 

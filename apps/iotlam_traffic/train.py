@@ -17,6 +17,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.imitation import ImitationConfig, Loss, agreement, choice_loss, imitate, told_loss
 from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
+from iotlam.training.run_folder import claim, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
 from iotlam.training.streams import Streams
@@ -25,7 +26,6 @@ from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS, load_lanes
 from iotlam_traffic.policy import new_config
 from iotlam_traffic.record import Recording, episode_of, record_all
-from iotlam_traffic.run_folder import claim, options_of
 from iotlam_traffic.words import describe
 
 HELD_OUT_EVERY = 10

@@ -14,15 +14,15 @@ import torch
 
 from iotlam.contracts import BadInput
 from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
+from iotlam.training.parallel import run_parallel
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
+from iotlam.training.run_folder import claim, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, check_maps, tasks
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
 from iotlam_traffic.lane_ppo import LANE_PPO, Drive, drive, improve
 from iotlam_traffic.lanes import WEIGHTS, LaneNet, load_lanes, save_lanes
-from iotlam_traffic.parallel import run_parallel
-from iotlam_traffic.run_folder import claim, options_of
 
 FORESIGHT = 50_000
 """First seed of the generations, counted from the run's first."""

@@ -1,4 +1,4 @@
-"""Imitation: the model's choice among candidates follows a teacher's scores."""
+"""Imitation: the model's choice among candidates follows a teacher's scores, or its labels what is known to hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iotlam.fusion import RateSchedule
 from iotlam.model import Decision, IotlamModel, ModelInput, collate
 from iotlam.training.loop import optimise
 from iotlam.training.parts import PartedLoss
-from iotlam.training.shards import FACTS, RETURN, TEACHER, Sample, Shard
+from iotlam.training.shards import FACTS, PRESENT, RETURN, TEACHER, Sample, Shard
 
 PARTS = 2
 """Parts of a batch that are worked out apart; in more and smaller ones, the decoder's many small steps take over."""
@@ -90,6 +90,18 @@ def choice_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tens
     return part.share * loss
 
 
+def label_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+    """The loss of a model that classifies, bits included, times the share: each candidate holds, or does not."""
+    inputs, decision = _answers(model, part)
+    present_BP = pad_sequence([torch.from_numpy(sample.targets[PRESENT]) for sample in part.samples], batch_first=True)
+    asked_BP = inputs.allowed_BP
+    loss = functional.binary_cross_entropy_with_logits(decision.logits_BP[asked_BP], present_BP[asked_BP])
+    loss = loss + model.information_loss(decision, part.price)
+    if decision.facts_BKF is not None:
+        loss = loss + config.facts_weight * _facts_error(model, decision.facts_BKF, inputs, part)
+    return part.share * loss
+
+
 def told_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
     """The error of what is told of the places, bits included, times the decisions' share; the decoder is not run."""
     inputs, told = _answers(model.tell, part)
@@ -151,8 +163,8 @@ def imitate(
         folder: where the checkpoint is.
         on_step: told the number of each finished step and its loss.
         workers: processes; their number changes nothing but the time.
-        loss: `choice_loss`, or `told_loss` to train fusion and facts alone first: a choice says too little of what was
-            there to learn to look from it (docs/adr/0010).
+        loss: `choice_loss`; `label_loss` for a model that classifies; or `told_loss` to train fusion and facts alone
+            first: a choice says too little of what was there to learn to look from it (docs/adr/0010).
 
     Returns:
         How many steps were taken now; 0 where all had been.

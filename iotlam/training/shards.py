@@ -20,6 +20,9 @@ Tokens = Mapping[str, TokenBatch]
 TEACHER, RETURN = "teacher_P", "return"
 """Targets of imitation: the teacher's scores of the candidates, and the discounted return of the episode."""
 
+PRESENT = "present_P"
+"""Target of classification: 1 for the candidates that hold, 0 for those that do not."""
+
 FACTS = "facts_K"
 """Target that imitation may have besides: what a teacher knows of each place, (K, F)."""
 

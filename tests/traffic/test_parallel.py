@@ -12,9 +12,9 @@ from types import ModuleType
 import pytest
 
 from iotlam.contracts import BadInput, IotlamError
+from iotlam.training.parallel import run_parallel
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.evaluate import Outcome, Trial, run_trial
-from iotlam_traffic.parallel import run_parallel
 
 WORK = """
 import os, tempfile, time
@@ -122,6 +122,6 @@ def die(item: int) -> int:
 
 
 def test_a_process_that_dies_is_told() -> None:
-    with pytest.raises(IotlamError, match="expected a result, got its end: SUMO crashed") as caught:
+    with pytest.raises(IotlamError, match="expected a result, got its end: it crashed") as caught:
         run_parallel(die, [1, 2], 1, lambda _: None)
     assert "\n" not in str(caught.value)

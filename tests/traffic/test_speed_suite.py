@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from iotlam.training.parallel import run_parallel
 from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.suites.any_net import NetRun, run_net
 from iotlam_traffic.suites.speed import bytes_different, drive_bare, drive_env, growth_mb_after, list_of_trips, record
 

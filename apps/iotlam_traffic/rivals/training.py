@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from iotlam.contracts import BadInput
+from iotlam.training.run_folder import claim
 from iotlam_street.junction import SignalRules
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import Scenario, find_scenario
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, stretch
 from iotlam_traffic.rivals.agent import ALGORITHMS, WEIGHTS, Description, load_sb3, save_agent
-from iotlam_traffic.run_folder import claim
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "dqn": {},

@@ -10,12 +10,12 @@ from pathlib import Path
 from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
+from iotlam.training.parallel import run_parallel
 from iotlam_street.plan import read_plans
 from iotlam_street.scenarios import RESCO, Scenario, find_scenario
 from iotlam_traffic.curriculum import TEST_SEEDS
 from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.evaluate import Outcome, Trial, gridlocked
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.rivals.agent import ALGORITHMS
 from iotlam_traffic.rivals.training import AgentConfig, train_agent
 from iotlam_traffic.rules import RULES

@@ -16,12 +16,12 @@ import numpy as np
 from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
+from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import Step
 from iotlam_street.env import StreetEnv, StreetParallelEnv
 from iotlam_street.scenarios import RESCO, Scenario, find_scenario
 from iotlam_street.street import Street
 from iotlam_street.sumo import Engine, load_libsumo
-from iotlam_traffic.parallel import run_parallel
 from iotlam_traffic.rules import Greedy
 from iotlam_traffic.suites.any_net import NetRun, listen, run_net
 from iotlam_traffic.suites.sensing import occlusion_errors, three_sensors_ms

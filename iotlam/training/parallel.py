@@ -1,4 +1,4 @@
-"""Episodes in parallel, each in a process of its own.
+"""Work in parallel, each item in a process of its own.
 
 libsumo runs one simulation per process and repeats a seed exactly only as the first of its process. Processes are
 forked from a server that has imported what they need, so that a fresh one costs milliseconds.
@@ -37,7 +37,7 @@ def run_parallel(
             on_done(future.result())
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
-        got = "its end: SUMO crashed, or the system stopped it for want of memory"
+        got = "its end: it crashed, or the system stopped it for want of memory"
         raise IotlamError(f"A process of ours: expected a result, got {got}; run it again.") from error
     except BaseException:
         for process in (pool._processes or {}).values():
@@ -63,7 +63,7 @@ _working = False
 
 
 def _end_tidily() -> None:
-    """Ctrl-C is the parent's to handle; its SIGTERM unwinds, so that SUMO's temporary files go."""
+    """Ctrl-C is the parent's to handle; its SIGTERM unwinds, so that temporary files go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _told_to_end)
 
