@@ -1,0 +1,136 @@
+"""Protocols by name: how recordings are split to learn and to test, honestly or, to show what that flatters, not.
+
+Each yields splits of windows. Sound bearings are tested on and never learnt from, since these sets have only one of each:
+a model that has seen it would know it again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from iotlam.contracts import BadInput
+from iotlam_faults.data.catalogue import Entry
+from iotlam_faults.splits import Piece, Split
+from iotlam_machine.bearings import FAULTS
+
+ROSA_SPLITS = 100
+ROSA_SEED = 2407_14625
+"""Split n draws from `default_rng((ROSA_SEED, n))`; the number is the paper's on arXiv."""
+
+RANDOM_SHARE = 0.3
+"""Of windows, tested on at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a recording and what is known of it."""
+
+    piece: Piece
+    entry: Entry
+
+
+Protocol = Callable[[Sequence[Window]], Iterator[Split]]
+
+
+def rosa(windows: Sequence[Window]) -> Iterator[Split]:
+    """A hundred bearing-wise splits: for each end and fault one defect size is tested, the others are learnt from.
+
+    Rosa et al., arXiv 2407.14625 (2024); 100 of the 3^6 = 729 that three sizes allow.
+
+    Raises:
+        BadInput: if an end lacks a fault or has a single size of it.
+    """
+    sizes = _sizes(windows)
+    for index in range(ROSA_SPLITS):
+        rng = np.random.default_rng((ROSA_SEED, index))
+        tested = {key: found[rng.integers(len(found))] for key, found in sizes.items()}
+        yield _split(f"rosa {index}", windows, lambda one, tested=tested: _is_tested(one.entry, tested))
+
+
+def unseen_bearing_and_load(windows: Sequence[Window]) -> Iterator[Split]:
+    """Twelve folds: a defect size at one load is tested; what is learnt from has neither."""
+    sizes = sorted({one.entry.severity_mm for one in windows if one.entry.severity_mm})
+    loads = sorted({one.entry.load for one in windows if one.entry.load is not None})
+    for size, load in itertools.product(sizes, loads):
+        test = [one.piece for one in windows if not one.entry.faults or _at(one.entry, size, load)]
+        train = [
+            one.piece
+            for one in windows
+            if one.entry.faults and one.entry.severity_mm != size and one.entry.load != load
+        ]
+        if any(one.entry.faults and _at(one.entry, size, load) for one in windows) and train:
+            yield Split(f"unseen bearing {size:g} mm, load {load:g}", tuple(train), tuple(test))
+
+
+def unseen_machine(windows: Sequence[Window]) -> Iterator[Split]:
+    """Learn at one end of the machine, test at the other: another bearing model, other bearings, another path."""
+    parts = sorted({one.entry.part for one in windows})
+    for tested in parts:
+        train = tuple(one.piece for one in windows if one.entry.part != tested and one.entry.faults)
+        test = tuple(one.piece for one in windows if one.entry.part == tested)
+        if train and test:
+            yield Split(f"unseen machine {tested}", train, test)
+
+
+def leave_one_load_out(windows: Sequence[Window]) -> Iterator[Split]:
+    """One load is tested, the others are learnt from: leaky, for the bearings are the same."""
+    for load in sorted({one.entry.load for one in windows if one.entry.load is not None}):
+        yield _split(f"load {load:g} left out", windows, lambda one, load=load: one.entry.load == load, leaky=True)
+
+
+def random_windows(windows: Sequence[Window]) -> Iterator[Split]:
+    """Windows of all recordings at random: leaky, as most published figures are."""
+    rng = np.random.default_rng(0)
+    tested = {one.piece: bool(rng.uniform() < RANDOM_SHARE) for one in windows}
+    yield _split("random windows", windows, lambda one: tested[one.piece], leaky=True)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "rosa": rosa,
+    "unseen-bearing-and-load": unseen_bearing_and_load,
+    "unseen-machine": unseen_machine,
+    "leave-one-load-out": leave_one_load_out,
+    "random-windows": random_windows,
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """A protocol by its name.
+
+    Raises:
+        BadInput: if there is no such protocol.
+    """
+    if name not in PROTOCOLS:
+        raise BadInput("--protocol", expected=f"one of {', '.join(PROTOCOLS)}", got=f"'{name}'", fix="name one of them")
+    return PROTOCOLS[name]
+
+
+def _sizes(windows: Sequence[Window]) -> dict[tuple[str, str], list[float]]:
+    """The defect sizes there are, by end and fault."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for part in sorted({one.entry.part for one in windows}):
+        for fault in FAULTS:
+            entries = (one.entry for one in windows)
+            sizes = {e.severity_mm for e in entries if e.part == part and e.faults == (fault,) and e.severity_mm}
+            if len(sizes) < 2:
+                got = f"{len(sizes)} of {fault} at {part}"
+                raise BadInput("Protocol 'rosa'", expected="two defect sizes or more", got=got, fix="add recordings")
+            found[part, fault] = sorted(sizes)
+    return found
+
+
+def _is_tested(entry: Entry, tested: dict[tuple[str, str], float]) -> bool:
+    return not entry.faults or entry.severity_mm == tested[entry.part, entry.faults[0]]
+
+
+def _at(entry: Entry, size: float, load: float) -> bool:
+    return entry.severity_mm == size and entry.load == load
+
+
+def _split(name: str, windows: Sequence[Window], is_test: Callable[[Window], bool], leaky: bool = False) -> Split:
+    train = tuple(one.piece for one in windows if not is_test(one))
+    return Split(name, train, tuple(one.piece for one in windows if is_test(one)), leaky)

@@ -1,0 +1,71 @@
+"""Protocols on the catalogue of CWRU itself: no sound needed to know who is on which side."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from iotlam.contracts import BadInput
+from iotlam_faults.data.catalogue import entries
+from iotlam_faults.protocols import PROTOCOLS, Window, find_protocol, rosa, unseen_machine
+from iotlam_faults.splits import Piece
+
+
+def windows() -> list[Window]:
+    """Three windows of every 12 kHz record of three sizes, and of the sound ones."""
+    chosen = [e for e in entries("cwru") if (e.rate_hz == 12e3 or not e.faults) and (e.severity_mm or 0.0) < 0.6]
+    return [
+        Window(Piece(f"{e.file} {e.part}", e.group, start, start + 12_000, e.load), e)
+        for e in chosen
+        for start in (0, 12_000, 24_000)
+    ]
+
+
+def test_rosas_splits_are_a_hundred_and_always_the_same() -> None:
+    first, again = list(rosa(windows())), list(rosa(windows()))
+    assert len(first) == 100 and [one.digest for one in first] == [one.digest for one in again]
+    assert len({one.digest for one in first}) > 85
+
+
+def test_rosa_tests_one_bearing_of_each_fault_and_end_and_the_sound_ones() -> None:
+    for split in rosa(windows()):
+        train, test = split.groups
+        kinds = Counter(group.split("/")[1][:4] for group in test)
+        assert kinds == {"DE-I": 1, "DE-O": 1, "DE-B": 1, "FE-I": 1, "FE-O": 1, "FE-B": 1, "DE-h": 1, "FE-h": 1}
+        assert len(train) == 12 and not any("healthy" in group for group in train)
+
+
+def test_unseen_bearing_and_load_has_neither_in_what_is_learnt_from() -> None:
+    known = {one.piece: one.entry for one in windows()}
+    splits = list(find_protocol("unseen-bearing-and-load")(windows()))
+    assert len(splits) == 12
+    for split in splits:
+        tested = {(known[p].severity_mm, known[p].load) for p in split.test if known[p].faults}
+        ((size, load),) = tested
+        assert all(known[p].severity_mm != size and known[p].load != load for p in split.train)
+
+
+def test_the_unseen_machine_is_the_other_end() -> None:
+    for split in unseen_machine(windows()):
+        train, test = ({group.split("/")[1][:2] for group in side} for side in split.groups)
+        assert not train & test
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_only_the_leaky_ones_share_bearings_and_they_say_so(name: str) -> None:
+    for split in find_protocol(name)(windows()):
+        train, test = map(set, split.groups)
+        assert bool(train & test) == split.leaky == ("LEAKY" in str(split))
+        assert split.leaky == (name in ("leave-one-load-out", "random-windows"))
+
+
+def test_an_unknown_protocol_is_one_sentence() -> None:
+    with pytest.raises(BadInput, match="expected one of rosa, .*got 'easy'"):
+        find_protocol("easy")
+
+
+def test_rosa_needs_two_sizes() -> None:
+    few = [one for one in windows() if one.entry.severity_mm != 0.178 and one.entry.severity_mm != 0.356]
+    with pytest.raises(BadInput, match="expected two defect sizes or more, got 1 of inner at DE"):
+        next(rosa(few))
