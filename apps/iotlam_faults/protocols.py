@@ -1,7 +1,7 @@
 """Protocols by name: how recordings are split to learn and to test, honestly or, to show what that flatters, not.
 
-Each yields splits of windows. Sound bearings are tested on and never learnt from, since these sets have only one of each:
-a model that has seen it would know it again.
+Each yields splits of windows. Sound bearings are tested on and never learnt from: these sets have one of each, which a
+model that has seen it would know again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def rosa(windows: Sequence[Window]) -> Iterator[Split]:
     for index in range(ROSA_SPLITS):
         rng = np.random.default_rng((ROSA_SEED, index))
         tested = {key: found[rng.integers(len(found))] for key, found in sizes.items()}
-        yield _split(f"rosa {index}", windows, lambda one, tested=tested: _is_tested(one.entry, tested))
+        test = [not e.faults or e.severity_mm == tested[e.part, e.faults[0]] for e in (one.entry for one in windows)]
+        yield _split(f"rosa {index}", windows, test)
 
 
 def unseen_bearing_and_load(windows: Sequence[Window]) -> Iterator[Split]:
@@ -79,14 +80,13 @@ def unseen_machine(windows: Sequence[Window]) -> Iterator[Split]:
 def leave_one_load_out(windows: Sequence[Window]) -> Iterator[Split]:
     """One load is tested, the others are learnt from: leaky, for the bearings are the same."""
     for load in sorted({one.entry.load for one in windows if one.entry.load is not None}):
-        yield _split(f"load {load:g} left out", windows, lambda one, load=load: one.entry.load == load, leaky=True)
+        yield _split(f"load {load:g} left out", windows, [one.entry.load == load for one in windows], leaky=True)
 
 
 def random_windows(windows: Sequence[Window]) -> Iterator[Split]:
     """Windows of all recordings at random: leaky, as most published figures are."""
     rng = np.random.default_rng(0)
-    tested = {one.piece: bool(rng.uniform() < RANDOM_SHARE) for one in windows}
-    yield _split("random windows", windows, lambda one: tested[one.piece], leaky=True)
+    yield _split("random windows", windows, [bool(rng.uniform() < RANDOM_SHARE) for _ in windows], leaky=True)
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -123,14 +123,10 @@ def _sizes(windows: Sequence[Window]) -> dict[tuple[str, str], list[float]]:
     return found
 
 
-def _is_tested(entry: Entry, tested: dict[tuple[str, str], float]) -> bool:
-    return not entry.faults or entry.severity_mm == tested[entry.part, entry.faults[0]]
-
-
 def _at(entry: Entry, size: float, load: float) -> bool:
     return entry.severity_mm == size and entry.load == load
 
 
-def _split(name: str, windows: Sequence[Window], is_test: Callable[[Window], bool], leaky: bool = False) -> Split:
-    train = tuple(one.piece for one in windows if not is_test(one))
-    return Split(name, train, tuple(one.piece for one in windows if is_test(one)), leaky)
+def _split(name: str, windows: Sequence[Window], is_test: Sequence[bool], leaky: bool = False) -> Split:
+    train = tuple(one.piece for one, test in zip(windows, is_test, strict=True) if not test)
+    return Split(name, train, tuple(one.piece for one, test in zip(windows, is_test, strict=True) if test), leaky)
