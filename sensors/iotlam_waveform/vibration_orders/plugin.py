@@ -16,6 +16,8 @@ from iotlam_waveform.window import stretches
 
 NAME = "vibration_orders"
 MOST_AXES = 32
+FEWEST_VALID = 0.5
+"""Share of an axis that must have been measured."""
 
 
 class VibrationOrdersModality:
@@ -34,20 +36,25 @@ class VibrationOrdersModality:
         Raises:
             BadInput: if frames do not fit together, or a speed is none.
         """
-        orders, features, times = [np.zeros(0)], [np.zeros((0, len(FEATURES)))], [np.zeros(0)]
+        orders, features, times, valid = (
+            [np.zeros(0)],
+            [np.zeros((0, len(FEATURES)))],
+            [np.zeros(0)],
+            [np.zeros(0, bool)],
+        )
         for stretch in stretches(frames, NAME, "shaft_hz"):
             if stretch.speed_N is None:
                 continue
-            for values_N in stretch.values_CN:
+            for values_N, valid_N in zip(stretch.values_CN, stretch.valid_CN, strict=True):
                 lines = find_lines(torch.from_numpy(values_N).float(), stretch.rate_hz, stretch.speed_N)
                 orders.append(lines.order_L)
                 features.append(lines.features_LF)
                 times.append(np.full(len(lines.order_L), stretch.end_s))
+                valid.append(np.full(len(lines.order_L), valid_N.mean() >= FEWEST_VALID))
         order_T, features_TF = np.concatenate(orders), np.concatenate(features)
         y_T = np.where(features_TF[:, FEATURES.index("is_signal")] > 0.5, SIGNAL_Y, ENVELOPE_Y)
         position_TX = np.stack([place_of(order_T), y_T], 1)
-        valid_T = np.ones(len(order_T), np.bool_)
-        return one_batch(self.token_spec(), features_TF, valid_T, np.concatenate(times), position_TX)
+        return one_batch(self.token_spec(), features_TF, np.concatenate(valid), np.concatenate(times), position_TX)
 
     def token_spec(self) -> TokenSpec:
         """Tokens of width 12 (`lines.FEATURES`), with positions in the plane of orders; 32 axes at most."""
