@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam.contracts import SensorFrame
+from iotlam_machine.bearings import FaultOrders
 from iotlam_machine.current import current
 from iotlam_machine.machine import BEARING_FAULTS, Machine
 from iotlam_machine.shaft import Turning, turning
@@ -31,6 +32,7 @@ class Run:
         current_NP: ampere, at its current rate.
         temperature_N: degrees Celsius, one a second.
         speed_hz: the shaft's true speed at every sample of the vibration.
+        orders: of the bearing's faults as they were in this run, slip included.
         machine: the machine, which is the truth.
     """
 
@@ -38,6 +40,7 @@ class Run:
     current_NP: Doubles
     temperature_N: Doubles
     speed_hz: Doubles
+    orders: FaultOrders
     machine: Machine
 
     def frames(self, start_ns: int = 0) -> Iterator[SensorFrame]:
@@ -86,8 +89,16 @@ def simulate(
         current(rng, machine, slow),
         _temperature(rng, machine, seconds),
         np.gradient(turn.shaft, turn.time_s),
+        _orders(turn),
         machine,
     )
+
+
+def _orders(turn: Turning) -> FaultOrders:
+    turns = turn.shaft[-1] - turn.shaft[0]
+    cage, balls = float((turn.cage[-1] - turn.cage[0]) / turns), len(turn.pocket_B)
+    ball = float((turn.spin[-1] - turn.spin[0]) / turns)
+    return FaultOrders(outer=balls * cage, inner=balls * (1.0 - cage), cage=cage, ball=ball)
 
 
 def _turning(

@@ -12,10 +12,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from iotlam_waveform.envelope import surroundings
 
-FRAME_TURNS = 16.0
+FRAME_TURNS = 12.0
 """Length of a short spectrum, turns at the middle of the range."""
 
 HOP = 0.125
@@ -27,6 +28,8 @@ HARMONICS = 4
 """Higher ones smear in a short spectrum while the speed moves."""
 MOST_NATS = 7.0
 SURROUNDINGS_ORDERS = 3.0
+SMOOTH_TURNS = 14.0
+"""Over how many turns the path is smoothed: a shaft has inertia."""
 
 
 def angle_turns(speed_N: Tensor, rate_hz: float) -> Tensor:
@@ -91,7 +94,15 @@ def track_speed(values_N: Tensor, rate_hz: float, range_hz: tuple[float, float])
     reach = max(math.ceil(STEEPEST * middle * hop / rate_hz / step), 1)
     path_T = speed_G[_best_path(nats_TG, reach)]
     at_T = (torch.arange(len(path_T)) * hop + frame / 2.0).double()
-    return _interpolate(torch.arange(len(values_N)).double(), at_T, path_T.double()).float()
+    speed_N = _interpolate(torch.arange(len(values_N)).double(), at_T, path_T.double()).float()
+    return _smooth(speed_N, round(SMOOTH_TURNS / middle * rate_hz))
+
+
+def _smooth(values_N: Tensor, width: int) -> Tensor:
+    half = min(width // 2, (len(values_N) - 1) // 2)
+    window_W = torch.hann_window(2 * half + 3, periodic=False)[1:-1]
+    padded_N = functional.pad(values_N[None, None], (half, half), mode="replicate")
+    return functional.conv1d(padded_N, (window_W / window_W.sum())[None, None])[0, 0]
 
 
 def _best_path(nats_TG: Tensor, reach: int) -> Tensor:
@@ -99,7 +110,7 @@ def _best_path(nats_TG: Tensor, reach: int) -> Tensor:
     cost_R = 0.05 * (torch.arange(-reach, reach + 1).abs() / reach)
     score_G, back = nats_TG[0], []
     for nats_G in nats_TG[1:]:
-        padded_G = torch.nn.functional.pad(score_G, (reach, reach), value=-torch.inf)
+        padded_G = functional.pad(score_G, (reach, reach), value=-torch.inf)
         best_G, came_G = (padded_G.unfold(0, 2 * reach + 1, 1) - cost_R).max(-1)
         back.append(torch.arange(len(score_G)) + came_G - reach)
         score_G = best_G + nats_G

@@ -1,0 +1,1 @@
+"""Measuring suites of machine faults."""
