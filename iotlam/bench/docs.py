@@ -92,7 +92,8 @@ def table(result: Json, targets_only: bool = False) -> str:
             continue
         interval = "" if metric["ci95"] is None else " to ".join(f"{end:.3g}" for end in metric["ci95"])
         met = {True: "yes", False: "**no**", None: ""}[metric["met"]]
-        value = f"{metric['value']:.3g} {metric['unit']}".strip()
+        # None: infinite, which JSON has no word for.
+        value = "never" if metric["value"] is None else f"{metric['value']:.3g} {metric['unit']}".strip()
         lines.append(
             f"| {name} | {value} | {interval} | {metric['target']} | {met} | {metric['anchor']} | {metric['n']} |"
         )

@@ -49,6 +49,15 @@ def test_a_block_may_ask_for_targets_alone_or_for_a_table_of_rows(tmp_path: Path
     )
 
 
+def test_what_was_never_reached_is_said_so(tmp_path: Path) -> None:
+    never = {"value": None, "unit": "s", "anchor": "", "target": "<= 60", "met": False, "n": 5, "ci95": None}
+    (tmp_path / "bells.json").write_text(json.dumps({**RESULT, "metrics": {"learnt_s": never}}))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:bells -->\n<!-- /bench -->\n")
+    refresh(tmp_path, (page,))
+    assert "| learnt_s | never |  | <= 60 | **no** |  | 5 |" in page.read_text()
+
+
 def test_a_table_of_rows_has_gaps_where_nothing_was_measured_and_counts_what_is_so() -> None:
     rows = [
         {"map": "a", "who": "x", "n": 1468.9, "jam": True},
