@@ -1,4 +1,4 @@
-"""`iotlam faults`: data, diagnose."""
+"""`iotlam faults`: data, diagnose, train."""
 
 from __future__ import annotations
 
@@ -171,6 +171,34 @@ def diagnose(
     for doubt in answer.doubts:
         typer.echo(f"? {doubt}")
     typer.echo(f"page: {page}")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/faults"),
+    machines: Annotated[int, typer.Option(min=10, help="Machines to simulate, each of another kind.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of learning.")] = 3000,
+    modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "vibration_orders,current",
+    decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=1000, help="Seed of everything.")] = 0,
+) -> None:
+    """Train a model of machine faults on simulated machines.
+
+    Ctrl-C leaves a run that the same command resumes.
+
+    Example: iotlam faults train --out runs/mine --machines 2000 --steps 1500
+    """
+    from dataclasses import replace
+
+    from iotlam_faults.train import LEARNING, Run, TrainConfig
+
+    names = tuple(dict.fromkeys(name.strip() for name in modalities.split(",") if name.strip()))
+    if not names:
+        raise BadInput("--modalities", expected="comma-separated names", got="none", fix="name at least one")
+    learning = replace(LEARNING, steps=steps, seed=seed)
+    config = TrainConfig(machines, modalities=names, decoder=decoder, learning=learning, workers=workers, seed=seed)
+    typer.echo(f"model in {Run(out, config).go()}")
 
 
 def _geometry(text: str) -> Bearing:

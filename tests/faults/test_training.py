@@ -91,6 +91,20 @@ def test_wrong_options_are_one_sentence_and_leave_no_folder(tmp_path: Path) -> N
         Run(tmp_path / "run", brief(seed=1))
 
 
+def test_the_command_trains_a_model_and_says_what_is_wrong_with_its_options(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from iotlam_faults.cli import app
+
+    options = ["--machines", "10", "--steps", "2", "--modalities", "vibration_orders", "--workers", "1"]
+    result = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "run"), *options])
+    assert result.exit_code == 0 and f"model in {tmp_path / 'run'}" in result.output
+    assert load_model(tmp_path / "run").config.modalities[0].modality == "vibration_orders"
+    bad = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "bad"), "--modalities", " , "])
+    assert isinstance(bad.exception, BadInput) and "expected comma-separated names" in str(bad.exception)
+    assert not (tmp_path / "bad").exists()
+
+
 def test_a_model_of_other_questions_is_refused(tmp_path: Path) -> None:
     from iotlam_traffic.policy import SHIPPED as TRAFFIC
 
