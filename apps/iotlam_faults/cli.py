@@ -151,10 +151,9 @@ def diagnose(
     check_writable("--out", out.parent)
     known = recognised(file)
     signal = pick(read_signals(file), channel or (known.channel if known else None))
-    if known and (channel is None or channel == known.channel):
-        signal = replace(
-            signal, shaft_hz=known.shaft_hz or signal.shaft_hz, bearing=known.geometry, bearing_name=known.model
-        )
+    if known and known.channel in (signal.channel, signal.channel.rpartition(".")[0]):
+        shaft_hz, doubt = known.shaft_hz or signal.shaft_hz, known.doubt
+        signal = replace(signal, shaft_hz=shaft_hz, bearing=known.geometry, bearing_name=known.model, doubt=doubt)
     if rpm is not None:
         signal = replace(signal, shaft_hz=rpm / 60.0)
     if bearing or geometry:

@@ -6,7 +6,7 @@ Where the speed or the geometry is not known, no fault can be told by its lines;
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Signal:
         shaft_hz: speed of the shaft, None where it is not known.
         bearing: geometry, None where it is not known.
         bearing_name: as the user called it.
+        doubt: what is known to be odd about the recording.
     """
 
     values_N: NDArray[np.float32]
@@ -52,6 +53,7 @@ class Signal:
     shaft_hz: float | None = None
     bearing: Bearing | FaultOrders | None = None
     bearing_name: str = ""
+    doubt: str = ""
 
     @property
     def orders(self) -> FaultOrders | None:
@@ -162,7 +164,7 @@ def _axis(sensor: str, axis: int, count: int) -> str:
 
 
 def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
-    """The channel that is asked for, or the first.
+    """The channel that is asked for, or the first; of a sensor with several axes its first.
 
     Raises:
         BadInput: if there is no such channel.
@@ -170,6 +172,8 @@ def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
     known = {signal.channel: signal for signal in signals}
     if channel is None:
         return next(iter(known.values()))
+    if channel not in known and (axes := [name for name in known if name.rpartition(".")[0] == channel]):
+        return known[axes[0]]
     if channel not in known:
         raise BadInput("--channel", expected=f"one of {', '.join(known)}", got=f"'{channel}'", fix="name one of them")
     return known[channel]
@@ -187,9 +191,9 @@ def diagnose(signal: Signal) -> Answer:
     verdict, more = _verdict(signal, samples_N)
     centred_N = samples_N - samples_N.mean()
     return Answer(
-        signal=_with_values(signal, values_N),
+        signal=replace(signal, values_N=values_N),
         verdict=verdict,
-        doubts=(*doubts, *more),
+        doubts=(*([signal.doubt] if signal.doubt else []), *doubts, *more),
         rms_m_s2=float(centred_N.square().mean().sqrt()),
         kurtosis=float((centred_N / centred_N.std()).pow(4).mean()),
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
@@ -236,9 +240,3 @@ def _strongest_lines(samples_N: torch.Tensor, rate_hz: float) -> tuple[tuple[flo
         found.append(((first + at) * line_hz, float(depth_KF[:, first + at].max())))
         clear_F[max(at - round(1.0 / line_hz) - 1, 0) : at + round(1.0 / line_hz) + 2] = 0.0
     return tuple(found)
-
-
-def _with_values(signal: Signal, values_N: NDArray[np.float32]) -> Signal:
-    return Signal(
-        values_N, signal.rate_hz, signal.channel, signal.source, signal.shaft_hz, signal.bearing, signal.bearing_name
-    )

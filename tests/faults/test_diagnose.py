@@ -163,6 +163,20 @@ def test_a_wrong_option_is_one_sentence_and_writes_nothing(pump: Path, options: 
     assert not (pump.parent / "page.html").exists()
 
 
+def test_what_the_catalogue_doubts_is_told_and_axes_of_a_known_sensor_are_picked(tmp_path: Path) -> None:
+    store = data()
+    for name, file, channel, fault, doubt in (
+        ("adi_cbm", "2400_HOR_GS_BaLo_WA_11lb.Wfm.csv", "ADXL356.x", "outer", "the bearing is not stated"),
+        ("cwru", "236.mat", "DE", "outer", "clipped"),
+    ):
+        path = store.find(next(one for one in downloads(name) if one.file == file))
+        assert path is not None
+        code, output = run(str(path), "--out", str(tmp_path / "page.html"), "--json")
+        found = json.loads(output)
+        assert code == 0 and found["channel"] == channel and found["faults"] == [fault]
+        assert any(doubt in one for one in found["doubts"])
+
+
 def test_a_published_recording_is_recognised_under_any_name(tmp_path: Path) -> None:
     store = data()
     for number, fault in ((130, "outer"), (105, "inner"), (294, "outer")):
