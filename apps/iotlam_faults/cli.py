@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iotlam.cli.output import print_json, print_table
+from iotlam.cli.output import print_json, print_rows
 from iotlam.contracts import BadInput, Json
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Root = Annotated[
     Path | None, typer.Option("--dir", help="Where data sets lie; default: $IOTLAM_DATA, else ~/.cache/iotlam/data.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="A data set; `iotlam faults data list` names them.")]
 
 
 @data_app.command("list")
@@ -41,10 +40,10 @@ def list_data(
     from iotlam_faults.data.store import Store, default_root
 
     if name is not None:
-        _show([_recording(entry.to_raw()) for entry in entries(name)], as_json)
+        print_rows([_recording(entry.to_raw()) for entry in entries(name)], as_json)
         return
     store = Store(root or default_root())
-    _show([_set_row(store, one) for one in SETS], as_json)
+    print_rows([_set_row(store, one) for one in SETS], as_json)
 
 
 @data_app.command()
@@ -110,7 +109,7 @@ def verify(
         with progress(f"{name}", total=sum(one.bytes for one in downloads(name))) as step:
             checked = verify_set(store, name, step)
         rows.append({"set": name, **checked.as_row()})
-    _show(rows, as_json)
+    print_rows(rows, as_json)
     if any(row["damaged"] for row in rows):
         raise typer.Exit(1)
 
@@ -235,12 +234,3 @@ def _recording(raw: Json) -> Json:
     return {
         key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key] for key in columns
     }
-
-
-def _show(rows: list[Json], as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(tuple(rows[0]), [tuple(map(str, row.values())) for row in rows])
-    else:
-        typer.echo("none")

@@ -17,13 +17,11 @@ from iotlam.contracts import BadInput, Json
 from iotlam_faults.checks import FEWEST_TURNS, mended
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
-from iotlam_faults.verdict import HIGHEST_HZ, WORDS, Verdict, judge
+from iotlam_faults.verdict import WORDS, Verdict, judge
 from iotlam_machine.bearings import Bearing, FaultOrders
 from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
-from iotlam_waveform.files import read_recordings
-from iotlam_waveform.files.recording import Quantity
+from iotlam_waveform.vibration import read
 
-VIBRATION = Quantity("vibration", "m/s2", (1e3, 2e5))
 LONGEST_S = 20.0
 """Of a longer recording the first seconds count."""
 
@@ -142,7 +140,7 @@ def read_signals(path: Path) -> list[Signal]:
     """
     found: dict[str, list[NDArray[np.float32]]] = {}
     meta: dict[str, tuple[float, float | None]] = {}
-    for frame in read_recordings(path, VIBRATION):
+    for frame in read(path):
         found.setdefault(frame.sensor, []).append(frame.data)
         speed = frame.meta.get("shaft_hz")
         meta[frame.sensor] = float(frame.meta["rate_hz"]), None if speed is None else float(np.mean(speed))
@@ -228,7 +226,7 @@ def _verdict(signal: Signal, samples_N: torch.Tensor) -> tuple[Verdict | None, l
 
 def _strongest_lines(samples_N: torch.Tensor, rate_hz: float) -> tuple[tuple[float, float], ...]:
     """Of all bands' envelopes, whitened: what stands out most of its surroundings."""
-    envelopes = squared_envelopes(samples_N[None], rate_hz, Bands.up_to(min(USABLE * rate_hz, HIGHEST_HZ)), whiten=True)
+    envelopes = squared_envelopes(samples_N[None], rate_hz, Bands.of_rate(rate_hz), whiten=True)
     depth_KF = modulation(envelopes.values_BKM)[0]
     line_hz = envelopes.rate_hz / envelopes.values_BKM.shape[-1]
     first, last = (min(round(hz / line_hz), depth_KF.shape[1]) for hz in LINES_HZ)

@@ -15,7 +15,7 @@ import numpy as np
 from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import Entry
 from iotlam_faults.splits import Piece, Split
-from iotlam_machine.bearings import FAULTS
+from iotlam_machine.machine import BEARING_FAULTS
 
 ROSA_SPLITS = 100
 ROSA_SEED = 2407_14625
@@ -113,7 +113,7 @@ def _sizes(windows: Sequence[Window]) -> dict[tuple[str, str], list[float]]:
     """The defect sizes there are, by end and fault."""
     found: dict[tuple[str, str], list[float]] = {}
     for part in sorted({one.entry.part for one in windows}):
-        for fault in FAULTS:
+        for fault in BEARING_FAULTS:
             entries = (one.entry for one in windows)
             sizes = {e.severity_mm for e in entries if e.part == part and e.faults == (fault,) and e.severity_mm}
             if len(sizes) < 2:

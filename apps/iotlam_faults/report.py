@@ -69,7 +69,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
     if verdict is not None:
         shown = _shown(verdict)
         contents |= {
-            "rows": [_row(one, verdict, answer) for one in verdict.findings.values()],
+            "rows": [_row(one, verdict) for one in verdict.findings.values()],
             "bounds": {"sigmas": f"{CLEAR_SIGMAS:.0f}", "depth": percent(DEEP)},
             "band": "{:,.0f} to {:,.0f}".format(*shown.band_hz),
             "speed": f"{60.0 * verdict.speed.hz:.1f} rpm",
@@ -100,7 +100,7 @@ def _shown(verdict: Verdict) -> Finding:
     return named[0] if named else max(verdict.findings.values(), key=lambda one: one.sigmas)
 
 
-def _row(one: Finding, verdict: Verdict, answer: Answer) -> dict[str, Any]:
+def _row(one: Finding, verdict: Verdict) -> dict[str, Any]:
     return {
         "name": WORDS[one.name],
         "paint": PAINT[one.name],

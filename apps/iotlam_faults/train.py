@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ import numpy as np
 import torch
 
 from iotlam.contracts import BadInput
+from iotlam.fusion.sanity import auroc
 from iotlam.model import OWN, IotlamModel, IotlamProcessor, save_pretrained
 from iotlam.training.imitation import ImitationConfig, imitate, label_loss
 from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress
-from iotlam.training.run_folder import claim, options_of
+from iotlam.training.run_folder import claim, log_metrics, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import PRESENT, Shard
 from iotlam_faults.model import new_config
@@ -131,8 +131,7 @@ class Run:
         return [path for paths in made for path in paths]
 
     def _log(self, stage: str, **facts: object) -> None:
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"stage": stage, **facts}) + "\n")
+        log_metrics(self.folder, stage, **facts)
 
 
 def simulate_machines(todo: Simulation) -> list[Path]:
@@ -153,7 +152,7 @@ def simulate_machines(todo: Simulation) -> list[Path]:
 
 @torch.no_grad()
 def told_apart(model: IotlamModel, shards: Sequence[Shard]) -> dict[str, float]:
-    """Area under the curve of each fault: how often a faulty machine scores higher than a sound one."""
+    """Area under the curve of each fault; 0.5 where all machines have it, or none."""
     scores, present = [], []
     for shard in shards:
         for index in range(len(shard)):
@@ -161,14 +160,5 @@ def told_apart(model: IotlamModel, shards: Sequence[Shard]) -> dict[str, float]:
             scores.append(model.answer(sample.tokens, sample.query).logits_BP[0].numpy())
             present.append(sample.targets[PRESENT] > 0.5)
     scores_NP, present_NP = np.stack(scores), np.stack(present)
-    return {fault: auroc(scores_NP[:, p], present_NP[:, p]) for p, fault in enumerate(FAULTS)}
-
-
-def auroc(score_N: np.ndarray, present_N: np.ndarray) -> float:
-    """Area under the ROC curve; 0.5 where all or none are present. Ties count half."""
-    positive, negative = score_N[present_N], score_N[~present_N]
-    if not len(positive) or not len(negative):
-        return 0.5
-    order = np.searchsorted(np.sort(negative), positive, side="left")
-    upto = np.searchsorted(np.sort(negative), positive, side="right")
-    return float((order + upto).mean() / 2.0 / len(negative))
+    found_P = [auroc(score_N, present_N) for score_N, present_N in zip(scores_NP.T, present_NP.T, strict=True)]
+    return dict(zip(FAULTS, np.nan_to_num(found_P, nan=0.5).tolist(), strict=True))

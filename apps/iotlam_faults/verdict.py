@@ -14,10 +14,7 @@ from torch import Tensor
 from iotlam_faults.physics.combs import COMBS, Clarity, clarity, first_order, order_grid
 from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
 from iotlam_machine.bearings import FaultOrders
-from iotlam_waveform.envelope import USABLE, Bands, squared_envelopes
-
-HIGHEST_HZ = 12_000.0
-"""Bands reach no higher: accelerometers on studs do not."""
+from iotlam_waveform.envelope import Bands, squared_envelopes
 
 CLEAR_SIGMAS = 6.0
 DEEP = 0.5
@@ -94,7 +91,7 @@ def judge(values_N: Tensor, rate_hz: float, stated_hz: float, orders: FaultOrder
         orders: of the bearing.
     """
     speed = shaft_speed(values_N, rate_hz, stated_hz)
-    bands = Bands.up_to(min(USABLE * rate_hz, HIGHEST_HZ))
+    bands = Bands.of_rate(rate_hz)
     raw, white = (
         clarity(order_grid(squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten), speed.hz), orders)
         for whiten in (False, True)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from iotlam.cli.output import print_json, print_table
+from iotlam.cli.output import print_rows
 from iotlam.contracts import BadInput, Json, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
@@ -70,7 +70,7 @@ def scenarios(as_json: AsJson = False) -> None:
                 "phases": sum(plan.serves_PK.shape[0] for plan in plans),
             }
         )
-    _show(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command()
@@ -107,7 +107,7 @@ def run(
     trial = Trial(name, scenario, seed, weights, sensors, tripinfo, gui, weather=in_weather)
     with progress(f"{name} on {trial.scenario.name}", total=int(trial.scenario.duration_s)) as step:
         row = run_trial(trial, lambda street: step(street.rules.decision_s)).as_json()
-    _show([row], as_json, {"trips": [row]})
+    print_rows([row], as_json, {"trips": [row]})
 
 
 @app.command()
@@ -144,7 +144,7 @@ def evaluate(
     with progress(f"Episodes on {scenario.name}", total=len(trials)) as step:
         outcomes = run_trials(trials, workers, lambda _: step(1))
     summary = summarise(outcomes)
-    _show(summary, as_json, {"summary": summary, "episodes": [outcome.as_json() for outcome in outcomes]})
+    print_rows(summary, as_json, {"summary": summary, "episodes": [outcome.as_json() for outcome in outcomes]})
 
 
 @app.command()
@@ -186,7 +186,7 @@ def report(
     ]
     result = show_runs(trials, out)
     typer.echo(f"page: {result['page']}", err=True)
-    _show(result["trips"], as_json, result)
+    print_rows(result["trips"], as_json, result)
 
 
 @app.command()
@@ -383,10 +383,3 @@ def _seeds(text: str) -> list[int]:
             fix="list them or give a rising range",
         )
     return list(dict.fromkeys(seed for first, last in ends for seed in range(first, last + 1)))
-
-
-def _show(rows: list[Json], as_json: bool, full: Json | None = None) -> None:
-    if as_json:
-        print_json(full or rows)
-    elif rows:
-        print_table(tuple(rows[0]), [tuple(map(str, row.values())) for row in rows])

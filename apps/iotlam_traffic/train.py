@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.imitation import ImitationConfig, Loss, agreement, choice_loss, imitate, told_loss
 from iotlam.training.ppo import PpoConfig, improve, policy_optimizer
 from iotlam.training.progress import progress
-from iotlam.training.run_folder import claim, options_of
+from iotlam.training.run_folder import claim, log_metrics, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import REWARD, Shard
 from iotlam.training.streams import Streams
@@ -193,8 +192,7 @@ class Run:
         )
 
     def _log(self, stage: str, **facts: object) -> None:
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"stage": stage, **facts}) + "\n")
+        log_metrics(self.folder, stage, **facts)
 
 
 def record_teacher(folder: Path, config: TrainConfig, episodes: int | None = None) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from iotlam.training.checkpoint import load_checkpoint, save_checkpoint
 from iotlam.training.parallel import run_parallel
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.progress import progress
-from iotlam.training.run_folder import claim, options_of
+from iotlam.training.run_folder import claim, log_metrics, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, LEARNT_MAPS, Task, check_maps, tasks
 from iotlam_traffic.foresight import ForesightConfig, label, learn, load_states
@@ -155,5 +154,4 @@ class LaneRun:
         return [Drive(task, self.folder / "nets", weights) for task in todo]
 
     def _log(self, stage: str, **facts: object) -> None:
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"stage": stage, **facts}) + "\n")
+        log_metrics(self.folder, stage, **facts)

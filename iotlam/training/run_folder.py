@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iotlam.contracts import BadInput, check_writable, whole_file
+from iotlam.training.curve import METRICS
 
 OPTIONS = "run.json"
 
@@ -42,3 +43,9 @@ def claim(folder: Path, options: str, strangers: Sequence[str] = ()) -> None:
     check_writable("--out", folder)
     with whole_file(path) as partial:
         partial.write_text(mine)
+
+
+def log_metrics(folder: Path, stage: str, **facts: object) -> None:
+    """Add a line to a run's `metrics.jsonl`: what a stage came to."""
+    with (folder / METRICS).open("a") as file:
+        file.write(json.dumps({"stage": stage, **facts}) + "\n")

@@ -22,6 +22,9 @@ MOST_BANDS = 12
 USABLE = 0.47
 """Share of the sample rate up to which bands reach: what lies higher is the anti-aliasing filter's."""
 
+HIGHEST_HZ = 12_000.0
+"""Bands of a sensor reach no higher: accelerometers on studs do not."""
+
 TINY = 1e-12
 
 
@@ -49,6 +52,11 @@ class Bands:
         width_hz = max(NARROWEST_HZ, 2.0 * span_hz / (MOST_BANDS + 1))
         count = int(2.0 * span_hz / width_hz + 1e-6) - 1
         return cls(tuple(LOWEST_HZ + index * width_hz / 2.0 for index in range(count)), width_hz)
+
+    @classmethod
+    def of_rate(cls, rate_hz: float) -> Bands:
+        """The bands that a sensor at a sample rate gives."""
+        return cls.up_to(min(USABLE * rate_hz, HIGHEST_HZ))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,6 @@ from msgspec import Meta
 from iotlam.contracts import BadInput
 from iotlam.contracts.records import Record
 
-FAULTS = ("inner", "outer", "ball")
-"""Faults of a bearing that are told apart: of the inner race, the outer race, and a rolling element."""
-
 SLIP = 0.02
 """By how much, as a share, the cage's order may differ from the geometry's."""
 

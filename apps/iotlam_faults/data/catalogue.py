@@ -166,7 +166,7 @@ def entry_of(row: dict[str, str], subject: str) -> Entry:
     raw["faults"] = [name for name in row.get("faults", "").split("+") if name.strip()]
     for key in ("rate_hz", "severity_mm", "load", "rpm"):
         if key in raw:
-            raw[key] = _number(raw[key], f"{subject}, {key}")
+            raw[key] = number(raw[key], f"{subject}, {key}")
     return Entry.from_raw(raw, subject)
 
 
@@ -176,7 +176,12 @@ def read_table(path: Path) -> Iterable[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def _number(text: object, subject: str) -> float:
+def number(text: object, subject: str) -> float:
+    """A field as a number.
+
+    Raises:
+        BadInput: if it is none.
+    """
     try:
         return float(str(text))
     except ValueError as error:

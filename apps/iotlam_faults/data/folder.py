@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.contracts import BadInput
-from iotlam_faults.data.catalogue import entry_of, read_table
-from iotlam_faults.data.reading import VIBRATION, Waveform, finite
+from iotlam_faults.data.catalogue import entry_of, number, read_table
+from iotlam_faults.data.reading import Waveform, finite
 from iotlam_machine.bearings import Bearing
 from iotlam_waveform.files import read_recordings
 from iotlam_waveform.files.recording import Notes
+from iotlam_waveform.vibration.plugin import QUANTITY
 
 CATALOGUE = "catalogue.csv"
 NEEDED = ("file", "bearing")
@@ -60,7 +61,7 @@ def _waveform(folder: Path, row: dict[str, str], subject: str) -> Waveform:
         raise BadInput(subject, expected=f"a {missing[0]}", got="an empty field", fix="fill it in")
     path = folder / filled["file"]
     notes = _notes(path, filled, subject)
-    frames = list(read_recordings(path, VIBRATION, notes))
+    frames = list(read_recordings(path, QUANTITY, notes))
     wanted = filled.get("channel", frames[0].sensor if frames else "")
     chosen = [frame for frame in frames if frame.sensor == wanted]
     if not chosen:
@@ -86,22 +87,15 @@ def _notes(path: Path, row: dict[str, str], subject: str) -> Notes:
     said: dict[str, object] = {}
     for key in OF_NOTES:
         if key in row:
-            said[key] = row[key] if key == "units" else _number(row[key], f"{subject}, {key}")
+            said[key] = row[key] if key == "units" else number(row[key], f"{subject}, {key}")
     beside = {key: value for key, value in Notes.beside(path).to_raw().items() if value is not None}
     return Notes.from_raw({**beside, **said}, subject)
 
 
 def _geometry(row: dict[str, str], subject: str) -> Bearing | None:
-    raw = {key: _number(row[key], f"{subject}, {key}") for key in OF_GEOMETRY if key in row}
+    raw = {key: number(row[key], f"{subject}, {key}") for key in OF_GEOMETRY if key in row}
     if not raw:
         return None
     if "balls" in raw:
         raw["balls"] = round(raw["balls"])
     return Bearing.from_raw(raw, subject)
-
-
-def _number(text: str, subject: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise BadInput(subject, expected="a number", got=f"'{text}'", fix="correct it") from error

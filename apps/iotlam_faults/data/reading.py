@@ -8,7 +8,7 @@ Shapes: N samples of C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, SensorFrame, unit_factor
 from iotlam_faults.data.catalogue import Entry, downloads
 from iotlam_faults.data.store import Store
-from iotlam_waveform.files import read_recordings
+from iotlam_waveform.current import read as read_current
 from iotlam_waveform.files.matlab import MatError, matrices
-from iotlam_waveform.files.recording import Budget, Quantity, damaged
+from iotlam_waveform.files.recording import Budget, damaged
+from iotlam_waveform.vibration import read as read_vibration
 
 Singles = NDArray[np.float32]
 
-VIBRATION = Quantity("vibration", "m/s2", (1e3, 2e5))
-CURRENT = Quantity("current", "A", (500.0, 2e5))
-STANDARD_GRAVITY = 9.80665
+GN = unit_factor("gn", "m/s2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,11 @@ def waveforms(store: Store, entry: Entry) -> list[Waveform]:
     return [Waveform(finite(path, _READERS[entry.set](path, entry)), entry, path) for path in paths]
 
 
-def _frames(quantity: Quantity) -> Callable[[Path, Entry], Singles]:
+def _frames(read_sensor: Callable[[Path], Iterator[SensorFrame]]) -> Callable[[Path, Entry], Singles]:
     """A set whose files the sensors' own reader knows."""
 
     def read(path: Path, entry: Entry) -> Singles:
-        frames = [frame for frame in read_recordings(path, quantity) if frame.sensor == entry.channel]
+        frames = [frame for frame in read_sensor(path) if frame.sensor == entry.channel]
         if not frames:
             raise damaged(path, f"no channel '{entry.channel}'")
         return np.concatenate([frame.data for frame in frames])
@@ -116,12 +115,12 @@ def _table(skip: int) -> Callable[[Path, Entry], Singles]:
 
 
 _READERS: dict[str, Callable[[Path, Entry], Singles]] = {
-    "adi_cbm": _frames(VIBRATION),
-    "cwru": _frames(VIBRATION),
-    "hust": _array("data", STANDARD_GRAVITY),
-    "itsc_current": _frames(CURRENT),
+    "adi_cbm": _frames(read_vibration),
+    "cwru": _frames(read_vibration),
+    "hust": _array("data", GN),
+    "itsc_current": _frames(read_current),
     "jnu": _table(0),
-    "mfpt": _array("bearing/gs", STANDARD_GRAVITY),
+    "mfpt": _array("bearing/gs", GN),
     "paderborn": _paderborn,
     "seu": _table(16),
     "uored": _array("*"),

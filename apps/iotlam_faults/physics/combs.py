@@ -14,7 +14,7 @@ Shapes: K bands, G orders of a grid, S slips, L lines of a comb, R other combs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -152,14 +152,14 @@ def first_order(name: str, orders: FaultOrders, slip: float) -> float:
 
 def clarity(grid: OrderGrid, orders: FaultOrders) -> dict[str, Clarity]:
     """How clearly each comb of a bearing is there."""
-    return {name: _clarity(grid, orders, comb) for name, comb in COMBS.items()}
+    others = _other_bearings(orders)
+    return {name: _clarity(grid, comb(orders), [comb(other) for other in others]) for name, comb in COMBS.items()}
 
 
-def _clarity(grid: OrderGrid, orders: FaultOrders, comb: Callable[[FaultOrders], Comb]) -> Clarity:
-    own = comb(orders)
+def _clarity(grid: OrderGrid, own: Comb, others: Sequence[Comb]) -> Clarity:
     score_KS = _score(grid, own)
     best_K = score_KS.amax(1)
-    others_RK = torch.stack([_score(grid, comb(other)).amax(1) for other in _other_bearings(orders)])
+    others_RK = torch.stack([_score(grid, other).amax(1) for other in others])
     median_K = others_RK.median(0).values
     spread_K = 1.4826 * (others_RK - median_K).abs().median(0).values + LEAST_SPREAD
     sigmas_K = (best_K - median_K) / spread_K

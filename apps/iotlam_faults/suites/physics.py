@@ -17,7 +17,7 @@ from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, default_root
 from iotlam_faults.physics.tracking import angle_turns, resample_to_angle, track_speed
 from iotlam_faults.verdict import judge
-from iotlam_machine.bearings import BEARINGS, FAULTS, FaultOrders
+from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import BEARING_FAULTS, Fault, Kind, Machine, random_machine
 from iotlam_machine.simulate import Run, simulate
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
@@ -133,7 +133,7 @@ def figures(rows: Sequence[Json]) -> dict[str, Metric]:
         ),
         "wrong_named_on_clear": figure(sum(row["named"] not in ("", row["fault"]) for row in clear), len(clear)),
     }
-    for fault in FAULTS:
+    for fault in BEARING_FAULTS:
         right = [row["named"] == fault for row in rows if row["fault"] == fault]
         found[f"{fault}_right"] = figure(sum(right) / max(len(right), 1), len(right))
     return found
@@ -193,7 +193,7 @@ def _swing(time_s: np.ndarray) -> np.ndarray:
 def _gain_db(values_N: torch.Tensor, speed_N: torch.Tensor, run: Run) -> float:
     """By how much the outer race's line is higher over angle than over time, in the band where it gains most."""
     rate_hz, outer = run.machine.vibration_rate_hz, BEARINGS["6205"].orders.outer
-    envelopes = squared_envelopes(values_N[None], rate_hz, Bands.up_to(0.47 * rate_hz))
+    envelopes = squared_envelopes(values_N[None], rate_hz, Bands.of_rate(rate_hz))
     count = envelopes.values_BKM.shape[-1]
     slow_M = functional.interpolate(speed_N[None, None], size=count, mode="linear")[0, 0]
     turns_M = angle_turns(slow_M, envelopes.rate_hz)

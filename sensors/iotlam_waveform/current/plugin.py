@@ -18,6 +18,7 @@ from iotlam_waveform.modality import Lines, WaveformModality
 from iotlam_waveform.window import Doubles, Stretch
 
 PHASES = (1, 3)
+QUANTITY = Quantity("current", "A", (500.0, 2e5))
 
 
 class CurrentModality(WaveformModality):
@@ -75,4 +76,4 @@ def read(path: Path) -> Iterator[SensorFrame]:
     Raises:
         BadInput: if the file cannot be read as such.
     """
-    return read_recordings(path, Quantity("current", "A", (500.0, 2e5)))
+    return read_recordings(path, QUANTITY)

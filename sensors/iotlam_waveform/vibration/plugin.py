@@ -17,6 +17,7 @@ from iotlam_waveform.orders import squared_envelopes
 from iotlam_waveform.vibration.synthetic import sample_vibration
 from iotlam_waveform.window import Doubles, Stretch
 
+QUANTITY = Quantity("vibration", "m/s2", (1e3, 2e5))
 BANDS_HZ = ((500.0, 2000.0), (2000.0, 4900.0))
 
 
@@ -63,4 +64,4 @@ def read(path: Path) -> Iterator[SensorFrame]:
     Raises:
         BadInput: if the file cannot be read as such.
     """
-    return read_recordings(path, Quantity("vibration", "m/s2", (1e3, 2e5)))
+    return read_recordings(path, QUANTITY)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
+from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 
 Doubles = NDArray[np.float64]
 
@@ -20,7 +20,6 @@ TOP_ORDER = 32.0
 LEAST_ORDER = 0.2
 SIGNAL_TOP_ORDER = 12.0
 FEWEST_TURNS = 6.0
-HIGHEST_HZ = 12_000.0
 ENVELOPE_LINES, SIGNAL_LINES = 96, 24
 """Of each axis, at most."""
 
@@ -70,7 +69,7 @@ def find_lines(values_N: Tensor, rate_hz: float, speed_N: Doubles) -> Lines:
 
 
 def _envelope_lines(values_N: Tensor, rate_hz: float, speed_N: Doubles, turns: float) -> tuple[Doubles, Doubles]:
-    bands = Bands.up_to(min(USABLE * rate_hz, HIGHEST_HZ))
+    bands = Bands.of_rate(rate_hz)
     spectra = []
     for whiten in (True, False):
         envelopes = squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten)
