@@ -1,4 +1,4 @@
-"""`iotlam faults`: data, diagnose, train."""
+"""`iotlam faults`: data, diagnose, train, evaluate, monitor."""
 
 from __future__ import annotations
 
@@ -197,6 +197,93 @@ def train(
     learning = replace(LEARNING, steps=steps, seed=seed)
     config = TrainConfig(machines, modalities=names, decoder=decoder, learning=learning, workers=workers, seed=seed)
     typer.echo(f"model in {Run(out, config).go()}")
+
+
+@app.command()
+def evaluate(
+    protocol: Annotated[
+        str, typer.Option(help="rosa, unseen-bearing-and-load, unseen-machine, leave-one-load-out or random-windows.")
+    ] = "rosa",
+    data: Annotated[str, typer.Option("--set", help="A public data set.")] = "cwru",
+    folder: Annotated[Path | None, typer.Option(help="Or a folder of own recordings with a catalogue.csv.")] = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = "",
+    model: Annotated[Path | None, typer.Option(help="Folder of the pretrained model; default: as shipped.")] = None,
+    window_s: Annotated[float, typer.Option(min=0.1, max=60.0, help="Length of a window, seconds.")] = 1.0,
+    splits: Annotated[int | None, typer.Option(min=1, help="Only the first so many splits.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the bearings of every split first.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate ours and its rivals on splits that cannot leak, beside what leaky ones would have flattered them.
+
+    Examples: iotlam faults evaluate --protocol rosa
+
+    iotlam faults evaluate --protocol unseen-bearing-and-load --methods forest,iotlam --json
+
+    iotlam faults evaluate --folder my-recordings --protocol unseen-machine --show
+    """
+    from iotlam.training.progress import progress
+    from iotlam_faults.data.folder import own_waveforms
+    from iotlam_faults.data.store import Store, default_root
+    from iotlam_faults.evaluate import Bench, run_splits, summary
+    from iotlam_faults.methods import find_methods
+    from iotlam_faults.model import load_model
+    from iotlam_faults.protocols import find_protocol, random_windows
+    from iotlam_faults.recordings import cut, of_set
+
+    chosen, names, shipped_or_own = find_protocol(protocol), find_methods(methods), load_model(model)
+    waves = own_waveforms(folder) if folder else of_set(Store(root or default_root()), data)
+    recordings = cut(waves, window_s)
+    found = list(chosen(recordings.windows))[:splits]
+    for split in found if show else ():
+        typer.echo(str(split), err=True)
+    leaky = [] if found[0].leaky else list(random_windows(recordings.windows))
+    bench = Bench.of(recordings, shipped_or_own)
+    with progress(f"Splits of {protocol}", total=len(found) + len(leaky)) as step:
+        rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
+    table = [summary(rows, name) for name in names]
+    print_rows(table, as_json, {"figures": table, "splits": rows})
+
+
+@app.command()
+def monitor(
+    broker: Annotated[
+        str | None, typer.Option(help="An MQTT 5 broker: mqtt://host:1883, or mqtts://user:password@host.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Simulated machines of which one wears out; no broker.")] = False,
+    state: Annotated[Path, typer.Option(help="Folder of what it knows; started again, it goes on.")] = Path(
+        "runs/monitor"
+    ),
+    page: Annotated[Path | None, typer.Option(help="The live page (.html); default: in the folder.")] = None,
+    learning: Annotated[int, typer.Option(min=2, help="Windows from which a machine's baseline is learnt.")] = 20,
+    raise_at: Annotated[float, typer.Option(min=0.1, help="Change that counts; less is more sensitive.")] = 2.0,
+    windows: Annotated[int, typer.Option(min=25, help="Of the demo: windows of each machine.")] = 70,
+    pace_s: Annotated[float, typer.Option(min=0.0, max=10.0, help="Of the demo: seconds a window.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the demo.")] = 0,
+) -> None:
+    """Watch live machines: waveforms come by MQTT, features and alarms go out, none is lost or doubled.
+
+    Examples: iotlam faults monitor --demo
+
+    iotlam faults monitor --broker mqtt://plant.local --state /var/lib/iotlam
+    """
+    from iotlam.contracts import check_writable
+    from iotlam_faults.monitor.alarm import Rules
+    from iotlam_faults.monitor.run import run_demo, run_service
+
+    if demo == (broker is not None):
+        got, fix = "both" if demo else "neither", "as in --broker mqtt://localhost, or --demo"
+        raise BadInput("--broker", expected="it or --demo", got=got, fix=fix)
+    place = page or state / "monitor.html"
+    if place.suffix != ".html" or place.is_dir():
+        raise BadInput("--page", expected="a file that ends in .html", got=f"'{place}'", fix="name one")
+    check_writable("--state", state)
+    rules = Rules(learning=learning, raise_at=raise_at, clear_at=0.7 * raise_at)
+    if broker is not None:
+        run_service(broker, state, place, rules)
+    else:
+        run_demo(state, place, rules, windows, pace_s, seed)
 
 
 def _geometry(text: str) -> Bearing:

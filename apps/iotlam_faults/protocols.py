@@ -39,21 +39,30 @@ Protocol = Callable[[Sequence[Window]], Iterator[Split]]
 def rosa(windows: Sequence[Window]) -> Iterator[Split]:
     """A hundred bearing-wise splits: for each end and fault one defect size is tested, the others are learnt from.
 
-    Rosa et al., arXiv 2407.14625 (2024); 100 of the 3^6 = 729 that three sizes allow.
+    Rosa et al., arXiv 2407.14625 (2024); 100 of the 3^6 = 729 that three sizes allow. Sizes that not every fault of an
+    end has are left out, as there.
 
     Raises:
         BadInput: if an end lacks a fault or has a single size of it.
     """
-    sizes = _sizes(windows)
+    sizes = _sizes(windows, "rosa")
+    windows = _of_common_sizes(windows, sizes)
     for index in range(ROSA_SPLITS):
         rng = np.random.default_rng((ROSA_SEED, index))
         tested = {key: found[rng.integers(len(found))] for key, found in sizes.items()}
-        test = [not e.faults or e.severity_mm == tested[e.part, e.faults[0]] for e in (one.entry for one in windows)]
+        test = [not e.faults or e.severity_mm == tested[_key(e)] for e in (one.entry for one in windows)]
         yield _split(f"rosa {index}", windows, test)
 
 
 def unseen_bearing_and_load(windows: Sequence[Window]) -> Iterator[Split]:
-    """Twelve folds: a defect size at one load is tested; what is learnt from has neither."""
+    """Twelve folds: a defect size at one load is tested; what is learnt from has neither.
+
+    Sizes that not every fault of an end has are left out.
+
+    Raises:
+        BadInput: if there are fewer than two sizes.
+    """
+    windows = _of_common_sizes(windows, _sizes(windows, "unseen-bearing-and-load"))
     sizes = sorted({one.entry.severity_mm for one in windows if one.entry.severity_mm})
     loads = sorted({one.entry.load for one in windows if one.entry.load is not None})
     for size, load in itertools.product(sizes, loads):
@@ -109,18 +118,32 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def _sizes(windows: Sequence[Window]) -> dict[tuple[str, str], list[float]]:
-    """The defect sizes there are, by end and fault."""
+def _sizes(windows: Sequence[Window], protocol: str) -> dict[tuple[str, str], list[float]]:
+    """The defect sizes that all faults of an end have, by end and fault."""
     found: dict[tuple[str, str], list[float]] = {}
     for part in sorted({one.entry.part for one in windows}):
-        for fault in BEARING_FAULTS:
-            entries = (one.entry for one in windows)
-            sizes = {e.severity_mm for e in entries if e.part == part and e.faults == (fault,) and e.severity_mm}
-            if len(sizes) < 2:
-                got = f"{len(sizes)} of {fault} at {part}"
-                raise BadInput("Protocol 'rosa'", expected="two defect sizes or more", got=got, fix="add recordings")
-            found[part, fault] = sorted(sizes)
+        by_fault = {
+            fault: {
+                one.entry.severity_mm
+                for one in windows
+                if _key(one.entry) == (part, fault) and one.entry.severity_mm is not None
+            }
+            for fault in BEARING_FAULTS
+        }
+        common = sorted(set.intersection(*by_fault.values()))
+        if len(common) < 2:
+            got = f"{len(common)} that all of {', '.join(BEARING_FAULTS)} have at '{part}'"
+            raise BadInput(f"Protocol '{protocol}'", expected="two defect sizes or more", got=got, fix="add recordings")
+        found.update({(part, fault): common for fault in BEARING_FAULTS})
     return found
+
+
+def _of_common_sizes(windows: Sequence[Window], sizes: dict[tuple[str, str], list[float]]) -> list[Window]:
+    return [one for one in windows if not one.entry.faults or one.entry.severity_mm in sizes[_key(one.entry)]]
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    return entry.part, entry.faults[0] if entry.faults else ""
 
 
 def _at(entry: Entry, size: float, load: float) -> bool:

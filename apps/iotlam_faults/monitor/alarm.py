@@ -1,0 +1,83 @@
+"""One machine's alarm: a baseline while it is learnt, then debounce and hysteresis.
+
+An alarm needs some changed windows in a row, so that a knock does not raise it; and it stays until some in a row are
+clearly back, so that it does not flutter.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam_faults.baseline import CHANGED, Baseline
+
+Doubles = NDArray[np.float64]
+
+SPEED_MARGIN = 0.1
+"""Share by which the speed may leave the range in which the baseline was learnt."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """When an alarm is raised and when it ends.
+
+    Attributes:
+        learning: windows from which the baseline is learnt.
+        raise_at: change from which a window counts as changed.
+        clear_at: change below which one counts as back.
+        raise_after: changed windows in a row that raise an alarm.
+        clear_after: windows in a row that end it.
+    """
+
+    learning: int = 20
+    raise_at: float = CHANGED
+    clear_at: float = 0.7 * CHANGED
+    raise_after: int = 2
+    clear_after: int = 5
+
+
+class Machine(msgspec.Struct):
+    """What is known of a machine, from its first window on.
+
+    Attributes:
+        learnt: profiles of the windows of the baseline.
+        speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
+        alarmed: whether an alarm stands.
+        streak: windows in a row that speak for a turn.
+    """
+
+    learnt: list[list[float]] = []
+    speeds_hz: tuple[float, float] | None = None
+    alarmed: bool = False
+    streak: int = 0
+
+    def ready(self, rules: Rules) -> bool:
+        """Whether its baseline is learnt."""
+        return len(self.learnt) >= rules.learning
+
+    def learn(self, profile_C: Doubles, shaft_hz: float | None) -> None:
+        """Add a window to the baseline."""
+        self.learnt.append([round(float(value), 6) for value in profile_C])
+        if shaft_hz is not None:
+            low, high = self.speeds_hz or (shaft_hz, shaft_hz)
+            self.speeds_hz = min(low, shaft_hz), max(high, shaft_hz)
+
+    def comparable(self, shaft_hz: float | None) -> bool:
+        """Whether the baseline was learnt at about this speed; if not, a change says nothing."""
+        if shaft_hz is None or self.speeds_hz is None:
+            return shaft_hz is None and self.speeds_hz is None
+        low, high = self.speeds_hz
+        return low * (1.0 - SPEED_MARGIN) <= shaft_hz <= high * (1.0 + SPEED_MARGIN)
+
+    def baseline(self) -> Baseline:
+        """How it is while sound."""
+        return Baseline.fit(np.array(self.learnt))
+
+    def turn(self, change: float, rules: Rules) -> bool:
+        """Count a window; whether the alarm has just been raised or has just ended."""
+        speaks = change < rules.clear_at if self.alarmed else change >= rules.raise_at
+        self.streak = self.streak + 1 if speaks else 0
+        if self.streak < (rules.clear_after if self.alarmed else rules.raise_after):
+            return False
+        self.alarmed, self.streak = not self.alarmed, 0
+        return True

@@ -1,0 +1,118 @@
+"""Running a monitor: until it is stopped, or until the demo's machines have said all."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import typer
+
+from iotlam.contracts import Json
+from iotlam.streams.local import LocalTransport
+from iotlam.streams.mqtt import MqttTransport
+from iotlam.streams.outbox import Outbox
+from iotlam.streams.transport import Transport
+from iotlam.training.progress import progress
+from iotlam_faults.monitor.alarm import Rules
+from iotlam_faults.monitor.demo import plant, send
+from iotlam_faults.monitor.ledger import Alarm, Ledger
+from iotlam_faults.monitor.page import EVERY_S, write_page
+from iotlam_faults.monitor.service import WAVEFORMS, Service
+
+LEDGER = "monitor.sqlite"
+
+
+def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
+    """Watch the machines of a broker until Ctrl-C.
+
+    Raises:
+        BadInput: if the broker refuses, or the folder cannot be used.
+    """
+    transport = MqttTransport(broker, f"iotlam-monitor-{folder.resolve().name}")
+    command = f"iotlam faults monitor --broker {broker.rpartition('@')[2]}"
+    with _watching(transport, folder, page, rules, command, lambda alarm: typer.echo(_told(alarm))) as service:
+        typer.echo(f"watching {broker.rpartition('@')[2]}; page: {page}; Ctrl-C ends it", err=True)
+        warned = ""
+        while True:
+            time.sleep(EVERY_S)
+            problem = str(service.failure or "") or ("" if transport.connected else "the broker is away; trying again")
+            if problem != warned:
+                typer.echo(problem or "back to work", err=True)
+                warned = problem
+
+
+def run_demo(folder: Path, page: Path, rules: Rules, windows: int, pace_s: float, seed: int) -> Path:
+    """Watch simulated machines of which one wears out, over a transport in this process; returns the page."""
+    demo = folder / "demo"
+    if demo.exists():
+        shutil.rmtree(demo)  # the demo's own: each begins with machines that nobody knows
+    transport = LocalTransport()
+    typer.echo(f"live page: {page}", err=True)
+    command = "iotlam faults monitor --demo"
+    with _watching(transport, demo, page, rules, command, lambda alarm: typer.echo(_told(alarm), err=True)):
+        outbox = Outbox(transport, demo / "gateway.sqlite", WAVEFORMS, "demo")
+        with progress("Watching", total=windows) as step:
+            send(outbox, plant(windows, seed), pace_s, step)
+        outbox.close()
+    typer.echo(f"page: {page}", err=True)
+    return page
+
+
+def demo(out: Path, seed: int = 0, quick: bool = False) -> Json:
+    """`iotlam demo faults`: simulated machines of which one wears out, ending in a page.
+
+    Args:
+        out: folder of the page.
+        seed: of which machine wears out and how.
+        quick: fewer windows.
+    """
+    start = time.monotonic()
+    page = run_demo(out, out / "monitor.html", Rules(), windows=50 if quick else 70, pace_s=0.2, seed=seed)
+    view = Ledger(out / "demo" / LEDGER)
+    alarms = [msgspec.to_builtins(alarm) for alarm in view.alarms()]
+    view.close()
+    return {"page": str(page), "alarms": alarms, "seconds": round(time.monotonic() - start, 1)}
+
+
+@contextmanager
+def _watching(
+    transport: Transport, folder: Path, page: Path, rules: Rules, command: str, say: Callable[[Alarm], None]
+) -> Iterator[Service]:
+    """A monitor at work that writes its page; all that has come is done when it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder / LEDGER)
+    service = Service(transport, ledger, rules, say)
+    ended = threading.Event()
+
+    def paint(live: bool = True) -> None:
+        view = Ledger(folder / LEDGER)  # a connection of its own: it reads while the service writes
+        try:
+            write_page(view, rules, page, list(service.watch.refused), [command], live)
+        finally:
+            view.close()
+
+    def keep_painting() -> None:
+        while not ended.wait(EVERY_S):
+            paint()
+
+    painter = threading.Thread(target=keep_painting, name="page", daemon=True)
+    painter.start()
+    try:
+        yield service
+    finally:
+        ended.set()
+        painter.join()
+        service.close()
+        transport.close()
+        paint(live=False)
+        ledger.close()
+
+
+def _told(alarm: Alarm) -> str:
+    what = f"{alarm.fault}: {alarm.because}" if alarm.raised else alarm.because
+    return f"{alarm.machine}  {'ALARM' if alarm.raised else 'ended'}  change {alarm.change:.2f}  {what}"

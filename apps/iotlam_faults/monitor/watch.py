@@ -1,0 +1,183 @@
+"""From waveform messages to features and alarms, many windows at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput
+from iotlam.streams.envelope import Block, Envelope, NotOurs
+from iotlam.streams.transport import Message
+from iotlam_faults.baseline import profile
+from iotlam_faults.checks import mended
+from iotlam_faults.evidence import LINES, Evidence, evidence
+from iotlam_faults.monitor.alarm import Rules
+from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
+from iotlam_faults.verdict import judge
+from iotlam_machine.bearings import FaultOrders, find_bearing
+
+KEPT = 4
+"""Newest windows of each machine that are kept to name a fault by."""
+
+NO_LINES = FaultOrders(outer=3.0, inner=5.0, cage=0.4, ball=2.0)
+"""Stands in where the bearing is not known; its lines are not read."""
+
+FAULT_LINES = {fault: LINES.index(f"{fault} 1") for fault in ("outer", "inner", "ball")}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A window that is next in its machine's turn.
+
+    Attributes:
+        envelope: whose it is and which.
+        block: as it came.
+        values_N: its first channel, m/s2.
+        orders: of the bearing, None where it is not known.
+        doubts: what is odd about the signal.
+    """
+
+    envelope: Envelope
+    block: Block
+    values_N: NDArray[np.float32]
+    orders: FaultOrders | None
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass
+class Watch:
+    """Watches machines.
+
+    Attributes:
+        ledger: what it knows.
+        rules: when an alarm is raised.
+        refused: why payloads were refused, the newest last.
+        fresh: windows of the last batch.
+    """
+
+    ledger: Ledger
+    rules: Rules = field(default_factory=Rules)
+    refused: deque[str] = field(default_factory=lambda: deque(maxlen=100))
+    fresh: list[Window] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._recent: dict[str, deque[Heard]] = defaultdict(lambda: deque(maxlen=KEPT))
+
+    def handle(self, messages: Sequence[Message]) -> list[tuple[str, bytes]]:
+        """Take a batch of messages in; returns the confirmations to send: topic and payload.
+
+        Payloads that are not ours are refused, and the others of the batch are not harmed. A window whose signal says
+        nothing is taken, with nothing known of it.
+
+        Raises:
+            BadInput: if the disk is full; then nothing was taken, and senders will send again.
+        """
+        senders: dict[str, set[str]] = defaultdict(set)
+        heard: list[Heard] = []
+        for message in messages:
+            try:
+                envelope = Envelope.unpack(message.payload)
+                if message.reply_to:
+                    senders[message.reply_to].add(envelope.source)
+                if self.ledger.inbox.admits(envelope):
+                    heard += self._heard(envelope)
+            except NotOurs as error:
+                self.refused.append(f"{message.topic}: {error}")
+        touched = {one.envelope.source for one in heard}
+        with self.ledger.effect(touched):
+            windows, alarms = self._judge(heard)
+            self.ledger.write(windows, alarms, touched)
+        self.fresh = windows
+        return self.ledger.inbox.confirmations(senders)
+
+    def _heard(self, envelope: Envelope) -> list[Heard]:
+        """The window in an envelope; none where it is no waveform or a dead one: it has been taken all the same."""
+        try:
+            block = Block.unpack(envelope.body)
+            values_N, doubts = mended(block.values_NC()[:, 0], block.rate_hz, f"Machine '{envelope.source}'")
+            orders = find_bearing(block.bearing).orders if block.bearing else None
+        except (NotOurs, BadInput) as error:
+            self.refused.append(f"{envelope.source}: {error}")
+            return []
+        return [Heard(envelope, block, values_N, orders, tuple(doubts))]
+
+    def _judge(self, heard: Sequence[Heard]) -> tuple[list[Window], list[Alarm]]:
+        windows: list[Window] = []
+        alarms: list[Alarm] = []
+        alike: dict[tuple[int, float], list[Heard]] = defaultdict(list)
+        for one in heard:
+            alike[len(one.values_N), one.block.rate_hz].append(one)
+        features = {id(one): row for group in alike.values() for one, row in zip(group, _features(group), strict=True)}
+        for one in heard:  # in the order they came: a machine's windows one after the other
+            self._recent[one.envelope.source].append(one)
+            window, alarm = self._step(one, *features[id(one)])
+            windows.append(window)
+            alarms += [alarm] if alarm else []
+        return windows, alarms
+
+    def _step(self, one: Heard, profile_C: NDArray[np.float64], shape: dict[str, float]) -> tuple[Window, Alarm | None]:
+        name, block, machine = one.envelope.source, one.block, self.ledger.machine(one.envelope.source)
+        change, judged, alarm = None, "learning", None
+        if not machine.ready(self.rules):
+            machine.learn(profile_C, block.shaft_hz)
+        elif not machine.comparable(block.shaft_hz):
+            judged = "other speed"
+        else:
+            change = float(machine.baseline().change(profile_C[None])[0])
+            judged = "changed" if change >= self.rules.raise_at else "sound"
+            if machine.turn(change, self.rules):
+                alarm = self._alarm(name, one, change, machine.alarmed)
+        lines = {fault: shape[fault] if one.orders and block.shaft_hz else None for fault in FAULT_LINES}
+        return Window(
+            machine=name,
+            epoch=one.envelope.epoch,
+            number=one.envelope.number,
+            t_ns=block.t_ns,
+            change=change,
+            rms=shape["rms"],
+            kurtosis=shape["kurtosis"],
+            shaft_hz=block.shaft_hz,
+            judged=judged,
+            **lines,
+        ), alarm
+
+    def _alarm(self, name: str, one: Heard, change: float, raised: bool) -> Alarm:
+        fault, because = self._named(name, one) if raised else ("", "back to its baseline")
+        return Alarm(name, one.envelope.number, one.block.t_ns, raised, round(change, 3), fault, because)
+
+    def _named(self, name: str, one: Heard) -> tuple[str, str]:
+        """What physics says of the newest windows."""
+        if one.orders is None or one.block.shaft_hz is None:
+            return "unclear", "speed or bearing is not known: no fault can be told by its lines"
+        changed = list(self._recent[name])[-self.rules.raise_after :]
+        values_N = torch.from_numpy(np.concatenate([before.values_N for before in changed]))
+        verdict = judge(values_N, one.block.rate_hz, one.block.shaft_hz, one.orders)
+        return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
+
+
+def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[str, float]]]:
+    """Profile and shape of windows of one length and rate."""
+    values_BN = torch.from_numpy(np.stack([one.values_N for one in group]))
+    shaft_B = torch.tensor([one.block.shaft_hz or 10.0 for one in group])
+    found: Evidence = evidence(values_BN, group[0].block.rate_hz, shaft_B, [one.orders or NO_LINES for one in group])
+    profile_BC = profile(found, values_BN)
+    centred_BN = values_BN - values_BN.mean(1, keepdim=True)
+    rms_B = centred_BN.square().mean(1).sqrt()
+    kurtosis_B = (centred_BN / rms_B[:, None]).pow(4).mean(1)
+    white_BL = found.lines_BC[:, 2 * len(LINES) : 3 * len(LINES)]
+    return [
+        (
+            profile_C,
+            {
+                "rms": round(float(rms), 5),
+                "kurtosis": round(float(kurtosis), 3),
+                **{fault: round(float(white_L[at]), 3) for fault, at in FAULT_LINES.items()},
+            },
+        )
+        for profile_C, rms, kurtosis, white_L in zip(profile_BC, rms_B, kurtosis_B, white_BL, strict=True)
+    ]

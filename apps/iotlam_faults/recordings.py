@@ -1,0 +1,158 @@
+"""Recordings cut into windows, so that what differs between them is the machine and not how it was recorded.
+
+Sets mix sample rates, and a classifier that sees the frequencies that one rate has and another lacks tells the rates
+apart: on CWRU, whose sound records are sampled four times as fast, that alone gives 100 %. So recordings of several
+rates are brought to one that all can give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from iotlam.contracts import BadInput
+from iotlam.training.progress import progress
+from iotlam_faults.data.catalogue import downloads, entries
+from iotlam_faults.data.reading import Waveform, waveforms
+from iotlam_faults.data.store import Store
+from iotlam_faults.evidence import Evidence, evidence
+from iotlam_faults.physics.speed import shaft_speed
+from iotlam_faults.protocols import Window
+from iotlam_faults.splits import Piece
+from iotlam_machine.bearings import FaultOrders
+
+COMMON_SHARE = Fraction(5, 6)
+"""Of the lowest rate: above it each recording's own anti-aliasing filter would show."""
+
+FINEST_RATIO = 1000
+"""Rates are brought to one another by ratios of whole numbers up to this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Windows of many recordings, at one rate.
+
+    Attributes:
+        windows: what each is, of what; W of them.
+        values_WN: m/s2, float32.
+        rate_hz: sample rate.
+        shaft_W: speed of the shaft in the recording, hertz.
+        orders: of each window's bearing.
+    """
+
+    windows: tuple[Window, ...]
+    values_WN: Tensor
+    rate_hz: float
+    shaft_W: Tensor
+    orders: tuple[FaultOrders, ...]
+
+    def faults_WL(self, labels: Sequence[str]) -> NDArray[np.bool_]:
+        """Which faults each window's bearing has."""
+        return np.array([[label in one.entry.faults for label in labels] for one in self.windows])
+
+    @property
+    def groups_W(self) -> NDArray[np.str_]:
+        """The physical bearing of each window."""
+        return np.array([one.piece.group for one in self.windows])
+
+    def evidence(self) -> Evidence:
+        """What physics sees in the windows."""
+        return evidence(self.values_WN, self.rate_hz, self.shaft_W, self.orders)
+
+    @property
+    def parts_W(self) -> NDArray[np.str_]:
+        """Where in its machine each window's sensor sits."""
+        return np.array([one.entry.part for one in self.windows])
+
+
+def cut(recordings: Iterable[Waveform], window_s: float = 1.0) -> Recordings:
+    """Cut recordings into windows that do not overlap.
+
+    Speeds are refined by the recording's own lines: what a file states is a display's reading, or nominal.
+
+    Args:
+        recordings: of one channel each is used, the first.
+        window_s: length of a window.
+
+    Raises:
+        BadInput: if none is as long as a window, or one's speed or bearing is not known.
+    """
+    waves = list(recordings)
+    rates = {wave.entry.rate_hz for wave in waves}
+    rate_hz = float(COMMON_SHARE * Fraction(min(rates))) if len(rates) > 1 else min(rates, default=1.0)
+    size = round(window_s * rate_hz)
+    windows: list[Window] = []
+    values, shafts, orders = [], [], []
+    for wave in waves:
+        shaft_hz, known = _known(wave)
+        values_N = _at_rate(wave.values_NC[:, 0], wave.entry.rate_hz, rate_hz)
+        content = hashlib.sha256(wave.values_NC[:, 0].tobytes()).hexdigest()[:16]
+        for start in range(0, len(values_N) - size + 1, size):
+            windows.append(Window(_piece(wave, start, start + size, content), wave.entry))
+            values.append(values_N[start : start + size])
+            shafts.append(shaft_hz)
+            orders.append(known)
+    if not windows:
+        got = f"{len(waves)} recordings, none of them so long"
+        raise BadInput("Recordings", expected=f"some of {window_s:g} s or longer", got=got, fix="shorten the windows")
+    return Recordings(tuple(windows), torch.from_numpy(np.stack(values)), rate_hz, torch.tensor(shafts), tuple(orders))
+
+
+def _known(wave: Waveform) -> tuple[float, FaultOrders]:
+    entry = wave.entry
+    if entry.shaft_hz is None or entry.geometry is None:
+        lacking = "speed" if entry.shaft_hz is None else "bearing model or geometry"
+        raise BadInput(
+            f"Recording {wave.path.name}", expected=f"its {lacking}", got="none", fix="add it to the catalogue"
+        )
+    speed = shaft_speed(torch.from_numpy(wave.values_NC[:, 0]), entry.rate_hz, entry.shaft_hz)
+    return speed.hz, entry.geometry.orders
+
+
+def _piece(wave: Waveform, start: int, stop: int, content: str) -> Piece:
+    return Piece(f"{wave.path.name} {wave.entry.channel}", wave.entry.group, start, stop, wave.entry.load, content)
+
+
+def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> NDArray[np.float32]:
+    if rate_hz == new_hz:
+        return np.ascontiguousarray(values_N, np.float32)
+    ratio = Fraction(new_hz / rate_hz).limit_denominator(FINEST_RATIO)
+    resampled: NDArray[np.float32] = resample_poly(values_N - values_N.mean(), ratio.numerator, ratio.denominator)
+    return resampled.astype(np.float32)
+
+
+def of_set(store: Store, name: str) -> list[Waveform]:
+    """Recordings of a published set, as far as they are here and speed and bearing are known.
+
+    Of a bearing that was recorded at several rates those of the lowest are taken, for the others repeat it.
+
+    Raises:
+        BadInput: if there is no such set, or none of it is here.
+    """
+    files = {one.file: one for one in downloads(name)}
+    known = [
+        entry
+        for entry in entries(name)
+        if entry.shaft_hz is not None and entry.geometry is not None and store.recordings(entry, files[entry.file])
+    ]
+    if not known:
+        expected, fix = f"recordings in {store.folder(name)}", f"run: iotlam faults data get {name}"
+        raise BadInput(f"Data set '{name}'", expected=expected, got="none of known speed and bearing", fix=fix)
+    lowest: dict[str, float] = {}
+    for entry in known:
+        lowest[entry.group] = min(entry.rate_hz, lowest.get(entry.group, entry.rate_hz))
+    chosen = [entry for entry in known if entry.rate_hz == lowest[entry.group]]
+    found: list[Waveform] = []
+    with progress(f"Reading {name}", total=len(chosen)) as step:
+        for entry in chosen:
+            found += waveforms(store, entry)
+            step(1)
+    return found

@@ -1,0 +1,138 @@
+"""A transport over an MQTT 5 broker, by paho: the only place that knows it.
+
+The connection comes back by itself, after one second at first and half a minute at most. Messages are sent with
+quality of service 1; what a broker loses when it dies is not its business but that of outbox and inbox.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from iotlam.contracts import BadInput
+from iotlam.streams.transport import Handler, Message, matches
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessage
+
+PORT, TLS_PORT = 1883, 8883
+FIRST_WAIT_S = 10.0
+QUALITY = 1
+MOST_WAITING = 2000
+"""Messages on their way before `publish` refuses more."""
+
+
+class MqttTransport:
+    """A connection to a broker.
+
+    Args:
+        address: `mqtt://host:1883`, `mqtts://user:password@host`; mqtts is TLS by the system's certificates.
+        client_id: unique at the broker.
+
+    Raises:
+        BadInput: if the address is none, or no broker answers there, or it refuses.
+    """
+
+    def __init__(self, address: str, client_id: str) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+        self._address = address
+        self._handlers: list[tuple[str, Handler]] = []
+        self._on_connect: list[Callable[[], None]] = []
+        self._connected, self._refusal = threading.Event(), ""
+        self._waiting = 0
+        self._client: Client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_connect, self._client.on_disconnect = self._came, self._went
+        self._client.on_message, self._client.on_publish = self._received, self._left
+        self._client.max_inflight_messages_set(200)
+        self._client.reconnect_delay_set(1, 30)
+        self._connect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._connected.is_set()
+
+    def subscribe(self, pattern: str, handler: Handler) -> None:
+        """Hand messages of matching topics to a function, which is called in the connection's own thread."""
+        self._handlers.append((pattern, handler))
+        if self.connected:
+            self._client.subscribe(pattern, QUALITY)
+
+    def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
+        """Send a message; False where the broker is away or slower than the messages come."""
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        if not self.connected or self._waiting >= MOST_WAITING:
+            return False
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if reply_to:
+            properties.ResponseTopic = reply_to
+        self._waiting += 1
+        return self._client.publish(topic, payload, QUALITY, properties=properties).rc == 0
+
+    def on_connect(self, call: Callable[[], None]) -> None:
+        """Call a function now, if the broker is there, and after every reconnection."""
+        self._on_connect.append(call)
+        if self.connected:
+            call()
+
+    def close(self) -> None:
+        """Say goodbye to the broker."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connect(self) -> None:
+        parts = urlsplit(self._address)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            fix = "as in mqtt://localhost:1883"
+            raise BadInput("--broker", expected="mqtt://host or mqtts://host", got=f"'{self._address}'", fix=fix)
+        if parts.username:
+            self._client.username_pw_set(parts.username, parts.password)
+        if parts.scheme == "mqtts":
+            self._client.tls_set()
+        try:
+            port = parts.port or (TLS_PORT if parts.scheme == "mqtts" else PORT)
+            self._client.connect(parts.hostname, port, clean_start=True)
+        except (OSError, ValueError) as error:
+            raise self._no_broker(str(error)) from error
+        self._client.loop_start()
+        if not self._connected.wait(FIRST_WAIT_S):
+            self._client.loop_stop()
+            raise self._no_broker(self._refusal or "no answer")
+
+    def _no_broker(self, got: str) -> BadInput:
+        parts = urlsplit(self._address)
+        return BadInput(
+            "--broker",
+            expected=f"an MQTT 5 broker at {parts.hostname}:{parts.port or PORT}",
+            got=got,
+            fix="start one, or name another",
+        )
+
+    def _came(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._refusal = f"its refusal: {reason}"
+            return
+        for pattern, _ in self._handlers:
+            client.subscribe(pattern, QUALITY)
+        self._connected.set()
+        for call in tuple(self._on_connect):
+            call()
+
+    def _went(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._connected.clear()
+        self._waiting = 0
+
+    def _left(self, client: Client, userdata: Any, number: int, reason: Any, properties: Any) -> None:
+        self._waiting = max(self._waiting - 1, 0)
+
+    def _received(self, client: Client, userdata: Any, raw: MQTTMessage) -> None:
+        reply_to = getattr(raw.properties, "ResponseTopic", "")
+        for pattern, handler in tuple(self._handlers):
+            if matches(pattern, raw.topic):
+                handler(Message(raw.topic, bytes(raw.payload), reply_to))

@@ -1,0 +1,173 @@
+"""Store and forward: what is sent is on disk first, and stays there until the receiver says that it has it.
+
+So neither a broker that dies with what it holds nor a sender that is switched off loses a message. Numbers tell the
+receiver what it has had already, so none counts twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from iotlam.contracts import BadInput
+from iotlam.streams.envelope import Envelope
+from iotlam.streams.transport import Message, Transport
+
+RETRY_S = 5.0
+"""Without an answer for so long, all that was not confirmed is sent again."""
+
+IDLE_S = 0.02
+BATCH = 256
+
+SCHEMA = """
+create table if not exists life (epoch integer not null);
+create table if not exists waiting (
+    at integer primary key autoincrement, source text not null, number integer not null, body blob not null
+);
+create index if not exists waiting_source on waiting (source, number);
+create table if not exists next (source text primary key, number integer not null) without rowid;
+"""
+
+
+class Outbox:
+    """Messages of some sources on their way.
+
+    Args:
+        transport: what carries them.
+        path: the file they wait in.
+        topic: on which they go; `{source}` in it is replaced.
+        name: of this sender, unique; the receiver answers on `iotlam/confirmed/<name>`.
+        most_bytes: what may wait; beyond it `put` refuses, for nothing is thrown away.
+
+    Raises:
+        BadInput: if the file cannot be used.
+    """
+
+    def __init__(
+        self, transport: Transport, path: Path, topic: str, name: str, most_bytes: int = 4_000_000_000
+    ) -> None:
+        self._transport, self._topic, self._most_bytes = transport, topic, most_bytes
+        self._reply_to = f"iotlam/confirmed/{name}"
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._database = open_database(path, SCHEMA)
+        self._epoch = self._begin()
+        self._sent, self._heard = 0, time.monotonic()
+        self._bytes = int(self._database.execute("select coalesce(sum(length(body)), 0) from waiting").fetchone()[0])
+        self._oldest = dict(self._database.execute("select source, min(number) from waiting group by source"))
+        transport.subscribe(self._reply_to, self._confirmed)
+        transport.on_connect(self._rewind)
+        self._pump = threading.Thread(target=self._run, name=f"outbox {name}", daemon=True)
+        self._pump.start()
+
+    def put(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Accept messages, each of a source; when this returns they are on disk.
+
+        Raises:
+            BadInput: if too much waits already, or the disk is full; then none of them is accepted.
+        """
+        batch = list(messages)
+        size = sum(len(body) for _, body in batch)
+        if self._bytes + size > self._most_bytes:
+            got, fix = f"{self._bytes + size:,} waiting", "bring the receiver back, or allow more"
+            raise BadInput("Outbox", expected=f"at most {self._most_bytes:,} bytes", got=got, fix=fix)
+        with self._lock:
+            try:
+                with self._database:
+                    numbered = [(source, self._take_number(source), body) for source, body in batch]
+                    self._database.executemany("insert into waiting (source, number, body) values (?, ?, ?)", numbered)
+            except sqlite3.OperationalError as error:
+                fix = "make room on the disk"
+                raise BadInput("Outbox", expected="to write on its disk", got=str(error), fix=fix) from error
+            self._bytes += size
+            for source, number, _ in numbered:
+                self._oldest.setdefault(source, number)
+
+    def waiting(self) -> int:
+        """How many messages the receiver has not confirmed yet."""
+        with self._lock:
+            return int(self._database.execute("select count(*) from waiting").fetchone()[0])
+
+    def close(self) -> None:
+        """Stop sending; what waits goes out the next time."""
+        self._closing.set()
+        self._pump.join()
+        self._database.close()
+
+    def _begin(self) -> int:
+        with self._database:
+            row = self._database.execute("select epoch from life").fetchone()
+            if row is None:
+                self._database.execute("insert into life values (?)", (time.time_ns(),))
+        return int(self._database.execute("select epoch from life").fetchone()[0])
+
+    def _take_number(self, source: str) -> int:
+        row = self._database.execute(
+            "insert into next values (?, 0) on conflict do update set number = number + 1 returning number", (source,)
+        ).fetchone()
+        return int(row[0])
+
+    def _rewind(self) -> None:
+        """Send again from the first that is not confirmed: what was on its way may be lost."""
+        self._sent, self._heard = 0, time.monotonic()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            if time.monotonic() - self._heard > RETRY_S:
+                self._rewind()
+            if not (self._transport.connected and self._send_some()):
+                self._closing.wait(IDLE_S)
+
+    def _send_some(self) -> bool:
+        with self._lock:
+            rows = self._database.execute(
+                "select at, source, number, body from waiting where at > ? order by at limit ?", (self._sent, BATCH)
+            ).fetchall()
+            if not rows and self._sent == 0:
+                self._heard = time.monotonic()
+        for at, source, number, body in rows:
+            payload = Envelope(source, self._epoch, number, self._oldest[source], body).pack()
+            before = self._sent
+            if not self._transport.publish(self._topic.format(source=source), payload, self._reply_to):
+                return False
+            if self._sent == before:  # else rewound meanwhile
+                self._sent = at
+        return bool(rows)
+
+    def _confirmed(self, message: Message) -> None:
+        """The receiver has all of some sources' messages up to a number."""
+        try:
+            epoch, upto = msgspec.json.decode(message.payload, type=tuple[int, dict[str, int]])
+        except msgspec.DecodeError:
+            return
+        if epoch != self._epoch:
+            return
+        with self._lock, self._database:
+            for source, number in upto.items():
+                gone = self._database.execute(
+                    "delete from waiting where source = ? and number <= ? returning length(body)", (source, number)
+                ).fetchall()
+                if gone:
+                    self._bytes -= sum(size for (size,) in gone)
+                    self._oldest[source] = number + 1
+                    self._heard = time.monotonic()
+
+
+def open_database(path: Path, schema: str) -> sqlite3.Connection:
+    """A database file with some tables; writes are on disk when they are committed.
+
+    Raises:
+        BadInput: if the file cannot be used.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path, check_same_thread=False)
+        database.execute("pragma journal_mode=wal")
+        database.executescript(schema)
+    except (OSError, sqlite3.Error) as error:
+        raise BadInput(str(path), expected="a file for messages", got=str(error), fix="name another place") from error
+    return database
