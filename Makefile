@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench weights clean
+.PHONY: help demo test test-fast check bench broker weights clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ help: ## what can be made
 demo: $(READY) ## ours beside six rules on a real junction; ends in a page that it names
 	$(BIN)/iotlam demo traffic
 
-test: $(READY) ## all tests
+test: $(READY) broker ## all tests
 	$(TEST)
 
 test-fast: $(READY) ## the tests that take seconds
@@ -41,6 +41,12 @@ weights: $(READY) ## train decoder and traffic policies from nothing: hours; sta
 	$(BIN)/iotlam traffic train --out $(RUN)
 	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/
+
+broker: ## install Mosquitto where that is possible; tests that need it are skipped without it
+	@PATH=$$PATH:/usr/sbin command -v mosquitto > /dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get -qq update \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends mosquitto > /dev/null; } \
+		|| echo "no Mosquitto: tests over a broker are skipped; to run them: apt-get install mosquitto"
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

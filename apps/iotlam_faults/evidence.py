@@ -26,7 +26,6 @@ TRIES = 13
 """Places at which each is looked for."""
 
 SURROUNDINGS_HZ = 40.0
-TOP_ORDER = 17.0
 LEVELS = 9
 LEVELS_FROM_HZ = 60.0
 CHUNK = 32
@@ -92,9 +91,10 @@ def _lines(values_BN: Tensor, rate_hz: float, hertz_BL: Tensor) -> Tensor:
         envelopes = squared_envelopes(values_BN, rate_hz, bands, whiten=whiten)
         line_hz = envelopes.rate_hz / envelopes.values_BKM.shape[-1]
         power_BKF = modulation(envelopes.values_BKM).square()
-        last = min(int(float(hertz_BL.max()) * (1.0 + TOLERANCE) / line_hz) + 3, power_BKF.shape[-1])
-        power_BKF = power_BKF[..., :last]
-        nats_BKF = 0.5 * torch.log(power_BKF / surroundings(power_BKF, round(SURROUNDINGS_HZ / line_hz)) + TINY)
+        width = round(SURROUNDINGS_HZ / line_hz)
+        stretches = int(float(hertz_BL.max()) * (1.0 + TOLERANCE) / line_hz) // width + 2  # one more than is looked at
+        power_BKF = power_BKF[..., : stretches * width]
+        nats_BKF = 0.5 * torch.log(power_BKF / surroundings(power_BKF, width) + TINY)
         nats_BKL = _greatest(nats_BKF, hertz_BL / line_hz)
         columns += [nats_BKL.amax(1), nats_BKL.mean(1)]
     return torch.cat(columns, 1)

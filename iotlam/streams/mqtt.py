@@ -42,7 +42,7 @@ class MqttTransport:
         self._address = address
         self._handlers: list[tuple[str, Handler]] = []
         self._on_connect: list[Callable[[], None]] = []
-        self._connected, self._refusal = threading.Event(), ""
+        self._answered, self._connected, self._refusal = threading.Event(), threading.Event(), ""
         self._waiting = 0
         self._client: Client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect, self._client.on_disconnect = self._came, self._went
@@ -101,7 +101,9 @@ class MqttTransport:
         except (OSError, ValueError) as error:
             raise self._no_broker(str(error)) from error
         self._client.loop_start()
-        if not self._connected.wait(FIRST_WAIT_S):
+        self._answered.wait(FIRST_WAIT_S)
+        if not self.connected:
+            self._client.disconnect()
             self._client.loop_stop()
             raise self._no_broker(self._refusal or "no answer")
 
@@ -117,10 +119,12 @@ class MqttTransport:
     def _came(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._refusal = f"its refusal: {reason}"
+            self._answered.set()
             return
         for pattern, _ in self._handlers:
             client.subscribe(pattern, QUALITY)
         self._connected.set()
+        self._answered.set()
         for call in tuple(self._on_connect):
             call()
 

@@ -40,6 +40,8 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
         warned = ""
         while True:
             time.sleep(EVERY_S)
+            if service.crash is not None:
+                raise service.crash
             problem = str(service.failure or "") or ("" if transport.connected else "the broker is away; trying again")
             if problem != warned:
                 typer.echo(problem or "back to work", err=True)

@@ -44,7 +44,8 @@ class Service:
         on_alarm: Callable[[Alarm], None] = lambda alarm: None,
     ) -> None:
         self.watch = Watch(ledger, rules or Rules())
-        self.failure: BadInput | None = None
+        self.failure: BadInput | None = None  # passes when there is room again
+        self.crash: Exception | None = None
         self._transport, self._ledger, self._on_alarm = transport, ledger, on_alarm
         self._queue: queue.Queue[Message] = queue.Queue(WAITING)
         self._closing = threading.Event()
@@ -72,7 +73,11 @@ class Service:
                 continue
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            self._take(batch)
+            try:
+                self._take(batch)
+            except Exception as error:  # for the thread that runs the service to raise
+                self.crash = error
+                return
 
     def _take(self, batch: list[Message]) -> None:
         try:

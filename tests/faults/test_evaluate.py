@@ -1,0 +1,156 @@
+"""Evaluation: recordings at one rate, honest rows, trust learnt on the training side, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from iotlam.contracts import BadInput
+from iotlam_faults.cli import app
+from iotlam_faults.data.catalogue import Entry
+from iotlam_faults.data.reading import Waveform
+from iotlam_faults.evaluate import CLASSES, Bench, calibration_error, f1_and_recalls, run_split, summary
+from iotlam_faults.methods import METHODS, Rows, Seen, find_methods
+from iotlam_faults.protocols import random_windows
+from iotlam_faults.recordings import Recordings, cut
+from iotlam_faults.splits import Split
+from iotlam_machine.machine import Fault, Machine
+from iotlam_machine.simulate import simulate
+
+from .test_catalogue import data
+
+RATE_HZ = 10_000.0
+
+
+def wave(bearing: str, fault: str, size: float, seed: int, rate_hz: float = RATE_HZ, load: float = 0.0) -> Waveform:
+    """Four seconds of a simulated machine; of one part the structure is the same."""
+    faults = (Fault(fault, size, 0.05),) if fault else ()  # type: ignore[arg-type]
+    run = simulate(Machine(structure=5, vibration_rate_hz=rate_hz, faults=faults), 4.0, seed)
+    entry = Entry(
+        set="own", file=f"{bearing}-{seed}.wav", bearing=bearing, rate_hz=rate_hz, model="6205", part="DE",
+        faults=(fault,) if fault else (), severity_mm=size or None, load=load, rpm=60.0 * float(run.speed_hz.mean()),
+    )  # fmt: skip
+    return Waveform(run.vibration_NA[:, :1].astype(np.float32), entry, Path(entry.file))
+
+
+@pytest.fixture(scope="module")
+def recordings() -> Recordings:
+    waves = [wave("sound", "", 0.0, 1)]
+    for index, fault in enumerate(("inner", "outer", "ball")):
+        for size in (0.5, 0.7, 0.9):
+            waves.append(wave(f"{fault}-{size}", fault, size, 10 + 10 * index + round(10 * size)))
+    return cut(waves)
+
+
+def split_of(recordings: Recordings, size: float) -> Split:
+    pieces = [(one.piece, one.entry) for one in recordings.windows]
+    test = tuple(piece for piece, entry in pieces if not entry.faults or entry.severity_mm == size)
+    return Split("seen", tuple(piece for piece, _ in pieces if piece not in set(test)), test)
+
+
+def test_recordings_of_several_rates_are_brought_to_one_that_all_can_give() -> None:
+    slow, fast = wave("a", "outer", 0.5, 3, 12_000.0), wave("b", "", 0.0, 4, 48_000.0)
+    time_s = np.arange(len(fast.values_NC)) / 48_000.0
+    tones_N = np.sin(2 * np.pi * 4000.0 * time_s) + np.sin(2 * np.pi * 5600.0 * time_s)  # the second would fold
+    found = cut([slow, Waveform(tones_N[:, None].astype(np.float32), fast.entry, fast.path)])
+    assert found.rate_hz == 10_000.0 and found.values_WN.shape == (8, 10_000)
+    amplitude_F = np.abs(np.fft.rfft(found.values_WN[5].numpy())) / 5000.0
+    assert amplitude_F[4000] == pytest.approx(1.0, abs=0.02) and amplitude_F[4300:].max() < 0.05
+
+
+def test_recordings_shorter_than_a_window_are_named() -> None:
+    with pytest.raises(BadInput, match="some of 9 s or longer"):
+        cut([wave("a", "", 0.0, 1)], 9.0)
+
+
+def test_a_recording_without_speed_is_named() -> None:
+    one = wave("a", "", 0.0, 1)
+    raw = {**one.entry.to_raw(), "rpm": None}
+    with pytest.raises(BadInput, match=r"a-1\.wav.*its speed"):
+        cut([Waveform(one.values_NC, Entry.from_raw(raw, "test"), one.path)])
+
+
+def test_the_baseline_is_known_and_not_tested(recordings: Recordings) -> None:
+    bench = Bench.of(recordings, None)
+    assert bench.reference_W.sum() == 1 and len(bench.rows(split_of(recordings, 0.7).test)) == 3 + 12
+    present_WL, sizes_W = bench.seen.present_WL, np.array([one.entry.severity_mm or 0.0 for one in bench.windows])
+    assert bench.change_W[~present_WL.any(1)].max() < 1.0
+    assert bench.change_W[present_WL[:, :2].any(1) & (sizes_W == 0.9)].min() > 2.0
+
+
+@pytest.mark.parametrize("name", ["forest", "logistic", "physics-head"])
+def test_methods_tell_unseen_bearings_and_the_dummy_does_not(recordings: Recordings, name: str) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
+    assert run_split(bench, split, name)["auroc"] > 0.9
+    assert run_split(bench, split, "dummy")["auroc"] == 0.5
+
+
+def test_no_method_sees_the_truth_of_what_is_tested(recordings: Recordings) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
+    train, test = bench.rows(split.train), bench.rows(split.test)
+    hidden = bench.seen.present_WL.copy()
+    hidden[test] = ~hidden[test]
+    blind = Seen(bench.seen.columns, bench.seen.groups_W, hidden)
+    for name in ("dummy", "physics", "forest", "forest-all", "logistic", "physics-head"):
+        method = METHODS[name]
+        np.testing.assert_array_equal(method(bench.seen, train, test), method(blind, train, test))
+
+
+def test_trust_is_learnt_without_the_test_side(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
+    allowed = set(bench.rows(split.train).tolist())
+    calls: list[tuple[Rows, Rows]] = []
+
+    def spy(seen: Seen, train: Rows, test: Rows) -> np.ndarray:
+        calls.append((train, test))
+        return METHODS["logistic"](seen, train, test)
+
+    monkeypatch.setitem(METHODS, "spy", spy)  # type: ignore[arg-type]
+    row = run_split(bench, split, "spy", trusted=True)
+    assert len(calls) == 1 + 6  # the split itself, and each of its six bearings held out
+    for train, held in calls[1:]:
+        assert set(train.tolist()) | set(held.tolist()) == allowed
+        assert len({bench.seen.groups_W[one] for one in held}) == 1
+    assert {one["true"] for one in row["recordings"]} == set(CLASSES)
+    assert sum(count for count, _, _ in row["bins"]) == 12
+
+
+def test_confidence_that_is_right_as_often_as_it_says_has_no_error() -> None:
+    assert calibration_error(np.array([[[10, 9.0, 9], [10, 5.0, 5]]])) == 0.0
+    assert calibration_error(np.array([[[10, 9.0, 4], [10, 5.0, 5]]])) == pytest.approx(0.25)
+
+
+def test_f1_leaves_out_what_never_occurs() -> None:
+    counts = np.array([[5, 0, 0, 0], [0, 4, 4, 0], [0, 0, 8, 0], [0, 0, 0, 0]])
+    f1, recalls = f1_and_recalls(counts)
+    assert recalls == {"sound": 1.0, "inner": 0.5, "outer": 1.0}
+    assert f1 == pytest.approx((1.0 + 2 * 4 / 12 + 2 * 8 / 20) / 3)
+
+
+def test_the_summary_keeps_leaky_splits_apart(recordings: Recordings) -> None:
+    bench = Bench.of(recordings, None)
+    honest, leaky = split_of(recordings, 0.9), next(iter(random_windows(recordings.windows)))
+    rows = [run_split(bench, split, "forest") for split in (honest, leaky)]
+    found = summary(rows, "forest")
+    assert (found["auroc"], found["leaky_auroc"]) == (round(rows[0]["auroc"], 4), round(rows[1]["auroc"], 4))
+
+
+def test_a_method_that_is_none_is_named() -> None:
+    assert find_methods("") == tuple(METHODS)
+    with pytest.raises(BadInput, match="--methods.*'xgboost'"):
+        find_methods("forest,xgboost")
+
+
+@pytest.mark.slow
+def test_the_command_prints_honest_beside_leaky_on_real_records() -> None:
+    store = data()
+    options = ["evaluate", "--splits", "2", "--methods", "logistic,iotlam", "--workers", "2", "--dir", str(store.root)]
+    done = CliRunner().invoke(app, [*options, "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    ours, rival = found["figures"][1], found["figures"][0]
+    assert ours["auroc"] > rival["auroc"] > 0.8 and ours["leaky_auroc"] > 0.99
+    assert [row["leaky"] for row in found["splits"]] == [False] * 4 + [True] * 2

@@ -1,0 +1,193 @@
+"""The monitor: alarms with debounce and hysteresis, windows that count once, bad payloads, and the command."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from iotlam.contracts import BadInput
+from iotlam.streams import senml
+from iotlam.streams.envelope import Block, Envelope, block_of
+from iotlam.streams.local import LocalTransport
+from iotlam.streams.outbox import Outbox
+from iotlam.streams.transport import Message
+from iotlam_faults.cli import app
+from iotlam_faults.monitor.alarm import Machine, Rules
+from iotlam_faults.monitor.demo import plant
+from iotlam_faults.monitor.ledger import Ledger
+from iotlam_faults.monitor.page import write_page
+from iotlam_faults.monitor.run import demo
+from iotlam_faults.monitor.service import ALARMS, FEATURES, WAVEFORMS, Service
+from iotlam_faults.monitor.watch import Watch
+
+RATE_HZ = 4_000.0
+BRIEF = Rules(learning=5)
+SOUND, LOUD = 1.0, 6.0
+
+
+def block(seed: int, loud: float = SOUND, shaft_hz: float | None = 29.5, bearing: str = "6205") -> Block:
+    values_NC = np.random.default_rng(seed).normal(0.0, loud, (int(RATE_HZ), 1)).astype(np.float32)
+    return block_of(values_NC, RATE_HZ, seed * 1_000_000_000, shaft_hz=shaft_hz, bearing=bearing)
+
+
+def message(number: int, body: bytes, source: str = "pump", oldest: int = 0) -> Message:
+    topic = WAVEFORMS.format(source=source)
+    return Message(topic, Envelope(source, 1, number, oldest, body).pack(), "iotlam/confirmed/gateway")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = Ledger(tmp_path / "monitor.sqlite")
+    yield found
+    found.close()
+
+
+def feed(watch: Watch, *louds: float, first: int = 0) -> None:
+    for number, loud in enumerate(louds, first):
+        watch.handle([message(number, block(number, loud).pack())])
+
+
+def test_a_knock_raises_no_alarm_and_a_flutter_ends_none() -> None:
+    machine, rules = Machine(), Rules(raise_at=2.0, clear_at=1.4, raise_after=2, clear_after=3)
+    turned = [machine.turn(change, rules) for change in (3, 1, 3, 1.9, 2, 2.5)]
+    assert turned == [False] * 5 + [True] and machine.alarmed
+    turned = [machine.turn(change, rules) for change in (1, 1, 1.6, 1, 1, 1)]
+    assert turned == [False] * 5 + [True] and not machine.alarmed
+
+
+def test_an_alarm_comes_with_the_second_changed_window_and_ends(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 8, LOUD, LOUD, LOUD, *[SOUND] * 5)
+    ended, raised = ledger.alarms()
+    assert (raised.raised, raised.number, raised.machine) == (True, 9, "pump") and raised.change > 2.0
+    assert (ended.raised, ended.number) == (False, 15)
+    judged = [judged for _, _, judged in ledger.history("pump")]
+    assert judged == ["learning"] * 5 + ["sound"] * 3 + ["changed"] * 3 + ["sound"] * 5
+
+
+def test_windows_count_once_and_in_turn(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    batch = [message(number, block(number).pack()) for number in (0, 1, 1, 0, 3, 2, 3)]
+    ((topic, payload),) = watch.handle(batch)
+    assert [t_ns // 1_000_000_000 for t_ns, _, _ in ledger.history("pump")] == [0, 1, 2, 3]
+    assert topic == "iotlam/confirmed/gateway" and json.loads(payload) == [1, {"pump": 3}]
+
+
+def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
+    for first in (0, 4, 7):
+        ledger = Ledger(tmp_path / "monitor.sqlite")
+        feed(Watch(ledger, BRIEF), *[SOUND] * 4, first=first)  # the last window again: it counts once
+        ledger.close()
+    assert len(Ledger(tmp_path / "monitor.sqlite").history("pump")) == 11
+
+
+def test_other_speeds_are_not_judged(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 6)
+    for number in (6, 7, 8):
+        watch.handle([message(number, block(number, LOUD, shaft_hz=40.0).pack())])
+    assert not ledger.alarms() and ledger.history("pump")[-1][1:] == (None, "other speed")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"hello", "begins with IOT1"),
+        (b"IOT1\xff\x00", "does not decode"),
+        (message(0, b"no block", "fan").payload, "does not decode"),
+        (message(0, block(1, 0.0).pack(), "fan").payload, "a signal that varies"),
+        (message(0, block(1, bearing="9999").pack(), "fan").payload, "9999"),
+    ],
+)
+def test_what_says_nothing_is_refused_and_harms_no_other(ledger: Ledger, payload: bytes, reason: str) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(0, block(0).pack()), Message("x", payload, "r"), message(1, block(1).pack())])
+    assert len(ledger.history("pump")) == 2
+    assert reason in watch.refused[-1]
+
+
+def test_a_dead_window_is_taken_so_that_the_next_is_heard(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(0, block(0, 0.0).pack()), message(1, block(1).pack())])
+    assert len(ledger.history("pump")) == 1
+
+
+def test_a_full_disk_takes_nothing_and_loses_nothing(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 4)
+    pages = ledger.database.execute("pragma page_count").fetchone()[0]
+    ledger.database.execute(f"pragma max_page_count = {pages}")
+    batch = [message(number, block(number).pack()) for number in range(4, 400)]
+    with pytest.raises(BadInput, match=r"write on its disk.*make room"):
+        watch.handle(batch)
+    assert len(ledger.history("pump", 1000)) == 4 and len(ledger.machine("pump").learnt) == 4
+    ledger.database.execute(f"pragma max_page_count = {100 * pages}")
+    watch.handle(batch)
+    assert len(ledger.history("pump", 1000)) == 400
+
+
+def test_an_unexpected_error_takes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(ledger, BRIEF)
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "write", lambda *_: (_ for _ in ()).throw(sqlite3.DatabaseError("broken")))
+        with pytest.raises(sqlite3.DatabaseError):
+            watch.handle([message(0, block(0).pack())])
+    watch.handle([message(0, block(0).pack())])
+    assert len(ledger.history("pump")) == 1
+
+
+def test_a_service_tells_features_and_alarms_of_a_plant(ledger: Ledger, tmp_path: Path) -> None:
+    transport, features, alarms = LocalTransport(), [], []
+    transport.subscribe(FEATURES.format(machine="+"), features.append)
+    transport.subscribe(ALARMS.format(machine="+"), alarms.append)
+    service = Service(transport, ledger, Rules(learning=10))
+    outbox = Outbox(transport, tmp_path / "gateway.sqlite", WAVEFORMS, "gateway")
+    for batch in plant(60, seed=0):
+        outbox.put(batch)
+    deadline = time.monotonic() + 60.0
+    while outbox.waiting():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    outbox.close()
+    service.close()
+    assert len(features) == 360
+    told = senml.decode(features[-1].payload)
+    assert {name.rpartition(":")[2] for name in told} >= {"rms", "kurtosis", "change", "shaft", "judged"}
+    (alarm,) = (msgspec.json.decode(one.payload) for one in alarms)
+    assert alarm["raised"] and alarm["fault"] in ("inner", "outer", "ball") and alarm["number"] >= 30
+    assert ledger.machine(alarm["machine"]).alarmed
+    page = write_page(ledger, Rules(), tmp_path / "page.html", ["x: <b>no</b>"], ["iotlam"])
+    text = page.read_text()
+    assert "1 of 6 machines is in alarm" in text and "&lt;b&gt;no" in text and 'http-equiv="refresh"' in text
+    assert len(text) < 200_000
+
+
+def test_the_demo_ends_in_a_page(tmp_path: Path) -> None:
+    found = demo(tmp_path, seed=0, quick=True)
+    assert (
+        "in alarm" in Path(found["page"]).read_text() and 'http-equiv="refresh"' not in Path(found["page"]).read_text()
+    )
+    assert [alarm["raised"] for alarm in found["alarms"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "it or --demo, got neither"),
+        (["--demo", "--broker", "mqtt://x"], "it or --demo, got both"),
+        (["--demo", "--page", "x.txt"], "ends in .html"),
+        (["--broker", "mqtt://127.0.0.1:9"], "an MQTT 5 broker at 127.0.0.1:9"),
+    ],
+)
+def test_wrong_options_end_in_a_sentence(tmp_path: Path, options: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["monitor", "--state", str(tmp_path / "state"), *options])
+    assert isinstance(done.exception, BadInput) and said in str(done.exception)
+    assert not list(tmp_path.rglob("*.sqlite"))
