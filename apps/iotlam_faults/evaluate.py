@@ -112,7 +112,7 @@ class Task:
         splits: what to run.
         methods: names of them.
         trusted: also learn how far to trust each.
-        labels: share of the training windows that have labels.
+        labels: share of the training recordings that have labels.
     """
 
     bench: Bench
@@ -139,7 +139,7 @@ def run_splits(
         splits: of a protocol.
         methods: names of methods.
         trusted: also learn how far to trust each.
-        labels: share of the training windows that have labels.
+        labels: share of the training recordings that have labels.
         workers: processes.
         on_done: is told how many splits are done.
     """
@@ -205,11 +205,11 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
         split: what is learnt from and what tested on.
         name: of the method.
         trusted: also learn how far to trust it, for probabilities and names of recordings.
-        labels: share of the training windows that have labels.
+        labels: share of the training recordings that have labels.
     """
     method, train, test = METHODS[name], bench.rows(split.train), bench.rows(split.test)
     if labels < 1.0:
-        train = _fewer(train, labels, split)
+        train = _fewer(bench, train, labels, split)
     scores_TL = method(bench.seen, train, test)
     row: Json = {
         "split": split.name,
@@ -340,7 +340,16 @@ def _threshold(confidence_R: Doubles, right_R: Flags) -> float:
     return float(confidence_R[order[good[-1]]]) if len(good) else np.inf
 
 
-def _fewer(train: Rows, share: float, split: Split) -> Rows:
-    """Some of the rows, at random by the split's digest."""
+def _fewer(bench: Bench, train: Rows, share: float, split: Split) -> Rows:
+    """The windows of some recordings, at random by the split's digest, of each fault one or more.
+
+    Whoever labels says what is wrong with a bearing when it was recorded, not window by window.
+    """
     rng = np.random.default_rng(int(split.digest, 16))
-    return np.sort(rng.choice(train, max(round(share * len(train)), 1), replace=False))
+    names, first = np.unique(bench.recordings_W[train], return_index=True)
+    order = rng.permutation(len(names))
+    kind = bench.seen.present_WL[train[first]].argmax(1)
+    needed = [next(int(one) for one in order if kind[one] == fault) for fault in np.unique(kind)]
+    others = [int(one) for one in order if one not in needed]
+    count = max(round(share * len(names)), len(needed))
+    return train[np.isin(bench.recordings_W[train], names[(needed + others)[:count]])]

@@ -1,7 +1,8 @@
 """What a machine's own recordings teach: a head on frozen evidence.
 
 Two kinds of evidence are weighed. Lines are the same on every machine, so they are learnt from all bearings at once:
-by physics and by the pretrained encoder, two readings of the same spectra, whose odds are averaged. What rings is the
+by physics and by the pretrained encoder, two readings of the same spectra, whose odds are averaged. The encoder's is
+itself the mean of what its pretrained head says and of what a linear head learns here. What rings is the
 machine's own structure, so it is learnt at each place by itself, and only for rolling elements: a damaged race always
 draws its lines, while those of a ball come and go as it tumbles (Smith and Randall, MSSP 64-65, 2015), but it strikes
 softly and leaves the machine ringing as no race fault does. That is another witness: its odds are added. Then the
@@ -13,13 +14,14 @@ Shapes: W windows, C columns of evidence, L faults.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
+from iotlam_faults.evidence import Evidence
 from iotlam_machine.machine import BEARING_FAULTS
 
 Doubles = NDArray[np.float64]
@@ -129,24 +131,56 @@ class Columns:
 
     Attributes:
         lines_WC: how lines stand out.
-        latents_WC: the encoder's reading of them; no columns where there is no encoder.
+        latents_WC: of the pretrained encoder; no columns where there is none.
+        unasked_WL: log odds by its pretrained head, which has seen simulated machines alone.
         levels_WC: what rings.
         parts_W: place in the machine of each window's sensor.
     """
 
     lines_WC: Doubles
     latents_WC: Doubles
+    unasked_WL: Doubles
     levels_WC: Doubles
     parts_W: Names
 
+    @classmethod
+    def of(cls, found: Evidence, parts_W: Names, encoded: tuple[Doubles, Doubles] | None = None) -> Columns:
+        """From evidence of physics, and the encoder's latents and odds of the same windows if there is one."""
+        lines_WC, levels_WC = found.lines_BC.astype(np.float64), found.levels_BC.astype(np.float64)
+        latents_WC, unasked_WL = encoded or (lines_WC[:, :0], lines_WC[:, :0])
+        return cls(lines_WC, latents_WC, unasked_WL, levels_WC, parts_W)
+
     def rows(self, rows: NDArray[np.intp]) -> Columns:
         """Some of the windows."""
-        return Columns(self.lines_WC[rows], self.latents_WC[rows], self.levels_WC[rows], self.parts_W[rows])
+        return Columns(
+            self.lines_WC[rows], self.latents_WC[rows], self.unasked_WL[rows], self.levels_WC[rows], self.parts_W[rows]
+        )
 
     @property
-    def readings(self) -> list[Doubles]:
-        """Of the same lines: by physics, and by the encoder if there is one."""
-        return [one for one in (self.lines_WC, self.latents_WC) if one.shape[1]]
+    def without_encoder(self) -> Columns:
+        """Physics alone."""
+        return replace(self, latents_WC=self.latents_WC[:, :0], unasked_WL=self.unasked_WL[:, :0])
+
+    @property
+    def without_lines(self) -> Columns:
+        """The encoder's reading of the lines alone."""
+        return replace(self, lines_WC=self.lines_WC[:, :0])
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The encoder's reading of the lines: the mean of its pretrained head's odds and of a linear head's."""
+
+    linear: Linear
+
+    @classmethod
+    def fit(cls, columns: Columns, present_WL: Flags) -> Encoded:
+        """Fit the linear head."""
+        return cls(Linear.fit(columns.latents_WC, present_WL))
+
+    def scores(self, columns: Columns) -> Doubles:
+        """Log odds of each fault, (W, L)."""
+        return 0.5 * (self.linear.scores(columns.latents_WC) + columns.unasked_WL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +188,13 @@ class Head:
     """Both kinds of evidence, weighed.
 
     Attributes:
-        lines: of all places, one for each reading.
+        physics: reads lines; None where it was given none.
+        encoded: reads them through the encoder; None where there is none.
         ringing: of each place that was learnt from.
     """
 
-    lines: tuple[Linear, ...]
+    physics: Linear | None
+    encoded: Encoded | None
     ringing: Mapping[str, Ringing]
 
     @classmethod
@@ -176,16 +212,21 @@ class Head:
             found = Ringing.fit(columns.levels_WC[here_W], present_WL[here_W], groups_W[here_W])
             if found is not None:
                 ringing[str(part)] = found
-        return cls(tuple(Linear.fit(reading, present_WL) for reading in columns.readings), ringing)
+        physics = Linear.fit(columns.lines_WC, present_WL) if columns.lines_WC.shape[1] else None
+        encoded = Encoded.fit(columns, present_WL) if columns.latents_WC.shape[1] else None
+        return cls(physics, encoded, ringing)
 
     def scores(self, columns: Columns) -> Doubles:
         """Log odds of each of `BEARING_FAULTS` against the others, (W, L)."""
-        odds = [line.scores(reading) for line, reading in zip(self.lines, columns.readings, strict=True)]
-        odds_WL: Doubles = np.mean(odds, 0)
+        odds_WL = np.mean(self._readings(columns), 0)
         for part, ringing in self.ringing.items():
             here_W = columns.parts_W == part
             odds_WL[here_W, BEARING_FAULTS.index(BY_RINGING)] += ringing.scores(columns.levels_WC[here_W])
         return compete(odds_WL)
+
+    def _readings(self, columns: Columns) -> list[Doubles]:
+        physics = [self.physics.scores(columns.lines_WC)] if self.physics else []
+        return physics + ([self.encoded.scores(columns)] if self.encoded else [])
 
 
 def compete(odds_WL: Doubles) -> Doubles:

@@ -6,7 +6,7 @@ Shapes: W windows in all, T of them tested, L faults of a bearing, C columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam.model import IotlamModel, IotlamProcessor
 from iotlam_faults.evidence import LINES, Evidence
-from iotlam_faults.head import Columns, Doubles, Flags, Head, Linear, Names
+from iotlam_faults.head import Columns, Doubles, Encoded, Flags, Head, Linear, Names
 from iotlam_faults.query import machine_query
 from iotlam_faults.recordings import Recordings
 from iotlam_faults.windows import ROI
@@ -52,30 +52,18 @@ class Seen:
             found: evidence of them.
             model: pretrained; None to do without the encoder.
         """
-        latents_WC = np.zeros((len(recordings.windows), 0)) if model is None else embed(model, recordings)
-        lines_WC, levels_WC = found.lines_BC.astype(np.float64), found.levels_BC.astype(np.float64)
-        columns = Columns(lines_WC, latents_WC, levels_WC, recordings.parts_W)
+        columns = Columns.of(found, recordings.parts_W, embed(model, recordings) if model else None)
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
-
-    @property
-    def physics_alone(self) -> Columns:
-        """The columns without the encoder's reading of the lines."""
-        return replace(self.columns, latents_WC=self.columns.latents_WC[:, :0])
-
-    @property
-    def encoder_alone(self) -> Columns:
-        """The columns without physics' reading of the lines."""
-        return replace(self.columns, lines_WC=self.columns.lines_WC[:, :0])
 
 
 Method = Callable[[Seen, Rows, Rows], Doubles]
 """(what is seen, rows to learn from, rows to score) -> scores (T, L), the higher the likelier."""
 
 
-def embed(model: IotlamModel, recordings: Recordings) -> Doubles:
-    """The frozen encoder's view of every window: latents of the bearing's places and log odds of its faults, (W, C)."""
+def embed(model: IotlamModel, recordings: Recordings) -> tuple[Doubles, Doubles]:
+    """The frozen encoder's view of every window: latents of the bearing's places (W, C), log odds of faults (W, L)."""
     processor = IotlamProcessor(tuple(spec.modality for spec in model.config.modalities), ROI)
-    found = []
+    latents, odds = [], []
     for start in range(0, len(recordings.windows), BATCH):
         questions = []
         for row in range(start, min(start + BATCH, len(recordings.windows))):
@@ -83,9 +71,9 @@ def embed(model: IotlamModel, recordings: Recordings) -> Doubles:
             questions.append((processor.tokenize(_frames(processor, recordings, row), query), query))
         with torch.no_grad():
             answer = model.answer_all(questions)
-        places_BC = answer.latents_BKD[:, : len(BEARING_FAULTS) + 1].flatten(1)  # the bearing's places, not the shaft's
-        found.append(torch.cat([places_BC, answer.logits_BP[:, : len(BEARING_FAULTS)]], 1))
-    return torch.cat(found).double().numpy()
+        latents.append(answer.latents_BKD[:, : len(BEARING_FAULTS) + 1].flatten(1))  # not the shaft's places
+        odds.append(answer.logits_BP[:, : len(BEARING_FAULTS)])
+    return torch.cat(latents).double().numpy(), torch.cat(odds).double().numpy()
 
 
 def _frames(processor: IotlamProcessor, recordings: Recordings, row: int) -> dict[str, list[SensorFrame]]:
@@ -122,18 +110,19 @@ def logistic(seen: Seen, train: Rows, test: Rows) -> Doubles:
 
 
 def encoder(seen: Seen, train: Rows, test: Rows) -> Doubles:
-    """Logistic regressions on the frozen pretrained encoder."""
-    return Linear.fit(seen.columns.latents_WC[train], seen.present_WL[train]).scores(seen.columns.latents_WC[test])
+    """The frozen pretrained encoder: its own head's odds, and those of a linear head."""
+    found = Encoded.fit(seen.columns.rows(train), seen.present_WL[train])
+    return found.scores(seen.columns.rows(test))
 
 
 def physics_head(seen: Seen, train: Rows, test: Rows) -> Doubles:
     """Our head on physics, without the encoder."""
-    return _head(seen, seen.physics_alone, train, test)
+    return _head(seen, seen.columns.without_encoder, train, test)
 
 
 def encoder_head(seen: Seen, train: Rows, test: Rows) -> Doubles:
     """Our head with the encoder's reading of the lines instead of physics'."""
-    return _head(seen, seen.encoder_alone, train, test)
+    return _head(seen, seen.columns.without_lines, train, test)
 
 
 def ours(seen: Seen, train: Rows, test: Rows) -> Doubles:

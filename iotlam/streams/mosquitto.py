@@ -41,6 +41,11 @@ class Mosquitto:
         """For `MqttTransport`."""
         return f"mqtt://127.0.0.1:{self.port}"
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it has been killed, or not been started."""
+        return self._process is None
+
     def start(self) -> None:
         """Start it, and wait until it answers.
 

@@ -100,7 +100,7 @@ def columns(rng: np.random.Generator, faults_W: np.ndarray, groups_W: np.ndarray
     levels_WC = rng.normal(0.0, 0.2, (len(faults_W), 4)) + np.stack([wander[name] for name in groups_W])
     side = np.where(parts_W == "DE", 2.0, -2.0)
     levels_WC[:, 2] += side * (faults_W == 2)
-    return Columns(lines_WC, lines_WC[:, :0], levels_WC, parts_W)
+    return Columns(lines_WC, lines_WC[:, :0], lines_WC[:, :0], levels_WC, parts_W)
 
 
 def test_the_head_learns_lines_from_all_and_ringing_from_each_place() -> None:
@@ -114,7 +114,7 @@ def test_the_head_learns_lines_from_all_and_ringing_from_each_place() -> None:
     head = Head.fit(seen.rows(train), present_WL[train], groups_W[train])
     right = head.scores(seen.rows(test)).argmax(1) == faults_W[test]
     assert set(head.ringing) == {"DE", "FE"} and right.mean() > 0.9
-    without = Head(head.lines, {}).scores(seen.rows(test)).argmax(1) == faults_W[test]
+    without = Head(head.physics, None, {}).scores(seen.rows(test)).argmax(1) == faults_W[test]
     assert without.mean() < right.mean() - 0.05
 
 
