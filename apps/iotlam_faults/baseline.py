@@ -15,8 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iotlam_faults.evidence import Evidence
-
 Doubles = NDArray[np.float64]
 
 USUAL = 0.5
@@ -58,7 +56,7 @@ class Baseline:
         return found
 
 
-def profile(found: Evidence, values_WN: Tensor) -> Doubles:
-    """What a baseline looks at: what rings, and the power as a whole, nats, (W, C)."""
+def profile(levels_WC: NDArray[np.float32], values_WN: Tensor) -> Doubles:
+    """What a baseline looks at: what rings (`evidence.levels`), and the power as a whole, nats, (W, C)."""
     power_W = 2.0 * torch.log(values_WN.std(1) + 1e-12)
-    return np.concatenate([found.levels_BC, power_W[:, None].numpy()], 1).astype(np.float64)
+    return np.concatenate([levels_WC, power_W[:, None].numpy()], 1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""`iotlam faults`: data, diagnose, train, evaluate, monitor."""
+"""`iotlam faults`: data, diagnose, train, fit, evaluate, monitor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from iotlam.cli.output import print_json, print_rows
 from iotlam.contracts import BadInput, Json
 
 if TYPE_CHECKING:
+    from iotlam_faults.data.reading import Waveform
     from iotlam_faults.data.store import Store
+    from iotlam_faults.trained import Trained
     from iotlam_machine.bearings import Bearing
 
 app = typer.Typer(no_args_is_help=True, help="Machine faults from vibration and motor current.")
@@ -123,6 +125,13 @@ def diagnose(
         str | None, typer.Option(help="Or its geometry: balls, ball mm, pitch mm, contact angle: '9,7.94,39.04,0'.")
     ] = None,
     channel: Annotated[str | None, typer.Option(help="Which sensor or axis; default: the first.")] = None,
+    healthy: Annotated[
+        list[Path] | None, typer.Option(help="A recording of the same sensor while sound; may be repeated.")
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option(help="A head trained on recordings, as a second opinion (seconds more).")
+    ] = None,
+    part: Annotated[str, typer.Option(help="Where in its machine the sensor sits, as the head knows it.")] = "",
     out: Annotated[Path, typer.Option(help="The evidence page (.html).")] = Path("diagnosis.html"),
     as_json: AsJson = False,
 ) -> None:
@@ -133,6 +142,8 @@ def diagnose(
     Examples: iotlam faults diagnose pump.wav --rpm 1480 --bearing 6205
 
     iotlam faults diagnose 130.mat --out page.html --json
+
+    iotlam faults diagnose today.wav --healthy january.wav --rpm 1480 --bearing 6205 --head heads/plant --part DE
     """
     from dataclasses import replace
 
@@ -153,12 +164,16 @@ def diagnose(
     if known and known.channel in (signal.channel, signal.channel.rpartition(".")[0]):
         shaft_hz, doubt = known.shaft_hz or signal.shaft_hz, known.doubt
         signal = replace(signal, shaft_hz=shaft_hz, bearing=known.geometry, bearing_name=known.model, doubt=doubt)
+        signal = replace(signal, part=known.part)
     if rpm is not None:
         signal = replace(signal, shaft_hz=rpm / 60.0)
     if bearing or geometry:
         shape = find_bearing(bearing) if bearing else _geometry(geometry or "")
         signal = replace(signal, bearing=shape, bearing_name=bearing or "")
-    answer = answer_for(signal)
+    if part:
+        signal = replace(signal, part=part)
+    sound = [pick(read_signals(path), channel or (known.channel if known else None)) for path in healthy or ()]
+    answer = answer_for(signal, sound, _trained(head) if head else None)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
     if as_json:
         print_json({**answer.as_json(), "page": str(page)})
@@ -168,6 +183,8 @@ def diagnose(
         typer.echo(f"- {reason}")
     for doubt in answer.doubts:
         typer.echo(f"? {doubt}")
+    for sentence in answer.as_json()["advice"]:
+        typer.echo(f"> {sentence}")
     typer.echo(f"page: {page}")
 
 
@@ -200,6 +217,33 @@ def train(
 
 
 @app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Folder of the head.")] = Path("runs/head"),
+    data: Annotated[str, typer.Option("--set", help="A public data set.")] = "cwru",
+    folder: Annotated[Path | None, typer.Option(help="Or a folder of own recordings with a catalogue.csv.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of the pretrained model; default: as shipped.")] = None,
+    window_s: Annotated[float, typer.Option(min=0.1, max=60.0, help="Length of a window, seconds.")] = 1.0,
+    root: Root = None,
+) -> None:
+    """Fit a head to recordings of damaged bearings, for `diagnose --head`; the pretrained model stays as it is.
+
+    How good it is on bearings that it has not seen, `evaluate` tells.
+
+    Examples: iotlam faults fit --out heads/cwru
+
+    iotlam faults fit --folder my-recordings --out heads/plant
+    """
+    from iotlam.contracts import check_writable
+    from iotlam_faults.recordings import cut
+    from iotlam_faults.trained import Trained
+
+    check_writable("--out", out)
+    trained = Trained.fit(cut(_waves(data, folder, root), window_s), model)
+    trained.save(out)
+    typer.echo(f"head in {out}, fitted to {len(trained.facts.bearings)} bearings")
+
+
+@app.command()
 def evaluate(
     protocol: Annotated[
         str, typer.Option(help="rosa, unseen-bearing-and-load, unseen-machine, leave-one-load-out or random-windows.")
@@ -224,17 +268,14 @@ def evaluate(
     iotlam faults evaluate --folder my-recordings --protocol unseen-machine --show
     """
     from iotlam.training.progress import progress
-    from iotlam_faults.data.folder import own_waveforms
-    from iotlam_faults.data.store import Store, default_root
     from iotlam_faults.evaluate import Bench, run_splits, summary
     from iotlam_faults.methods import find_methods
     from iotlam_faults.model import load_model
     from iotlam_faults.protocols import find_protocol, random_windows
-    from iotlam_faults.recordings import cut, of_set
+    from iotlam_faults.recordings import cut
 
     chosen, names, shipped_or_own = find_protocol(protocol), find_methods(methods), load_model(model)
-    waves = own_waveforms(folder) if folder else of_set(Store(root or default_root()), data)
-    recordings = cut(waves, window_s)
+    recordings = cut(_waves(data, folder, root), window_s)
     found = list(chosen(recordings.windows))[:splits]
     for split in found if show else ():
         typer.echo(str(split), err=True)
@@ -284,6 +325,20 @@ def monitor(
         run_service(broker, state, place, rules)
     else:
         run_demo(state, place, rules, windows, pace_s, seed)
+
+
+def _waves(data: str, folder: Path | None, root: Path | None) -> list[Waveform]:
+    from iotlam_faults.data.folder import own_waveforms
+    from iotlam_faults.data.store import Store, default_root
+    from iotlam_faults.recordings import of_set
+
+    return own_waveforms(folder) if folder else of_set(Store(root or default_root()), data)
+
+
+def _trained(folder: Path) -> Trained:
+    from iotlam_faults.trained import Trained
+
+    return Trained.load(folder)
 
 
 def _geometry(text: str) -> Bearing:

@@ -5,16 +5,20 @@ Where the speed or the geometry is not known, no fault can be told by its lines;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, Json
+from iotlam_faults.advice import advice
+from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.checks import FEWEST_TURNS, mended
+from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_faults.verdict import WORDS, Verdict, judge
@@ -22,8 +26,14 @@ from iotlam_machine.bearings import Bearing, FaultOrders
 from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
 from iotlam_waveform.vibration import read
 
+if TYPE_CHECKING:  # they load the model's libraries, which take longer than a diagnosis
+    from iotlam_faults.trained import Opinion, Trained
+
 LONGEST_S = 20.0
 """Of a longer recording the first seconds count."""
+
+WINDOW_S = 1.0
+"""Of a baseline's windows."""
 
 LINES = 5
 LINES_HZ = (2.0, 500.0)
@@ -42,6 +52,7 @@ class Signal:
         bearing: geometry, None where it is not known.
         bearing_name: as the user called it.
         doubt: what is known to be odd about the recording.
+        part: where in its machine the sensor sits.
     """
 
     values_N: NDArray[np.float32]
@@ -52,6 +63,7 @@ class Signal:
     bearing: Bearing | FaultOrders | None = None
     bearing_name: str = ""
     doubt: str = ""
+    part: str = ""
 
     @property
     def orders(self) -> FaultOrders | None:
@@ -72,6 +84,8 @@ class Answer:
         velocity_mm_s: root mean square of the velocity, 10 Hz to 1 kHz.
         kurtogram: where it rings.
         lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
+        change: how far it is from the machine's healthy baseline; None where there is none.
+        opinion: of a head that was trained on recordings; None where none was asked.
     """
 
     signal: Signal
@@ -82,16 +96,35 @@ class Answer:
     velocity_mm_s: float
     kurtogram: Kurtogram
     lines_hz: tuple[tuple[float, float], ...]
+    change: float | None = None
+    opinion: Opinion | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether physics names a fault, or the machine has changed much since it was sound."""
+        return bool(self.verdict and self.verdict.faults) or (self.change is not None and self.change >= CHANGED)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is named: what physics names unless the trained head contradicts it; else what that head is sure of."""
+        by_physics = self.verdict.faults if self.verdict else ()
+        if self.opinion is None or not self.damaged:
+            return by_physics
+        if by_physics:
+            return by_physics if by_physics == (self.opinion.named,) or not self.opinion.named else ()
+        return (self.opinion.named,) if self.opinion.named else ()
 
     @property
     def headline(self) -> str:
         """The verdict in a sentence."""
         verdict = self.verdict
+        if self.faults:
+            parts = " and ".join(WORDS[name] for name in self.faults)
+            return f"Damage of the {parts}."
+        if self.damaged:
+            return "Damage, but its type is unclear."
         if verdict is None:
             return "Not enough is known to judge the bearing."
-        if verdict.faults:
-            parts = " and ".join(WORDS[name] for name in verdict.faults)
-            return f"Damage of the {parts}."
         if verdict.unclear:
             return "Something is there, but it is unclear what."
         return "No damage of the bearing shows."
@@ -105,8 +138,11 @@ class Answer:
             "rate_hz": signal.rate_hz,
             "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
             "verdict": self.headline,
-            "faults": [] if verdict is None else list(verdict.faults),
-            "unclear": verdict is None or verdict.unclear,
+            "faults": list(self.faults),
+            "unclear": not self.faults and (verdict is None or verdict.unclear or self.damaged),
+            "change": None if self.change is None else round(self.change, 3),
+            "probability": {} if self.opinion is None else self.opinion.probability,
+            "advice": list(advice(self)),
             "because": [] if verdict is None else list(verdict.because),
             "doubts": list(self.doubts),
             "rms_m_s2": round(self.rms_m_s2, 4),
@@ -177,27 +213,90 @@ def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
     return known[channel]
 
 
-def diagnose(signal: Signal) -> Answer:
+def diagnose(signal: Signal, healthy: Sequence[Signal] = (), trained: Trained | None = None) -> Answer:
     """Diagnose one signal.
 
+    Args:
+        signal: what to diagnose.
+        healthy: signals of the same sensor while the machine was sound.
+        trained: a head that was trained on recordings, as a second opinion.
+
     Raises:
-        BadInput: if it says nothing: too short, constant, or more gap than signal.
+        BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
     """
     subject = f"Recording '{signal.source}', channel '{signal.channel}'"
     values_N, doubts = mended(signal.values_N[: round(LONGEST_S * signal.rate_hz)], signal.rate_hz, subject)
     samples_N = torch.from_numpy(values_N)
     verdict, more = _verdict(signal, samples_N)
+    change = _change(signal, values_N, healthy) if healthy else None
+    opinion, further = _opinion(signal, values_N, verdict, trained) if trained else (None, [])
     centred_N = samples_N - samples_N.mean()
     return Answer(
         signal=replace(signal, values_N=values_N),
         verdict=verdict,
-        doubts=(*([signal.doubt] if signal.doubt else []), *doubts, *more),
+        doubts=(*([signal.doubt] if signal.doubt else []), *doubts, *more, *further),
         rms_m_s2=float(centred_N.square().mean().sqrt()),
         kurtosis=float((centred_N / centred_N.std()).pow(4).mean()),
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
         kurtogram=kurtogram(samples_N, signal.rate_hz),
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
+        change=change,
+        opinion=opinion,
     )
+
+
+def _change(signal: Signal, values_N: NDArray[np.float32], healthy: Sequence[Signal]) -> float:
+    """How far the signal is from healthy ones, window by window, on average."""
+    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
+        got = f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
+        raise BadInput(
+            "--healthy", expected=f"the same sample rate, {signal.rate_hz:g} Hz", got=got, fix="record alike"
+        )
+    sound = [_profiles(signal, one.values_N) for one in healthy]
+    return float(Baseline.fit(np.concatenate(sound)).change(_profiles(signal, values_N)).mean())
+
+
+def _profiles(signal: Signal, values_N: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Profiles of windows of a second."""
+    size = round(min(WINDOW_S * signal.rate_hz, len(values_N)))
+    count = len(values_N) // size
+    values_WN = torch.from_numpy(np.ascontiguousarray(values_N[: count * size])).reshape(count, size)
+    return profile(levels(values_WN, signal.rate_hz), values_WN)
+
+
+def _opinion(
+    signal: Signal, values_N: NDArray[np.float32], verdict: Verdict | None, trained: Trained
+) -> tuple[Opinion | None, list[str]]:
+    """What the trained head says, and what of it is to be doubted."""
+    from iotlam_faults.data.catalogue import Entry
+    from iotlam_faults.data.reading import Waveform
+    from iotlam_faults.recordings import cut
+
+    if verdict is None or signal.orders is None:
+        return None, []
+    entry = Entry(
+        set="own",
+        file=signal.source,
+        bearing="asked",
+        rate_hz=signal.rate_hz,
+        part=signal.part,
+        rpm=60.0 * verdict.speed.hz,
+        own_geometry=signal.bearing if isinstance(signal.bearing, Bearing) else None,
+    )
+    wave = Waveform(values_N[:, None], entry, Path(signal.source))
+    opinion = trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
+    doubts = []
+    if not opinion.named:
+        doubts.append(
+            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
+            f"{WORDS[opinion.by_encoder]} by the encoder"
+        )
+    elif verdict.faults and verdict.faults != (opinion.named,):
+        doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
+    if signal.part not in trained.facts.parts:
+        known = ", ".join(trained.facts.parts) or "none"
+        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
+    return opinion, doubts
 
 
 def _verdict(signal: Signal, samples_N: torch.Tensor) -> tuple[Verdict | None, list[str]]:

@@ -64,7 +64,7 @@ class Bench:
             model: pretrained; None to do without the encoder.
         """
         found = recordings.evidence()
-        seen, profile_WC = Seen.of(recordings, found, model), profile(found, recordings.values_WN)
+        seen, profile_WC = Seen.of(recordings, found, model), profile(found.levels_BC, recordings.values_WN)
         reference_W, change_W = np.zeros(len(profile_WC), bool), np.full(len(profile_WC), np.inf)
         for part in np.unique(seen.columns.parts_W):
             here_W = seen.columns.parts_W == part

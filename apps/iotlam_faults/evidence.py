@@ -76,12 +76,11 @@ def evidence(values_BN: Tensor, rate_hz: float, shaft_B: Tensor, orders: Sequenc
         orders: of each window's bearing.
     """
     place_BL = torch.from_numpy(np.stack([line_orders(one) for one in orders])) * shaft_B[:, None]
-    lines, levels = [], []
+    lines = []
     for start in range(0, len(values_BN), CHUNK):
         part_BN = values_BN[start : start + CHUNK]
         lines.append(_lines(part_BN, rate_hz, place_BL[start : start + CHUNK]))
-        levels.append(_levels(part_BN, rate_hz))
-    return Evidence(torch.cat(lines).numpy(), torch.cat(levels).numpy())
+    return Evidence(torch.cat(lines).numpy(), levels(values_BN, rate_hz))
 
 
 def _lines(values_BN: Tensor, rate_hz: float, hertz_BL: Tensor) -> Tensor:
@@ -109,6 +108,12 @@ def _greatest(nats_BKF: Tensor, at_BL: Tensor) -> Tensor:
     picked_BKX = nats_BKF.gather(2, index_BX[:, None].expand(-1, nats_BKF.shape[1], -1))
     greatest_BKL: Tensor = picked_BKX.reshape(*picked_BKX.shape[:2], *index_BLT.shape[1:]).amax(-1)
     return greatest_BKL
+
+
+def levels(values_BN: Tensor, rate_hz: float) -> NDArray[np.float32]:
+    """What rings: logarithms of the power in even bands, less their mean, (B, LEVELS)."""
+    parts = [_levels(values_BN[start : start + CHUNK], rate_hz) for start in range(0, len(values_BN), CHUNK)]
+    return torch.cat(parts).numpy()
 
 
 def _levels(values_BN: Tensor, rate_hz: float) -> Tensor:

@@ -73,7 +73,7 @@ class Recordings:
         return np.array([one.entry.part for one in self.windows])
 
 
-def cut(recordings: Iterable[Waveform], window_s: float = 1.0) -> Recordings:
+def cut(recordings: Iterable[Waveform], window_s: float = 1.0, rate_hz: float | None = None) -> Recordings:
     """Cut recordings into windows that do not overlap.
 
     Speeds are refined by the recording's own lines: what a file states is a display's reading, or nominal.
@@ -81,13 +81,18 @@ def cut(recordings: Iterable[Waveform], window_s: float = 1.0) -> Recordings:
     Args:
         recordings: of one channel each is used, the first.
         window_s: length of a window.
+        rate_hz: sample rate to bring them to; default: one that all of them can give.
 
     Raises:
-        BadInput: if none is as long as a window, or one's speed or bearing is not known.
+        BadInput: if none is as long as a window, one is sampled too slowly, or its speed or bearing is not known.
     """
     waves = list(recordings)
     rates = {wave.entry.rate_hz for wave in waves}
-    rate_hz = float(COMMON_SHARE * Fraction(min(rates))) if len(rates) > 1 else min(rates, default=1.0)
+    if rate_hz is None:
+        rate_hz = float(COMMON_SHARE * Fraction(min(rates))) if len(rates) > 1 else min(rates, default=1.0)
+    elif min(rates, default=rate_hz) < rate_hz:
+        got, fix = f"{min(rates):g} Hz", "record faster"
+        raise BadInput("Recordings", expected=f"a sample rate of {rate_hz:g} Hz or more", got=got, fix=fix)
     size = round(window_s * rate_hz)
     windows: list[Window] = []
     values, shafts, orders = [], [], []

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 import iotlam
 from iotlam.pages.drawing import light, responsive
 from iotlam.pages.page import figure, percent, write_html
+from iotlam_faults.advice import advice
+from iotlam_faults.baseline import CHANGED
 from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, zone
@@ -54,6 +56,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "headline": answer.headline,
         "because": [] if verdict is None else [reason[0].upper() + reason[1:] for reason in verdict.because],
         "doubts": answer.doubts,
+        "advice": advice(answer),
         "rows": [],
         "lines": ", ".join(f"{hz:.2f} Hz ({percent(depth)} deep)" for hz, depth in answer.lines_hz) or "none",
         "shown_s": figure(shown_s),
@@ -86,6 +89,11 @@ def _facts(answer: Answer) -> dict[str, str]:
     }
     if signal.shaft_hz is not None:
         facts["speed given"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
+    if answer.change is not None:
+        facts["change"] = f"{figure(answer.change)} from the healthy baseline ({figure(CHANGED)} and more is much)"
+    if answer.opinion is not None:
+        said = ", ".join(f"{WORDS[name]} {percent(share)}" for name, share in answer.opinion.probability.items())
+        facts["trained head"] = f"if the bearing is damaged: {said}"
     if (orders := signal.orders) is not None:
         facts["bearing"] = (
             f"{signal.bearing_name or 'as given'}: {orders.balls} rolling elements; orders inner {orders.inner:.3f}, "

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from iotlam.contracts import BadInput
+from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import Signal, diagnose
+from iotlam_faults.trained import Opinion
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
@@ -64,6 +68,54 @@ def test_a_wrong_speed_is_told_and_the_shafts_own_is_used() -> None:
     assert answer.verdict is not None and answer.verdict.faults == ("outer",)
     assert answer.verdict.speed.hz == pytest.approx(29.5, rel=0.002)
     assert re.search("the shaft's own lines say 177[0-2]", answer.doubts[0])
+
+
+def test_a_changed_machine_is_damaged_even_where_no_fault_is_named() -> None:
+    healthy, faint = signal(), signal(Fault("outer", 0.12, 0.02))
+    louder = replace(faint, values_N=3.0 * faint.values_N)
+    assert diagnose(faint, [healthy]).change < 1.0  # type: ignore[operator]
+    answer = diagnose(louder, [healthy])
+    assert answer.change > 2.0 and answer.headline == "Damage, but its type is unclear."  # type: ignore[operator]
+    assert answer.as_json()["unclear"] and "changed much since it was sound" in answer.as_json()["advice"][0]
+
+
+def test_a_healthy_recording_of_another_rate_is_named() -> None:
+    with pytest.raises(BadInput, match="--healthy.*the same sample rate, 12000 Hz, got 6000 Hz"):
+        diagnose(signal(), [replace(signal(), rate_hz=6000.0)])
+
+
+class Head:
+    """A trained head that says what it is told to."""
+
+    facts = SimpleNamespace(window_s=1.0, rate_hz=10_000.0, parts=("DE",))
+
+    def __init__(self, by_physics: str, by_encoder: str) -> None:
+        probability = {"inner": 0.1, "outer": 0.1, "ball": 0.1} | {by_physics: 0.8}
+        self.judge = lambda recordings: Opinion(probability, by_physics, by_encoder)
+
+
+@pytest.mark.parametrize(
+    ("by_physics", "by_encoder", "faults", "doubt"),
+    [
+        ("outer", "outer", ("outer",), None),
+        ("inner", "inner", (), "physics names the outer race, the trained head the inner race"),
+        ("ball", "inner", ("outer",), "readings disagree: rolling elements by physics, inner race by the encoder"),
+    ],
+)
+def test_a_second_opinion_that_contradicts_physics_leaves_the_type_unclear(
+    by_physics: str, by_encoder: str, faults: tuple[str, ...], doubt: str | None
+) -> None:
+    answer = diagnose(signal(Fault("outer", 0.6, 0.05), part="DE"), trained=Head(by_physics, by_encoder))  # type: ignore[arg-type]
+    assert answer.faults == faults and answer.damaged
+    assert (doubt in answer.doubts[0]) if doubt else not answer.doubts
+    assert answer.headline == ("Damage of the outer race." if faults else "Damage, but its type is unclear.")
+    assert any("reasons to doubt" in one for one in advice(answer)) is bool(doubt)
+
+
+@pytest.mark.parametrize("faults, said", [((), "Nothing is to be done"), ((Fault("inner", 0.8, 0.05),), "inner race")])
+def test_advice_is_grounded_in_the_answer(faults: tuple[Fault, ...], said: str) -> None:
+    assert said in advice(diagnose(signal(*faults)))[0]
+    assert "Find out the speed" in advice(diagnose(signal(*faults, shaft_hz=None)))[0]
 
 
 def spoilt(change: str) -> Signal:

@@ -18,6 +18,7 @@ from iotlam_faults.methods import METHODS, Rows, Seen, find_methods
 from iotlam_faults.protocols import random_windows
 from iotlam_faults.recordings import Recordings, cut
 from iotlam_faults.splits import Split
+from iotlam_faults.trained import Trained
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
 
@@ -137,6 +138,28 @@ def test_the_summary_keeps_leaky_splits_apart(recordings: Recordings) -> None:
     rows = [run_split(bench, split, "forest") for split in (honest, leaky)]
     found = summary(rows, "forest")
     assert (found["auroc"], found["leaky_auroc"]) == (round(rows[0]["auroc"], 4), round(rows[1]["auroc"], 4))
+
+
+def test_a_head_comes_back_from_its_folder_as_it_was(recordings: Recordings, tmp_path: Path) -> None:
+    trained = Trained.fit(recordings, None)
+    trained.save(tmp_path / "head")
+    again = Trained.load(tmp_path / "head")
+    one = cut([wave("asked", "outer", 0.8, 77)], again.facts.window_s, again.facts.rate_hz)
+    assert again.facts == trained.facts and again.judge(one) == trained.judge(one)
+    assert again.judge(one).probability["outer"] > 0.5 and sum(again.judge(one).probability.values()) == pytest.approx(
+        1.0, abs=1e-3
+    )
+    with pytest.raises(BadInput, match="a sample rate of 10000 Hz or more, got 8000 Hz"):
+        cut([wave("slow", "", 0.0, 1, 8000.0)], 1.0, again.facts.rate_hz)
+
+
+def test_a_folder_without_a_head_is_named(recordings: Recordings, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="a head trained on recordings"):
+        Trained.load(tmp_path)
+    Trained.fit(recordings, None).save(tmp_path)
+    (tmp_path / "head.safetensors").write_bytes(b"no weights")
+    with pytest.raises(BadInput, match="a head trained on recordings"):
+        Trained.load(tmp_path)
 
 
 def test_a_method_that_is_none_is_named() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from iotlam_faults.baseline import CHANGED, Baseline, profile
-from iotlam_faults.evidence import LINES, evidence, line_orders
+from iotlam_faults.evidence import LINES, evidence, levels, line_orders
 from iotlam_faults.head import Columns, Head, Linear, Ringing, compete
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
@@ -60,13 +60,13 @@ def test_levels_say_what_rings_and_not_how_loudly() -> None:
     found = evidence(values_BN, RATE_HZ, shaft_B, [ORDERS] * 2)
     np.testing.assert_allclose(found.levels_BC[0], found.levels_BC[1], atol=1e-4)
     np.testing.assert_allclose(found.lines_BC[0], found.lines_BC[1], atol=1e-2)
-    profile_BC = profile(found, values_BN)
+    profile_BC = profile(found.levels_BC, values_BN)
     assert profile_BC[1, -1] - profile_BC[0, -1] == pytest.approx(2.0 * np.log(7.0), abs=1e-3)
 
 
 def profiles(*windows: tuple[torch.Tensor, float]) -> np.ndarray:
-    values_BN, shaft_B = batch(*windows)
-    return profile(evidence(values_BN, RATE_HZ, shaft_B, [ORDERS] * len(windows)), values_BN)
+    values_BN, _ = batch(*windows)
+    return profile(levels(values_BN, RATE_HZ), values_BN)
 
 
 @pytest.mark.parametrize("learnt", [1, 12])

@@ -165,7 +165,7 @@ def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[st
     values_BN = torch.from_numpy(np.stack([one.values_N for one in group]))
     shaft_B = torch.tensor([one.block.shaft_hz or 10.0 for one in group])
     found: Evidence = evidence(values_BN, group[0].block.rate_hz, shaft_B, [one.orders or NO_LINES for one in group])
-    profile_BC = profile(found, values_BN)
+    profile_BC = profile(found.levels_BC, values_BN)
     centred_BN = values_BN - values_BN.mean(1, keepdim=True)
     rms_B = centred_BN.square().mean(1).sqrt()
     kurtosis_B = (centred_BN / rms_B[:, None]).pow(4).mean(1)

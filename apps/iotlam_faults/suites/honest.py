@@ -157,7 +157,7 @@ def _healthy_only(rig: Recordings) -> float:
 
     Only sound recordings of the rig are learnt from, and none of the operating point that is judged.
     """
-    profile_WC = profile(rig.evidence(), rig.values_WN)
+    profile_WC = profile(rig.evidence().levels_BC, rig.values_WN)
     point_W = np.array([f"{one.entry.rpm} {one.entry.load}" for one in rig.windows])
     sound_W = np.array([not one.entry.faults for one in rig.windows])
     change_W = np.zeros(len(point_W))

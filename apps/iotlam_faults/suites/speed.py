@@ -147,12 +147,12 @@ def _judge() -> Callable[[torch.Tensor], object]:
     parts_W = np.array(["DE"] * len(faults))
     columns = Columns.of(found, parts_W)
     head = Head.fit(columns.rows(damaged), present_WL[damaged], np.array(faults)[damaged])
-    baseline = Baseline.fit(profile(found, learnt_BN)[:10])
+    baseline = Baseline.fit(profile(found.levels_BC, learnt_BN)[:10])
 
     def judge(values_BN: torch.Tensor) -> object:
         size = len(values_BN)
         seen = evidence(values_BN, RATE_HZ, torch.full((size,), SHAFT_HZ), [orders] * size)
-        change_B = baseline.change(profile(seen, values_BN))
+        change_B = baseline.change(profile(seen.levels_BC, values_BN))
         return change_B, head.scores(Columns.of(seen, parts_W[:1].repeat(size)))
 
     return judge

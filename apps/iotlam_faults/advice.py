@@ -1,0 +1,64 @@
+"""What to do next: sentences from a template, each grounded in a field of the answer and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iotlam_faults.physics.velocity import Group, zone
+from iotlam_faults.verdict import WORDS
+
+if TYPE_CHECKING:
+    from iotlam_faults.diagnose import Answer
+
+SUPPORT: Group = "2 rigid"
+IMPULSIVE = 5.0
+"""Kurtosis from which impacts dominate: damage is local, and has not worn the whole raceway."""
+
+DEEP = 1.0
+"""Modulation from which the impacts are most of the signal in their band."""
+
+MONTH, WEEK = "within a month", "within a week"
+
+
+def advice(answer: Answer) -> tuple[str, ...]:
+    """What a maintenance engineer should do, and when to look again."""
+    found = [*_of_bearing(answer), *_of_housing(answer)]
+    if answer.doubts and answer.damaged:
+        found.append("Before the bearing is opened, measure once more: there are reasons to doubt this.")
+    return tuple(found)
+
+
+def _of_bearing(answer: Answer) -> list[str]:
+    named = answer.signal.bearing_name
+    bearing = f"bearing {named}" if named else "the bearing"
+    if answer.faults:
+        parts = " and ".join(WORDS[name] for name in answer.faults)
+        when = WEEK if _depth(answer) >= DEEP or answer.kurtosis >= IMPULSIVE else MONTH
+        return [
+            f"Order {bearing} and plan to replace it: {parts}. Until then measure again {when}, at this speed and load."
+        ]
+    if answer.damaged:
+        return [f"The machine has changed much since it was sound: measure again {WEEK}, and look at {bearing} first."]
+    if answer.verdict is None:
+        return [
+            "Find out the speed of the shaft and the number of the bearing: with them its faults can be told apart."
+        ]
+    if answer.verdict.unclear:
+        return [f"Measure again {MONTH}, for ten seconds or longer, with the sensor as near to {bearing} as it goes."]
+    return ["Nothing is to be done; keep this recording as the machine's healthy baseline (--healthy)."]
+
+
+def _of_housing(answer: Answer) -> list[str]:
+    letter = zone(answer.velocity_mm_s, SUPPORT)
+    if letter not in ("C", "D"):
+        return []
+    return [
+        f"The housing moves hard ({answer.velocity_mm_s:.1f} mm/s, zone {letter} of group {SUPPORT}): "
+        "look at balance, alignment and mounting."
+    ]
+
+
+def _depth(answer: Answer) -> float:
+    if answer.verdict is None:
+        return 0.0
+    return max((answer.verdict.findings[name].depth for name in answer.faults), default=0.0)

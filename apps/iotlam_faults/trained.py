@@ -1,0 +1,188 @@
+"""A head that was trained on recordings, in its folder, and what it says of one signal.
+
+Two readings of the same lines, by physics and by the pretrained encoder, have to agree before a fault is named: where
+they do not, the bearing is damaged and the type unclear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from iotlam.contracts import BadInput, whole_file
+from iotlam.contracts.records import Record
+from iotlam.model import IotlamModel
+from iotlam_faults.evaluate import Bench, Trust, learn_trust, softmax
+from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
+from iotlam_faults.methods import embed, ours
+from iotlam_faults.model import load_model
+from iotlam_faults.recordings import Recordings
+from iotlam_machine.machine import BEARING_FAULTS
+
+WEIGHTS, FACTS = "head.safetensors", "head.json"
+FORMAT = 1
+
+
+class Facts(Record, frozen=True):
+    """What is known of a trained head beside its weights.
+
+    Attributes:
+        format: of these files.
+        rate_hz: sample rate that signals are brought to.
+        window_s: length of a window.
+        parts: places whose ringing was learnt.
+        bearings: that it was trained on.
+        temperature: of its probabilities, learnt on bearings held out one by one.
+        model: folder of the encoder; empty for the shipped one.
+    """
+
+    format: int
+    rate_hz: float
+    window_s: float
+    parts: tuple[str, ...]
+    bearings: tuple[str, ...]
+    temperature: float
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a trained head says of a bearing that is damaged.
+
+    Attributes:
+        probability: of each fault.
+        by_physics: what its reading of the lines alone says.
+        by_encoder: what the encoder's reading alone says.
+    """
+
+    probability: dict[str, float]
+    by_physics: str
+    by_encoder: str
+
+    @property
+    def named(self) -> str:
+        """The fault, empty where the readings do not agree."""
+        likeliest = max(self.probability, key=lambda name: self.probability[name])
+        return likeliest if self.by_physics == self.by_encoder == likeliest else ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head and what it was trained on."""
+
+    head: Head
+    facts: Facts
+
+    @classmethod
+    def fit(cls, recordings: Recordings, model: Path | None) -> Trained:
+        """Train on the damaged bearings of some recordings.
+
+        Raises:
+            BadInput: if there are none, or only of one fault.
+        """
+        bench = Bench.of(recordings, load_model(model))
+        damaged = np.flatnonzero(bench.seen.present_WL.any(1))
+        kinds = int(bench.seen.present_WL[damaged].any(0).sum())
+        if kinds < 2:
+            fix = "add recordings of damaged bearings"
+            raise BadInput("Recordings", expected="two kinds of bearing damage or more", got=str(kinds), fix=fix)
+        groups_W = bench.seen.groups_W
+        head = Head.fit(bench.seen.columns.rows(damaged), bench.seen.present_WL[damaged], groups_W[damaged])
+        trust: Trust = learn_trust(bench, ours, damaged)
+        facts = Facts(
+            format=FORMAT,
+            rate_hz=recordings.rate_hz,
+            window_s=recordings.values_WN.shape[1] / recordings.rate_hz,
+            parts=tuple(head.ringing),
+            bearings=tuple(sorted(set(groups_W[damaged].tolist()))),
+            temperature=round(trust.temperature, 4),
+            model=str(model.resolve()) if model else "",
+        )
+        return cls(head, facts)
+
+    def save(self, folder: Path) -> None:
+        """Write it: no pickle, each file whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / WEIGHTS) as partial:
+            save_file(_arrays(self.head), partial)
+        with whole_file(folder / FACTS) as partial:
+            partial.write_text(self.facts.to_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Trained:
+        """Read it.
+
+        Raises:
+            BadInput: if the folder holds none.
+        """
+        fix = "train one with: iotlam faults fit"
+        try:
+            facts = Facts.from_json((folder / FACTS).read_text(encoding="utf-8"), str(folder / FACTS))
+            arrays = load_file(folder / WEIGHTS)
+            return cls(_head(arrays, facts.parts), facts)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise BadInput(str(folder), expected="a head trained on recordings", got=str(error), fix=fix) from error
+
+    @cached_property
+    def _model(self) -> IotlamModel:
+        return load_model(Path(self.facts.model) if self.facts.model else None)
+
+    def judge(self, recordings: Recordings) -> Opinion:
+        """What it says of the windows of one bearing, taken together."""
+        columns = Columns.of(recordings.evidence(), recordings.parts_W, embed(self._model, recordings))
+        whole, physics, encoder = (
+            self._mean(head, part)
+            for head, part in (
+                (self.head, columns),
+                (Head(self.head.physics, None, self.head.ringing), columns.without_encoder),
+                (Head(None, self.head.encoded, self.head.ringing), columns.without_lines),
+            )
+        )
+        return Opinion(
+            {name: round(float(value), 4) for name, value in zip(BEARING_FAULTS, whole, strict=True)},
+            BEARING_FAULTS[int(physics.argmax())],
+            BEARING_FAULTS[int(encoder.argmax())],
+        )
+
+    def _mean(self, head: Head, columns: Columns) -> Doubles:
+        """Probability of each fault, mean over the windows, (L,)."""
+        found: Doubles = softmax(head.scores(columns) / self.facts.temperature).mean(0)
+        return found
+
+
+def _arrays(head: Head) -> dict[str, Doubles]:
+    assert head.physics is not None and head.encoded is not None
+    found = {
+        "physics.weight": head.physics.weight_CL,
+        "physics.bias": head.physics.bias_L,
+        "encoder.weight": head.encoded.linear.weight_CL,
+        "encoder.bias": head.encoded.linear.bias_L,
+    }
+    for index, ringing in enumerate(head.ringing.values()):
+        found |= {f"ringing.{index}.mean": ringing.mean_C, f"ringing.{index}.scale": ringing.scale_C}
+        for side, spread in (("balls", ringing.balls), ("others", ringing.others)):
+            found[f"ringing.{index}.{side}.centre"] = spread.centre_C
+            found[f"ringing.{index}.{side}.precision"] = spread.precision_CC
+    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+
+
+def _head(arrays: dict[str, Doubles], parts: Sequence[str]) -> Head:
+    ringing = {
+        part: Ringing(
+            arrays[f"ringing.{index}.mean"],
+            arrays[f"ringing.{index}.scale"],
+            *(
+                Spread(arrays[f"ringing.{index}.{side}.centre"], arrays[f"ringing.{index}.{side}.precision"])
+                for side in ("balls", "others")
+            ),
+        )
+        for index, part in enumerate(parts)
+    }
+    physics = Linear(arrays["physics.weight"], arrays["physics.bias"])
+    return Head(physics, Encoded(Linear(arrays["encoder.weight"], arrays["encoder.bias"])), ringing)
