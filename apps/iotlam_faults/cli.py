@@ -132,6 +132,7 @@ def diagnose(
         Path | None, typer.Option(help="A head trained on recordings, as a second opinion (seconds more).")
     ] = None,
     part: Annotated[str, typer.Option(help="Where in its machine the sensor sits, as the head knows it.")] = "",
+    current: Annotated[Path | None, typer.Option(help="The motor's current meanwhile, one phase or three.")] = None,
     out: Annotated[Path, typer.Option(help="The evidence page (.html).")] = Path("diagnosis.html"),
     as_json: AsJson = False,
 ) -> None:
@@ -150,8 +151,9 @@ def diagnose(
     from iotlam.contracts import check_writable
     from iotlam_faults.data.recognise import recognised
     from iotlam_faults.diagnose import diagnose as answer_for
-    from iotlam_faults.diagnose import pick, read_signals
+    from iotlam_faults.diagnose import pick, read_motor_current, read_signals
     from iotlam_faults.report import write_page
+    from iotlam_faults.verdict import WORDS
     from iotlam_machine.bearings import find_bearing
 
     if out.suffix != ".html" or out.is_dir():
@@ -173,7 +175,8 @@ def diagnose(
     if part:
         signal = replace(signal, part=part)
     sound = [pick(read_signals(path), channel or (known.channel if known else None)) for path in healthy or ()]
-    answer = answer_for(signal, sound, _trained(head) if head else None)
+    motor = read_motor_current(current) if current else None
+    answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
     if as_json:
         print_json({**answer.as_json(), "page": str(page)})
@@ -181,6 +184,8 @@ def diagnose(
     typer.echo(answer.headline)
     for reason in answer.verdict.because if answer.verdict else ():
         typer.echo(f"- {reason}")
+    for name in answer.confirmed_by_current:
+        typer.echo(f"- the motor's current has the sidebands of the {WORDS[name]} too")
     for doubt in answer.doubts:
         typer.echo(f"? {doubt}")
     for sentence in answer.as_json()["advice"]:

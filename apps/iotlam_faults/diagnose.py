@@ -20,9 +20,11 @@ from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.checks import FEWEST_TURNS, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
+from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_faults.verdict import WORDS, Verdict, judge
 from iotlam_machine.bearings import Bearing, FaultOrders
+from iotlam_waveform.current import read as read_current
 from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
 from iotlam_waveform.vibration import read
 
@@ -34,6 +36,9 @@ LONGEST_S = 20.0
 
 WINDOW_S = 1.0
 """Of a baseline's windows."""
+
+CLEAR_NATS = 2.0
+"""From which a pair of sidebands of the current is clear."""
 
 LINES = 5
 LINES_HZ = (2.0, 500.0)
@@ -86,6 +91,7 @@ class Answer:
         lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
         change: how far it is from the machine's healthy baseline; None where there is none.
         opinion: of a head that was trained on recordings; None where none was asked.
+        current: lines of the motor's current; None where it was not measured.
     """
 
     signal: Signal
@@ -98,6 +104,13 @@ class Answer:
     lines_hz: tuple[tuple[float, float], ...]
     change: float | None = None
     opinion: Opinion | None = None
+    current: CurrentLines | None = None
+
+    @property
+    def confirmed_by_current(self) -> tuple[str, ...]:
+        """Those of the named faults whose sidebands are clear in the motor's current."""
+        lines = {} if self.current is None else self.current.lines
+        return tuple(name for name in self.faults if name in lines and lines[name].nats >= CLEAR_NATS)
 
     @property
     def damaged(self) -> bool:
@@ -143,6 +156,7 @@ class Answer:
             "change": None if self.change is None else round(self.change, 3),
             "probability": {} if self.opinion is None else self.opinion.probability,
             "advice": list(advice(self)),
+            "confirmed_by_current": list(self.confirmed_by_current),
             "because": [] if verdict is None else list(verdict.because),
             "doubts": list(self.doubts),
             "rms_m_s2": round(self.rms_m_s2, 4),
@@ -153,6 +167,15 @@ class Answer:
             "rings_hz": [round(hz, 1) for hz in self.kurtogram.best_hz],
             "envelope_lines_hz": [round(hz, 2) for hz, _ in self.lines_hz],
         }
+        if self.current is not None:
+            found["current"] = {
+                "supply_hz": round(self.current.supply_hz, 3),
+                "uneven": round(self.current.uneven, 4),
+                "sidebands": {
+                    name: {"hz": round(one.hz, 3), "depth": round(one.depth, 5), "nats": round(one.nats, 2)}
+                    for name, one in self.current.lines.items()
+                },
+            }
         if verdict is not None:
             found["shaft_hz"] = round(verdict.speed.hz, 4)
             found["findings"] = {
@@ -197,6 +220,16 @@ def _axis(sensor: str, axis: int, count: int) -> str:
     return f"{sensor}.{'xyz'[axis] if count <= 3 else axis}"
 
 
+def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
+    """The phases of a motor's current, ampere (N, P), and their sample rate.
+
+    Raises:
+        BadInput: if the file cannot be read.
+    """
+    frames = list(read_current(path))
+    return np.concatenate([frame.data for frame in frames]), float(frames[0].meta["rate_hz"])
+
+
 def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
     """The channel that is asked for, or the first; of a sensor with several axes its first.
 
@@ -213,13 +246,19 @@ def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
     return known[channel]
 
 
-def diagnose(signal: Signal, healthy: Sequence[Signal] = (), trained: Trained | None = None) -> Answer:
+def diagnose(
+    signal: Signal,
+    healthy: Sequence[Signal] = (),
+    trained: Trained | None = None,
+    current: tuple[NDArray[np.float32], float] | None = None,
+) -> Answer:
     """Diagnose one signal.
 
     Args:
         signal: what to diagnose.
         healthy: signals of the same sensor while the machine was sound.
         trained: a head that was trained on recordings, as a second opinion.
+        current: of the motor meanwhile, ampere (N, phases), and its sample rate.
 
     Raises:
         BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
@@ -242,7 +281,16 @@ def diagnose(signal: Signal, healthy: Sequence[Signal] = (), trained: Trained | 
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
         change=change,
         opinion=opinion,
+        current=_current(signal, verdict, *current) if current else None,
     )
+
+
+def _current(signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.float32], rate_hz: float) -> CurrentLines:
+    """Lines of the motor's current, at the speed that the vibration tells."""
+    shaft_hz = verdict.speed.hz if verdict else signal.shaft_hz
+    if shaft_hz is None:
+        raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
+    return current_lines(torch.from_numpy(current_NP), rate_hz, shaft_hz, signal.orders)
 
 
 def _change(signal: Signal, values_N: NDArray[np.float32], healthy: Sequence[Signal]) -> float:

@@ -91,6 +91,13 @@ def _facts(answer: Answer) -> dict[str, str]:
         facts["speed given"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
     if answer.change is not None:
         facts["change"] = f"{figure(answer.change)} from the healthy baseline ({figure(CHANGED)} and more is much)"
+    if answer.current is not None:
+        pairs = ", ".join(
+            f"{WORDS.get(name, name)} {one.hz:.2f} Hz ({100.0 * one.depth:.2f} %, {one.nats:.1f} nats)"
+            for name, one in answer.current.lines.items()
+        )
+        facts["motor current"] = f"supply {answer.current.supply_hz:.2f} Hz; sidebands at plus and minus {pairs}"
+        facts["phases"] = f"uneven by {percent(answer.current.uneven)}"
     if answer.opinion is not None:
         said = ", ".join(f"{WORDS[name]} {percent(share)}" for name, share in answer.opinion.probability.items())
         facts["trained head"] = f"if the bearing is damaged: {said}"

@@ -118,6 +118,15 @@ def test_advice_is_grounded_in_the_answer(faults: tuple[Fault, ...], said: str) 
     assert "Find out the speed" in advice(diagnose(signal(*faults, shaft_hz=None)))[0]
 
 
+def test_the_motors_current_confirms_what_vibration_names() -> None:
+    run = simulate(Machine(faults=(Fault("outer", 0.9, 0.05),)), 8.0, 0)
+    values_N, current_NP = run.vibration_NA[:, 0].astype(np.float32), run.current_NP.astype(np.float32)
+    asked = Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
+    answer = diagnose(asked, current=(current_NP, 5000.0))
+    assert answer.confirmed_by_current == ("outer",)
+    assert answer.as_json()["current"]["sidebands"]["outer"]["nats"] > 2.0
+
+
 def spoilt(change: str) -> Signal:
     found = signal(Fault("outer", 0.7))
     values_N = found.values_N.copy()

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
+from iotlam_faults.physics.sidebands import current_lines
 from iotlam_faults.physics.speed import shaft_speed
 from iotlam_faults.physics.tracking import angle_turns, pulses_to_angle, resample_to_angle, track_speed
 from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
@@ -213,3 +215,30 @@ def test_a_signal_over_its_own_angle_is_periodic() -> None:
     spectrum = torch.fft.rfft(angular * torch.hann_window(len(angular)).double()).abs()
     assert float(spectrum.argmax()) * 64 / len(angular) == pytest.approx(5.0, abs=0.02)
     assert float(spectrum.square().topk(4).values.sum() / spectrum.square().sum()) > 0.999
+
+
+@pytest.mark.parametrize("kind", ["outer", "inner", "ball"])
+@pytest.mark.parametrize("phases", [1, 3])
+def test_sidebands_of_a_damaged_bearing_stand_in_the_current_where_they_truly_are(kind: str, phases: int) -> None:
+    machine = Machine(speed_hz=24.0, faults=(Fault(kind, 0.9, 0.05),))  # type: ignore[arg-type]
+    run = simulate(machine, 10.0, 3)
+    shaft_hz = float(run.speed_hz.mean())
+    current_NP = torch.from_numpy(run.current_NP[:, :phases]).float()
+    found = current_lines(current_NP, machine.current_rate_hz, shaft_hz, machine.bearing.orders)
+    true = {"outer": run.orders.outer, "inner": run.orders.inner, "ball": 2.0 * run.orders.ball}
+    assert found.lines[kind].hz == pytest.approx(true[kind] * shaft_hz, rel=0.003)
+    assert found.lines[kind].nats > 2.0
+    assert found.supply_hz == pytest.approx(2 * shaft_hz / (1.0 - 0.03 * machine.load), rel=1e-3)
+
+
+def test_a_sound_motor_has_no_sidebands_of_bearings_and_even_phases() -> None:
+    run = simulate(Machine(speed_hz=24.0), 10.0, 3)
+    sound = current_lines(torch.from_numpy(run.current_NP).float(), 5000.0, 24.0, BEARINGS["6205"].orders)
+    assert max(sound.lines[name].nats for name in ("outer", "inner", "ball")) < 1.0 and sound.uneven < 0.03
+    shorted = simulate(Machine(speed_hz=24.0, faults=(Fault("winding", 0.5),)), 10.0, 3)
+    assert current_lines(torch.from_numpy(shorted.current_NP).float(), 5000.0, 24.0, None).uneven > 0.05
+
+
+def test_a_motor_without_current_is_named() -> None:
+    with pytest.raises(BadInput, match="a current that flows"):
+        current_lines(torch.zeros(5000, 3), 5000.0, 24.0, None)
