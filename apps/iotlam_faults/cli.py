@@ -1,4 +1,4 @@
-"""`iotlam faults`: data, diagnose, train, fit, evaluate, monitor."""
+"""`iotlam faults`: data, diagnose, train, fit, evaluate, report, monitor."""
 
 from __future__ import annotations
 
@@ -289,7 +289,27 @@ def evaluate(
     with progress(f"Splits of {protocol}", total=len(found) + len(leaky)) as step:
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
-    print_rows(table, as_json, {"figures": table, "splits": rows})
+    source = str(folder) if folder else data
+    print_rows(table, as_json, {"protocol": protocol, "set": source, "figures": table, "splits": rows})
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="What `iotlam faults evaluate --json` printed.")],
+    out: Annotated[Path, typer.Option(help="The page (.html).")] = Path("evaluation.html"),
+) -> None:
+    """Draw the page of an evaluation: every split, honest beside leaky, what is taken for what.
+
+    Example: iotlam faults evaluate --json > rosa.json && iotlam faults report rosa.json --out rosa.html
+    """
+    from iotlam_faults.evaluation_page import read_evaluation, write_page
+
+    if out.suffix != ".html" or out.is_dir():
+        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    found = read_evaluation(result)
+    commands = [f"iotlam faults evaluate --protocol {found['protocol']} --json > {result.name}"]
+    commands.append(f"iotlam faults report {result.name} --out {out.name}")
+    typer.echo(f"page: {write_page(found, out, commands)}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import Entry
 from iotlam_faults.data.reading import Waveform
 from iotlam_faults.evaluate import CLASSES, Bench, calibration_error, f1_and_recalls, run_split, summary
+from iotlam_faults.evaluation_page import read_evaluation, write_page
 from iotlam_faults.methods import METHODS, Rows, Seen, find_methods
 from iotlam_faults.protocols import random_windows
 from iotlam_faults.recordings import Recordings, cut
@@ -166,6 +167,32 @@ def test_a_method_that_is_none_is_named() -> None:
     assert find_methods("") == tuple(METHODS)
     with pytest.raises(BadInput, match="--methods.*'xgboost'"):
         find_methods("forest,xgboost")
+
+
+def test_an_evaluation_becomes_a_page(recordings: Recordings, tmp_path: Path) -> None:
+    bench = Bench.of(recordings, None)
+    splits = [split_of(recordings, 0.9), split_of(recordings, 0.7), next(iter(random_windows(recordings.windows)))]
+    rows = [run_split(bench, split, name) for split in splits for name in ("dummy", "physics-head")]
+    (result := tmp_path / "rosa.json").write_text(json.dumps({"protocol": "rosa", "set": "own", "splits": rows}))
+    done = CliRunner().invoke(app, ["report", str(result), "--out", str(tmp_path / "page.html")])
+    text = (tmp_path / "page.html").read_text()
+    assert done.exit_code == 0 and "protocol rosa · 2 splits" in text and "on bearings it has not seen" in text
+    assert text.count("<svg") == 2 and len(text) < 200_000 and "leaky on purpose" not in text
+
+
+def test_a_leaky_evaluation_says_so_on_its_page(recordings: Recordings, tmp_path: Path) -> None:
+    split = next(iter(random_windows(recordings.windows)))
+    rows = [run_split(Bench.of(recordings, None), split, "physics-head")]
+    found = {"protocol": "random-windows", "set": "own", "splits": rows}
+    text = write_page(found, tmp_path / "page.html", []).read_text()
+    assert "leaky on purpose" in text and "has not seen" not in text.partition("<main>")[0].partition("leaky on")[0]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"protocol": "rosa"}', '{"protocol": "rosa", "set": "x", "splits": []}'])
+def test_what_is_no_evaluation_is_named(tmp_path: Path, text: str) -> None:
+    (result := tmp_path / "rosa.json").write_text(text)
+    with pytest.raises(BadInput, match="the JSON of an evaluation"):
+        read_evaluation(result)
 
 
 @pytest.mark.slow
