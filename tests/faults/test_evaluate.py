@@ -51,7 +51,7 @@ def recordings() -> Recordings:
 def split_of(recordings: Recordings, size: float) -> Split:
     pieces = [(one.piece, one.entry) for one in recordings.windows]
     test = tuple(piece for piece, entry in pieces if not entry.faults or entry.severity_mm == size)
-    return Split("seen", tuple(piece for piece, _ in pieces if piece not in set(test)), test)
+    return Split(f"size {size}", tuple(piece for piece, _ in pieces if piece not in set(test)), test)
 
 
 def test_recordings_of_several_rates_are_brought_to_one_that_all_can_give() -> None:
