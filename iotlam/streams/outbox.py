@@ -19,7 +19,10 @@ from iotlam.streams.envelope import Envelope
 from iotlam.streams.transport import Message, Transport
 
 RETRY_S = 5.0
-"""Without an answer for so long, all that was not confirmed is sent again."""
+"""If what was sent first is not confirmed within this time, all that was not confirmed is sent again."""
+
+ON_THE_WAY = 1024
+"""Messages that may be sent and not yet confirmed: a receiver that has fallen behind must not be flooded."""
 
 IDLE_S = 0.02
 BATCH = 256
@@ -56,7 +59,8 @@ class Outbox:
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._database = open_database(path, SCHEMA)
         self._epoch = self._begin()
-        self._sent, self._heard = 0, time.monotonic()
+        self._sent = 0
+        self._first, self._first_since = 0, time.monotonic()
         self._bytes = int(self._database.execute("select coalesce(sum(length(body)), 0) from waiting").fetchone()[0])
         self._oldest = dict(self._database.execute("select source, min(number) from waiting group by source"))
         transport.subscribe(self._reply_to, self._confirmed)
@@ -113,22 +117,32 @@ class Outbox:
 
     def _rewind(self) -> None:
         """Send again from the first that is not confirmed: what was on its way may be lost."""
-        self._sent, self._heard = 0, time.monotonic()
+        self._sent, self._first_since = 0, time.monotonic()
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            if time.monotonic() - self._heard > RETRY_S:
-                self._rewind()
+            self._watch_first()
             if not (self._transport.connected and self._send_some()):
                 self._closing.wait(IDLE_S)
 
+    def _watch_first(self) -> None:
+        """Rewind where the first message that waits has been sent and is not confirmed in time."""
+        with self._lock:
+            first = self._database.execute("select min(at) from waiting").fetchone()[0] or 0
+        if first != self._first or first > self._sent:
+            self._first, self._first_since = first, time.monotonic()
+        elif time.monotonic() - self._first_since > RETRY_S:
+            self._rewind()
+
     def _send_some(self) -> bool:
         with self._lock:
+            (on_the_way,) = self._database.execute(
+                "select count(*) from waiting where at <= ?", (self._sent,)
+            ).fetchone()
+            most = max(min(BATCH, ON_THE_WAY - on_the_way), 0)
             rows = self._database.execute(
-                "select at, source, number, body from waiting where at > ? order by at limit ?", (self._sent, BATCH)
+                "select at, source, number, body from waiting where at > ? order by at limit ?", (self._sent, most)
             ).fetchall()
-            if not rows and self._sent == 0:
-                self._heard = time.monotonic()
         for at, source, number, body in rows:
             payload = Envelope(source, self._epoch, number, self._oldest[source], body).pack()
             before = self._sent
@@ -154,7 +168,6 @@ class Outbox:
                 if gone:
                     self._bytes -= sum(size for (size,) in gone)
                     self._oldest[source] = number + 1
-                    self._heard = time.monotonic()
 
 
 def open_database(path: Path, schema: str) -> sqlite3.Connection:

@@ -95,6 +95,49 @@ def test_each_message_counts_once_and_in_turn(seed: int, tmp_path: Path, monkeyp
     assert receiver.got() == {source: list(range(40)) for source in ("a", "b", "c")}
 
 
+def test_a_receiver_that_lags_is_not_flooded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "ON_THE_WAY", 5)
+    transport, heard = LocalTransport(), []
+    transport.subscribe("test/+", heard.append)
+    outbox = Outbox(transport, tmp_path / "out.sqlite", TOPIC, "gateway")
+    outbox.put([("a", str(number).encode()) for number in range(50)])
+    time.sleep(0.3)
+    assert len(heard) == 5
+    Receiver(transport, tmp_path / "in.sqlite").take(heard[0])
+    transport.publish("iotlam/confirmed/gateway", f'[{outbox._epoch},{{"a":4}}]'.encode())
+    time.sleep(0.3)
+    assert outbox.waiting() < 50 - 4
+    outbox.close()
+
+
+def test_one_lost_message_is_sent_again_while_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.3)
+
+    class LosesOne(LocalTransport):
+        lost = False
+
+        def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
+            if topic == "test/a" and not self.lost:
+                self.lost = True
+                return True
+            return super().publish(topic, payload, reply_to)
+
+    transport = LosesOne()
+    receiver = Receiver(transport, tmp_path / "in.sqlite")
+    outbox = Outbox(transport, tmp_path / "out.sqlite", TOPIC, "gateway")
+    outbox.put([("a", b"0")])
+    deadline = time.monotonic() + 10.0
+    number = 0
+    while "a" not in receiver.got():  # another machine is confirmed all the while
+        assert time.monotonic() < deadline
+        outbox.put([("b", str(number).encode())])
+        number += 1
+        time.sleep(0.05)
+    empty(outbox)
+    outbox.close()
+    assert receiver.got() == {"a": [0], "b": list(range(number))}
+
+
 def test_what_waits_goes_out_after_a_restart(tmp_path: Path) -> None:
     deaf = LocalTransport()
     first = Outbox(deaf, tmp_path / "out.sqlite", TOPIC, "gateway")

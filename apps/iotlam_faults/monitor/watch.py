@@ -21,9 +21,6 @@ from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
 from iotlam_faults.verdict import judge
 from iotlam_machine.bearings import FaultOrders, find_bearing
 
-KEPT = 4
-"""Newest windows of each machine that are kept to name a fault by."""
-
 NO_LINES = FaultOrders(outer=3.0, inner=5.0, cage=0.4, ball=2.0)
 """Stands in where the bearing is not known; its lines are not read."""
 
@@ -66,7 +63,7 @@ class Watch:
     fresh: list[Window] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._recent: dict[str, deque[Heard]] = defaultdict(lambda: deque(maxlen=KEPT))
+        self._recent: dict[str, deque[Block]] = defaultdict(lambda: deque(maxlen=self.rules.raise_after))
 
     def handle(self, messages: Sequence[Message]) -> list[tuple[str, bytes]]:
         """Take a batch of messages in; returns the confirmations to send: topic and payload.
@@ -114,7 +111,7 @@ class Watch:
             alike[len(one.values_N), one.block.rate_hz].append(one)
         features = {id(one): row for group in alike.values() for one, row in zip(group, _features(group), strict=True)}
         for one in heard:  # in the order they came: a machine's windows one after the other
-            self._recent[one.envelope.source].append(one)
+            self._recent[one.envelope.source].append(one.block)
             window, alarm = self._step(one, *features[id(one)])
             windows.append(window)
             alarms += [alarm] if alarm else []
@@ -154,8 +151,7 @@ class Watch:
         """What physics says of the newest windows."""
         if one.orders is None or one.block.shaft_hz is None:
             return "unclear", "speed or bearing is not known: no fault can be told by its lines"
-        changed = list(self._recent[name])[-self.rules.raise_after :]
-        values_N = torch.from_numpy(np.concatenate([before.values_N for before in changed]))
+        values_N = torch.from_numpy(np.concatenate([block.values_NC()[:, 0] for block in self._recent[name]]))
         verdict = judge(values_N, one.block.rate_hz, one.block.shaft_hz, one.orders)
         return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
 
