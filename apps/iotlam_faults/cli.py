@@ -118,7 +118,7 @@ def verify(
 
 @app.command()
 def diagnose(
-    file: Annotated[Path, typer.Argument(help="A recording: .mat, .csv, .wav or .npz.")],
+    file: Annotated[Path, typer.Argument(help="A recording: .mat, .csv, .wav, .npz or .parquet.")],
     rpm: Annotated[float | None, typer.Option(min=1.0, max=60_000.0, help="Speed of the shaft, turns/min.")] = None,
     bearing: Annotated[str | None, typer.Option(help="Number of the bearing, such as 6205.")] = None,
     geometry: Annotated[

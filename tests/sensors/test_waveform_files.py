@@ -235,6 +235,52 @@ def test_what_expands_beyond_four_times_the_file_is_refused(tmp_path: Path) -> N
     assert "four times" in measured(zeros, refusal)
 
 
+def parquet_table(path: Path, **columns: object) -> Path:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_a_parquet_table_is_named_as_a_csv_is(tmp_path: Path) -> None:
+    time_s = np.arange(3000) / 1500.0
+    x_N, y_N = np.sin(time_s), np.cos(time_s)
+    y_N[7] = np.nan
+    path = parquet_table(tmp_path / "pump.parquet", **{"time [s]": time_s, "x [gn]": x_N, "y [gn]": y_N})
+    frames = list(read_vibration(path))
+    assert [frame.data.shape for frame in frames] == [(1500, 2)] * 2 and frames[0].meta["rate_hz"] == 1500.0
+    np.testing.assert_allclose(frames[1].data[:, 0], 9.80665 * x_N[1500:], atol=1e-5)
+    assert np.isnan(frames[0].data[7, 1])
+
+
+def test_timestamps_of_a_parquet_table_give_its_rate(tmp_path: Path) -> None:
+    stamps = np.datetime64("2026-01-01T00:00:00", "ns") + (np.arange(4000) * 500_000).astype("timedelta64[ns]")
+    path = parquet_table(tmp_path / "pump.parquet", timestamp=stamps, **{"x [m/s2]": np.ones(4000, np.float32)})
+    assert next(iter(read_vibration(path))).meta["rate_hz"] == 2000.0
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"x [m/s2]": np.ones(2000)}, "a column 'time"),
+        ({"time [s]": np.arange(2000.0), "x": np.ones(2000)}, "one unit for all axes"),
+        ({"time [s]": np.random.default_rng(0).normal(size=2000), "x [m/s2]": np.ones(2000)}, "increase evenly"),
+        ({"time [s]": np.arange(2000) / 2000, "x [m/s2]": ["a"] * 2000}, "numbers in column"),
+    ],
+)
+def test_a_parquet_table_that_cannot_be_meant_is_refused(tmp_path: Path, columns: dict, said: str) -> None:
+    assert said in refusal(parquet_table(tmp_path / "pump.parquet", **columns))
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = parquet_table(tmp_path / "pump.parquet", **{"time [s]": np.arange(2000) / 2000, "x [m/s2]": np.ones(2000)})
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "a whole .parquet file" in refusal(path)
+    zeros = {"time [s]": np.arange(3_000_000) // 1_000_000, "x [m/s2]": np.zeros(3_000_000)}
+    assert "four times" in refusal(parquet_table(tmp_path / "bomb.parquet", **zeros))
+
+
 def test_only_known_suffixes_are_read(tmp_path: Path) -> None:
     path = tmp_path / "wave.flac"
     path.write_bytes(b"fLaC")

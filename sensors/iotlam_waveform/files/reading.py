@@ -8,6 +8,7 @@ from pathlib import Path
 from iotlam.contracts import SensorFrame
 from iotlam_waveform.files.mat import read_mat
 from iotlam_waveform.files.npz import read_npz
+from iotlam_waveform.files.parquet import read_parquet
 from iotlam_waveform.files.recording import Budget, Notes, Quantity, Recording, bad, frames_of
 from iotlam_waveform.files.table import read_csv
 from iotlam_waveform.files.wav import read_wav
@@ -16,6 +17,7 @@ READERS: dict[str, Callable[[Path, Notes, Budget], list[Recording]]] = {
     ".csv": read_csv,
     ".mat": read_mat,
     ".npz": read_npz,
+    ".parquet": read_parquet,
     ".wav": read_wav,
 }
 

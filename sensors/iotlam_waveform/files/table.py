@@ -72,7 +72,7 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     separator = next((mark for mark in ";\t," if mark in first), ",")
     if match := ADI_NAME.fullmatch(path.name):
         return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
-    return [_headed(path, [COLUMN.fullmatch(text) for text in first.split(separator)], lines, separator, notes)]
+    return [_headed(path, first.split(separator), lines, separator, notes)]
 
 
 def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: float) -> Recording:
@@ -88,11 +88,32 @@ def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: f
                      notes.shaft_hz or shaft_hz or None)  # fmt: skip
 
 
-def _headed(
-    path: Path, header: list[re.Match[str] | None], lines: Iterator[str], separator: str, notes: Notes
-) -> Recording:
-    names = [match[1].lower() if match else "" for match in header]
-    units = [match[2] if match else None for match in header]
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the names of columns say.
+
+    Attributes:
+        time_column: where the time is, None where there is none.
+        time_unit: of it.
+        unit: of all others.
+        axes: how many others there are.
+    """
+
+    time_column: int | None
+    time_unit: str
+    unit: str
+    axes: int
+
+
+def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
+    """Read the names of columns, such as `time [s]` and `x [m/s2]`.
+
+    Raises:
+        BadInput: if they name no axis, no single unit or, where the notes state no rate, no time.
+    """
+    matches = [COLUMN.fullmatch(text) for text in columns]
+    names = [match[1].lower() if match else "" for match in matches]
+    units = [match[2] if match else None for match in matches]
     at = next((index for index, name in enumerate(names) if name in TIME_NAMES), None)
     if any(not name or _is_number(name) for name in names) or len(names) == (at is not None):
         raise bad(
@@ -110,13 +131,18 @@ def _headed(
             f"{units}",
             f"add it, or units to {path.name}.toml",
         )
-    table = Table(columns=len(names), time_column=at)
-    _fill(path, table, lines, separator)
     if notes.rate_hz is None and at is None:
         raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
-    rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(time_unit or "s", "s"))
-    return Recording(np.asarray(table.values, np.float32).reshape(-1, len(units)), notes.sensor or path.stem, rate_hz,
-                     unit, notes.scale or 1.0, shaft_hz=notes.shaft_hz)  # fmt: skip
+    return Header(at, time_unit or "s", unit, len(units))
+
+
+def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
+    header = read_header(path, columns, notes)
+    table = Table(columns=len(columns), time_column=header.time_column)
+    _fill(path, table, lines, separator)
+    rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(header.time_unit, "s"))
+    return Recording(np.asarray(table.values, np.float32).reshape(-1, header.axes), notes.sensor or path.stem, rate_hz,
+                     header.unit, notes.scale or 1.0, shaft_hz=notes.shaft_hz)  # fmt: skip
 
 
 def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:
@@ -138,8 +164,25 @@ def _numbers(path: Path, line: str, separator: str, number: int, count: int | No
 
 def _rate_hz(path: Path, table: Table, unit_s: float) -> float:
     usual = (table.last_s - table.first_s) / max(table.rows - 1, 1)
-    if not (0.0 < table.shortest_s and 0.5 * usual < table.shortest_s and table.longest_s < 1.5 * usual < np.inf):
-        got = f"steps from {table.shortest_s * unit_s:g} to {table.longest_s * unit_s:g} s over {table.rows} rows"
+    return rate_of_steps(path, usual, (table.shortest_s, table.longest_s), table.rows, unit_s)
+
+
+def rate_of_steps(path: Path, usual: float, ends: tuple[float, float], rows: int, unit_s: float) -> float:
+    """Sample rate from the steps of a column of times.
+
+    Args:
+        path: of the file, for errors.
+        usual: mean step.
+        ends: the shortest and the longest.
+        rows: how many rows there are.
+        unit_s: seconds in the unit of the steps.
+
+    Raises:
+        BadInput: if the times do not increase evenly.
+    """
+    shortest, longest = ends
+    if not (0.0 < shortest and 0.5 * usual < shortest and longest < 1.5 * usual < np.inf):
+        got = f"steps from {shortest * unit_s:g} to {longest * unit_s:g} s over {rows} rows"
         raise bad(path, "times that increase evenly", got, "sort the rows; write missing samples as empty fields")
     return float(f"{1.0 / (usual * unit_s):.6g}")  # times are printed with few digits
 
