@@ -155,6 +155,7 @@ class Answer:
             "unclear": not self.faults and (verdict is None or verdict.unclear or self.damaged),
             "change": None if self.change is None else round(self.change, 3),
             "probability": {} if self.opinion is None else self.opinion.probability,
+            "severity": {} if self.opinion is None else self.opinion.severity,
             "advice": list(advice(self)),
             "confirmed_by_current": list(self.confirmed_by_current),
             "because": [] if verdict is None else list(verdict.because),

@@ -18,7 +18,7 @@ from iotlam.contracts import BadInput, SensorFrame
 from iotlam.model import IotlamModel, IotlamProcessor
 from iotlam_faults.evidence import LINES, Evidence
 from iotlam_faults.head import Columns, Doubles, Encoded, Flags, Head, Linear, Names
-from iotlam_faults.query import machine_query
+from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings
 from iotlam_faults.windows import ROI
 from iotlam_machine.machine import BEARING_FAULTS
@@ -52,18 +52,40 @@ class Seen:
             found: evidence of them.
             model: pretrained; None to do without the encoder.
         """
-        columns = Columns.of(found, recordings.parts_W, embed(model, recordings) if model else None)
+        columns = columns_of(recordings, found, embed(model, recordings) if model else None)
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
+
+
+def columns_of(recordings: Recordings, found: Evidence, encoding: Encoding | None) -> Columns:
+    """Evidence of windows, and the encoder's view of them if there is one."""
+    encoded = (encoding.latents_WC, encoding.odds_WL) if encoding else None
+    return Columns.of(found, recordings.parts_W, encoded)
 
 
 Method = Callable[[Seen, Rows, Rows], Doubles]
 """(what is seen, rows to learn from, rows to score) -> scores (T, L), the higher the likelier."""
 
 
-def embed(model: IotlamModel, recordings: Recordings) -> tuple[Doubles, Doubles]:
-    """The frozen encoder's view of every window: latents of the bearing's places (W, C), log odds of faults (W, L)."""
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The frozen encoder's view of windows.
+
+    Attributes:
+        latents_WC: of the bearing's places.
+        odds_WL: log odds of its faults, by the pretrained head.
+        severity_WL: how bad each would be, 0 hardly measurable to 1 drowning all else, as simulated machines taught it.
+    """
+
+    latents_WC: Doubles
+    odds_WL: Doubles
+    severity_WL: Doubles
+
+
+def embed(model: IotlamModel, recordings: Recordings) -> Encoding:
+    """Let the encoder read every window."""
     processor = IotlamProcessor(tuple(spec.modality for spec in model.config.modalities), ROI)
-    latents, odds = [], []
+    latents, odds, severity = [], [], []
+    places = [PLACES.index(fault) for fault in BEARING_FAULTS]
     for start in range(0, len(recordings.windows), BATCH):
         questions = []
         for row in range(start, min(start + BATCH, len(recordings.windows))):
@@ -71,9 +93,11 @@ def embed(model: IotlamModel, recordings: Recordings) -> tuple[Doubles, Doubles]
             questions.append((processor.tokenize(_frames(processor, recordings, row), query), query))
         with torch.no_grad():
             answer = model.answer_all(questions)
-        latents.append(answer.latents_BKD[:, : len(BEARING_FAULTS) + 1].flatten(1))  # not the shaft's places
-        odds.append(answer.logits_BP[:, : len(BEARING_FAULTS)])
-    return torch.cat(latents).double().numpy(), torch.cat(odds).double().numpy()
+        assert answer.facts_BKF is not None  # what load_model asks for
+        latents.append(answer.latents_BKD[:, : PLACES.index("turns")].flatten(1))
+        odds.append(answer.logits_BP[:, [FAULTS.index(fault) for fault in BEARING_FAULTS]])
+        severity.append(answer.facts_BKF[:, places, 0])
+    return Encoding(*(torch.cat(parts).double().numpy() for parts in (latents, odds, severity)))
 
 
 def _frames(processor: IotlamProcessor, recordings: Recordings, row: int) -> dict[str, list[SensorFrame]]:

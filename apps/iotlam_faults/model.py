@@ -39,7 +39,7 @@ def load_model(folder: Path | None) -> IotlamModel:
         BadInput: if the folder holds no such model, or one for other questions.
     """
     model = from_pretrained(folder or SHIPPED)
-    if model.config.n_features != len(FEATURES) or model.config.head != "classify":
+    if (model.config.n_features, model.config.n_facts, model.config.head) != (len(FEATURES), TOLD, "classify"):
         raise BadInput(
             str(folder),
             expected=f"a model of machine faults ({len(FEATURES)} features per fault)",

@@ -101,6 +101,9 @@ def _facts(answer: Answer) -> dict[str, str]:
     if answer.opinion is not None:
         said = ", ".join(f"{WORDS[name]} {percent(share)}" for name, share in answer.opinion.probability.items())
         facts["trained head"] = f"if the bearing is damaged: {said}"
+        if answer.faults:
+            named = ", ".join(f"{WORDS[name]} {figure(answer.opinion.severity[name])}" for name in answer.faults)
+            facts["severity"] = f"{named} (0 hardly measurable, 1 drowning all else, on simulated machines)"
     if (orders := signal.orders) is not None:
         facts["bearing"] = (
             f"{signal.bearing_name or 'as given'}: {orders.balls} rolling elements; orders inner {orders.inner:.3f}, "

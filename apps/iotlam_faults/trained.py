@@ -20,7 +20,7 @@ from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
 from iotlam_faults.evaluate import Bench, Trust, learn_trust, softmax
 from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
-from iotlam_faults.methods import embed, ours
+from iotlam_faults.methods import columns_of, embed, ours
 from iotlam_faults.model import load_model
 from iotlam_faults.recordings import Recordings
 from iotlam_machine.machine import BEARING_FAULTS
@@ -59,11 +59,13 @@ class Opinion:
         probability: of each fault.
         by_physics: what its reading of the lines alone says.
         by_encoder: what the encoder's reading alone says.
+        severity: of each fault if it is there, 0 hardly measurable to 1 drowning all else, as on simulated machines.
     """
 
     probability: dict[str, float]
     by_physics: str
     by_encoder: str
+    severity: dict[str, float]
 
     @property
     def named(self) -> str:
@@ -135,7 +137,8 @@ class Trained:
 
     def judge(self, recordings: Recordings) -> Opinion:
         """What it says of the windows of one bearing, taken together."""
-        columns = Columns.of(recordings.evidence(), recordings.parts_W, embed(self._model, recordings))
+        encoding = embed(self._model, recordings)
+        columns = columns_of(recordings, recordings.evidence(), encoding)
         whole, physics, encoder = (
             self._mean(head, part)
             for head, part in (
@@ -148,6 +151,10 @@ class Trained:
             {name: round(float(value), 4) for name, value in zip(BEARING_FAULTS, whole, strict=True)},
             BEARING_FAULTS[int(physics.argmax())],
             BEARING_FAULTS[int(encoder.argmax())],
+            {
+                name: round(float(value), 3)
+                for name, value in zip(BEARING_FAULTS, encoding.severity_WL.mean(0).clip(0.0, 1.0), strict=True)
+            },
         )
 
     def _mean(self, head: Head, columns: Columns) -> Doubles:

@@ -91,7 +91,7 @@ class Head:
 
     def __init__(self, by_physics: str, by_encoder: str) -> None:
         probability = {"inner": 0.1, "outer": 0.1, "ball": 0.1} | {by_physics: 0.8}
-        self.judge = lambda recordings: Opinion(probability, by_physics, by_encoder)
+        self.judge = lambda recordings: Opinion(probability, by_physics, by_encoder, probability)
 
 
 @pytest.mark.parametrize(
