@@ -32,13 +32,18 @@ class MqttTransport:
         client_id: unique at the broker.
 
     Raises:
-        BadInput: if the address is none, or no broker answers there, or it refuses.
+        BadInput: if paho-mqtt is not installed, the address is none, no broker answers there, or it refuses.
     """
 
     def __init__(self, address: str, client_id: str) -> None:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+        except ImportError as error:
+            fix = "pip install 'iotlam[streams]'"
+            raise BadInput(
+                "--broker", expected="paho-mqtt, which speaks MQTT", got="no such package", fix=fix
+            ) from error
         self._address = address
         self._handlers: list[tuple[str, Handler]] = []
         self._on_connect: list[Callable[[], None]] = []
