@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput
 
-FEWEST_TURNS = 20.0
 FEWEST_S = 0.5
 MOST_GAPS = 0.05
 CLIPPED = 1e-3

@@ -282,6 +282,9 @@ def evaluate(
     chosen, names, shipped_or_own = find_protocol(protocol), find_methods(methods), load_model(model)
     recordings = cut(_waves(data, folder, root), window_s)
     found = list(chosen(recordings.windows))[:splits]
+    if not found:
+        got, fix = "none of these recordings", "add recordings, or choose another"
+        raise BadInput("--protocol", expected=f"recordings that '{protocol}' can split", got=got, fix=fix)
     for split in found if show else ():
         typer.echo(str(split), err=True)
     leaky = [] if found[0].leaky else list(random_windows(recordings.windows))
@@ -290,7 +293,9 @@ def evaluate(
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
     source = str(folder) if folder else data
-    print_rows(table, as_json, {"protocol": protocol, "set": source, "figures": table, "splits": rows})
+    command = " ".join(["iotlam faults evaluate", *_typed(protocol, data, folder, methods, window_s, splits), "--json"])
+    whole = {"protocol": protocol, "set": source, "command": command, "figures": table, "splits": rows}
+    print_rows(table, as_json, whole)
 
 
 @app.command()
@@ -307,7 +312,7 @@ def report(
     if out.suffix != ".html" or out.is_dir():
         raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
     found = read_evaluation(result)
-    commands = [f"iotlam faults evaluate --protocol {found['protocol']} --json > {result.name}"]
+    commands = [f"{found['command']} > {result.name}"]
     commands.append(f"iotlam faults report {result.name} --out {out.name}")
     typer.echo(f"page: {write_page(found, out, commands)}")
 
@@ -350,6 +355,16 @@ def monitor(
         run_service(broker, state, place, rules)
     else:
         run_demo(state, place, rules, windows, pace_s, seed)
+
+
+def _typed(
+    protocol: str, data: str, folder: Path | None, methods: str, window_s: float, splits: int | None
+) -> list[str]:
+    """Options of an evaluation that its figures depend on."""
+    found = [f"--protocol {protocol}", f"--folder {folder.name}" if folder else f"--set {data}"]
+    found += [f"--methods {methods}"] if methods else []
+    found += [f"--window-s {window_s:g}"] if window_s != 1.0 else []
+    return found + ([f"--splits {splits}"] if splits else [])
 
 
 def _waves(data: str, folder: Path | None, root: Path | None) -> list[Waveform]:

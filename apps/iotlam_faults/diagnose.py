@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, Json
 from iotlam_faults.advice import advice
 from iotlam_faults.baseline import CHANGED, Baseline, profile
-from iotlam_faults.checks import FEWEST_TURNS, mended
+from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
-from iotlam_faults.verdict import WORDS, Verdict, judge
+from iotlam_faults.verdict import WORDS, Verdict, judge, unfit
 from iotlam_machine.bearings import Bearing, FaultOrders
 from iotlam_waveform.current import read as read_current
-from iotlam_waveform.envelope import USABLE, Bands, modulation, squared_envelopes, surroundings
+from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 from iotlam_waveform.vibration import read
 
 if TYPE_CHECKING:  # they load the model's libraries, which take longer than a diagnosis
@@ -291,7 +291,10 @@ def _current(signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.flo
     shaft_hz = verdict.speed.hz if verdict else signal.shaft_hz
     if shaft_hz is None:
         raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
-    return current_lines(torch.from_numpy(current_NP), rate_hz, shaft_hz, signal.orders)
+    phases = [
+        mended(phase_N, rate_hz, f"--current, phase {index + 1}")[0] for index, phase_N in enumerate(current_NP.T)
+    ]
+    return current_lines(torch.from_numpy(np.stack(phases, 1)), rate_hz, shaft_hz, signal.orders)
 
 
 def _change(signal: Signal, values_N: NDArray[np.float32], healthy: Sequence[Signal]) -> float:
@@ -301,7 +304,8 @@ def _change(signal: Signal, values_N: NDArray[np.float32], healthy: Sequence[Sig
         raise BadInput(
             "--healthy", expected=f"the same sample rate, {signal.rate_hz:g} Hz", got=got, fix="record alike"
         )
-    sound = [_profiles(signal, one.values_N) for one in healthy]
+    subject = "--healthy, recording"
+    sound = [_profiles(signal, mended(one.values_N, one.rate_hz, f"{subject} '{one.source}'")[0]) for one in healthy]
     return float(Baseline.fit(np.concatenate(sound)).change(_profiles(signal, values_N)).mean())
 
 
@@ -354,14 +358,8 @@ def _verdict(signal: Signal, samples_N: torch.Tensor) -> tuple[Verdict | None, l
         lacking = [word for word, value in (("speed", signal.shaft_hz), ("bearing", orders)) if value is None]
         what, verb = " and the ".join(lacking), "are" if len(lacking) > 1 else "is"
         return None, [f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
-    turns = len(samples_N) / signal.rate_hz * signal.shaft_hz
-    if turns < FEWEST_TURNS:
-        return None, [f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"]
-    highest = 2.0 * orders.inner * signal.shaft_hz
-    if highest > USABLE * signal.rate_hz / 2.0:
-        return None, [
-            f"the bearing's lines reach {highest:.0f} Hz, more than {signal.rate_hz:g} Hz of sample rate can hold"
-        ]
+    if reason := unfit(len(samples_N), signal.rate_hz, signal.shaft_hz, orders):
+        return None, [reason]
     verdict = judge(samples_N, signal.rate_hz, signal.shaft_hz, orders)
     doubts = []
     if verdict.speed.contradicted:

@@ -184,13 +184,16 @@ def summary(rows: Sequence[Json], name: str) -> Json:
 
 
 def gate(recordings: Sequence[Json]) -> Json:
-    """What a plant asks: false alarms; of damaged recordings how many are detected, how many named, and rightly."""
+    """What a plant asks: false alarms; of damaged recordings how many are detected, how many named, and rightly.
+
+    A sound recording is in every fold; how many there are is counted once each.
+    """
     sound = [one for one in recordings if one["true"] == "sound"]
     damaged = [one for one in recordings if one["true"] != "sound"]
     names = [one for one in damaged if one["named"]]
     return {
         "false_alarms": sum(one["alarm"] for one in sound),
-        "sound": len(sound),
+        "sound": len({one["recording"] for one in sound}),
         "detection": round(sum(one["alarm"] for one in damaged) / max(len(damaged), 1), 4),
         "coverage": round(len(names) / max(len(damaged), 1), 4),
         "precision": round(sum(one["named"] == one["true"] for one in names) / len(names), 4) if names else 0.0,
@@ -217,6 +220,7 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
         "leaky": split.leaky,
         "method": name,
         "auroc": round(mean_auroc(bench, scores_TL, test), 6),
+        "by_bearing": auroc_by_bearing(bench, scores_TL, test),
         "confusion": confusion(bench, scores_TL, test).tolist(),
     }
     if trusted:
@@ -229,14 +233,21 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
 
 def mean_auroc(bench: Bench, scores_TL: Doubles, test: Rows) -> float:
     """Area under the curve, mean over places and faults; windows of sound bearings are negatives."""
-    found = []
+    found = list(auroc_by_bearing(bench, scores_TL, test).values())
+    return float(np.mean(found)) if found else float("nan")
+
+
+def auroc_by_bearing(bench: Bench, scores_TL: Doubles, test: Rows) -> dict[str, float]:
+    """Area under the curve of each fault at each place, by the bearings there that have it."""
+    found = {}
     for part in np.unique(bench.seen.columns.parts_W[test]):
         here_T = bench.seen.columns.parts_W[test] == part
-        present_TL = bench.seen.present_WL[test][here_T]
-        found += [
-            auroc(score_T, present_T) for score_T, present_T in zip(scores_TL[here_T].T, present_TL.T, strict=True)
-        ]
-    return float(np.nanmean(found))
+        groups_T, present_TL = bench.seen.groups_W[test][here_T], bench.seen.present_WL[test][here_T]
+        for score_T, present_T in zip(scores_TL[here_T].T, present_TL.T, strict=True):
+            if present_T.any() and not present_T.all():
+                bearings = "+".join(np.unique(groups_T[present_T]))
+                found[bearings] = round(auroc(score_T, present_T), 6)
+    return found
 
 
 def confusion(bench: Bench, scores_TL: Doubles, test: Rows) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from iotlam_faults.verdict import WORDS
 
 TEMPLATE = Path(__file__).with_name("evaluation.html.j2")
 OURS = "iotlam"
-NEEDED = ("protocol", "set", "splits")
+NEEDED = ("protocol", "set", "command", "splits")
 
 
 def read_evaluation(path: Path) -> Json:

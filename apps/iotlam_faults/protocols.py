@@ -1,7 +1,7 @@
 """Protocols by name: how recordings are split to learn and to test, honestly or, to show what that flatters, not.
 
-Each yields splits of windows. Sound bearings are tested on and never learnt from: these sets have one of each, which a
-model that has seen it would know again.
+Each yields splits of windows. Those that do not leak test on sound bearings and never learn from them: these sets have
+one of each, which a model that has seen it would know again.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from iotlam_faults.physics.speed import shaft_speed
 from iotlam_faults.protocols import Window
 from iotlam_faults.splits import Piece
 from iotlam_machine.bearings import FaultOrders
+from iotlam_machine.machine import BEARING_FAULTS
 
 COMMON_SHARE = Fraction(5, 6)
 """Of the lowest rate: above it each recording's own anti-aliasing filter would show."""
@@ -74,7 +75,7 @@ class Recordings:
 
 
 def cut(recordings: Iterable[Waveform], window_s: float = 1.0, rate_hz: float | None = None) -> Recordings:
-    """Cut recordings into windows that do not overlap.
+    """Cut recordings into windows that do not overlap; recordings of other faults than a bearing's are left out.
 
     Speeds are refined by the recording's own lines: what a file states is a display's reading, or nominal.
 
@@ -86,7 +87,7 @@ def cut(recordings: Iterable[Waveform], window_s: float = 1.0, rate_hz: float | 
     Raises:
         BadInput: if none is as long as a window, one is sampled too slowly, or its speed or bearing is not known.
     """
-    waves = list(recordings)
+    waves = [wave for wave in recordings if set(wave.entry.faults) <= set(BEARING_FAULTS)]
     rates = {wave.entry.rate_hz for wave in waves}
     if rate_hz is None:
         rate_hz = float(COMMON_SHARE * Fraction(min(rates))) if len(rates) > 1 else min(rates, default=1.0)
@@ -123,7 +124,9 @@ def _known(wave: Waveform) -> tuple[float, FaultOrders]:
 
 
 def _piece(wave: Waveform, start: int, stop: int, content: str) -> Piece:
-    return Piece(f"{wave.path.name} {wave.entry.channel}", wave.entry.group, start, stop, wave.entry.load, content)
+    entry = wave.entry
+    name = entry.file if wave.path.name in entry.file else f"{entry.file}/{wave.path.name}"  # of an archive
+    return Piece(f"{name} {entry.channel}".rstrip(), entry.group, start, stop, entry.load, content)
 
 
 def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> NDArray[np.float32]:

@@ -126,9 +126,11 @@ class Trained:
         fix = "train one with: iotlam faults fit"
         try:
             facts = Facts.from_json((folder / FACTS).read_text(encoding="utf-8"), str(folder / FACTS))
-            arrays = load_file(folder / WEIGHTS)
-            return cls(_head(arrays, facts.parts), facts)
-        except (OSError, SafetensorError, KeyError) as error:
+            if facts.format != FORMAT:
+                got = f"format {facts.format}"
+                raise BadInput(str(folder / FACTS), expected=f"format {FORMAT}", got=got, fix="fit it again")
+            return cls(_head(load_file(folder / WEIGHTS), facts.parts), facts)
+        except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             raise BadInput(str(folder), expected="a head trained on recordings", got=str(error), fix=fix) from error
 
     @cached_property

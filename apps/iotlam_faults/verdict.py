@@ -14,8 +14,9 @@ from torch import Tensor
 from iotlam_faults.physics.combs import COMBS, Clarity, clarity, first_order, order_grid
 from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
 from iotlam_machine.bearings import FaultOrders
-from iotlam_waveform.envelope import Bands, squared_envelopes
+from iotlam_waveform.envelope import USABLE, Bands, squared_envelopes
 
+FEWEST_TURNS = 20.0
 CLEAR_SIGMAS = 6.0
 DEEP = 0.5
 BALL_SIGMAS, BALL_DEEP = 5.0, 0.35
@@ -106,6 +107,17 @@ def judge(values_N: Tensor, rate_hz: float, stated_hz: float, orders: FaultOrder
     if unclear:
         because = tuple(f"lines of the {WORDS[name]} are there, but shallow" for name in suspects)
     return Verdict(faults, unclear, findings, speed, because)
+
+
+def unfit(samples: int, rate_hz: float, shaft_hz: float, orders: FaultOrders) -> str:
+    """Why a signal of so many samples cannot be judged, in words; empty where it can."""
+    turns = samples / rate_hz * shaft_hz
+    if turns < FEWEST_TURNS:
+        return f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"
+    highest_hz = 2.0 * orders.inner * shaft_hz
+    if highest_hz > USABLE * rate_hz / 2.0:
+        return f"the bearing's lines reach {highest_hz:.0f} Hz, more than {rate_hz:g} Hz of sample rate can hold"
+    return ""
 
 
 def _named(findings: dict[str, Finding]) -> tuple[tuple[str, ...], tuple[str, ...]]:

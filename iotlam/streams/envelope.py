@@ -5,7 +5,7 @@ A payload begins with `IOT1`, then msgpack. Whatever begins otherwise is not our
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from iotlam.contracts.errors import IotlamError
 
 T = TypeVar("T")
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 MAGIC = b"IOT1"
 DTYPES = ("<i2", "<f4")
@@ -35,9 +36,9 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """
 
     source: str
-    epoch: int
-    number: int
-    oldest: int
+    epoch: Count
+    number: Count
+    oldest: Count
     body: bytes
 
     def pack(self) -> bytes:
@@ -72,7 +73,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     """
 
     sensor: str
-    t_ns: int
+    t_ns: Count
     rate_hz: float
     channels: int
     dtype: str
@@ -96,6 +97,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         size = 0 if block.dtype not in DTYPES else int(block.dtype[-1]) * block.channels
         if size <= 0 or len(block.data) % size or not block.data or not 0.0 < block.rate_hz < 1e9:
             raise NotOurs(f"expected whole samples of {DTYPES}, got {len(block.data)} bytes of {block.dtype!r}")
+        if block.shaft_hz is not None and not 0.0 < block.shaft_hz < 1e5:
+            raise NotOurs(f"expected the shaft's speed in hertz, none while it stands, got {block.shaft_hz}")
         return block
 
     def values_NC(self) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from iotlam.contracts import BadInput
 from iotlam.streams.transport import Handler, Message, matches
@@ -21,7 +21,7 @@ PORT, TLS_PORT = 1883, 8883
 FIRST_WAIT_S = 10.0
 QUALITY = 1
 MOST_WAITING = 2000
-"""Messages on their way before `publish` refuses more."""
+"""Messages that may wait for the broker before `publish` refuses more."""
 
 
 class MqttTransport:
@@ -48,11 +48,11 @@ class MqttTransport:
         self._handlers: list[tuple[str, Handler]] = []
         self._on_connect: list[Callable[[], None]] = []
         self._answered, self._connected, self._refusal = threading.Event(), threading.Event(), ""
-        self._waiting = 0
         self._client: Client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect, self._client.on_disconnect = self._came, self._went
-        self._client.on_message, self._client.on_publish = self._received, self._left
+        self._client.on_message = self._received
         self._client.max_inflight_messages_set(200)
+        self._client.max_queued_messages_set(MOST_WAITING)
         self._client.reconnect_delay_set(1, 30)
         self._connect()
 
@@ -69,16 +69,17 @@ class MqttTransport:
 
     def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
         """Send a message; False where the broker is away or slower than the messages come."""
+        from paho.mqtt.enums import MQTTErrorCode
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        if not self.connected or self._waiting >= MOST_WAITING:
+        if not self.connected:
             return False
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if reply_to:
             properties.ResponseTopic = reply_to
-        self._waiting += 1
-        return self._client.publish(topic, payload, QUALITY, properties=properties).rc == 0
+        result = self._client.publish(topic, payload, QUALITY, properties=properties)
+        return result.rc in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN)  # the latter is kept
 
     def on_connect(self, call: Callable[[], None]) -> None:
         """Call a function now, if the broker is there, and after every reconnection."""
@@ -92,34 +93,28 @@ class MqttTransport:
         self._client.loop_stop()
 
     def _connect(self) -> None:
-        parts = urlsplit(self._address)
+        try:
+            parts = urlsplit(self._address)
+            port = parts.port or (TLS_PORT if parts.scheme == "mqtts" else PORT)
+        except ValueError as error:
+            raise _no_address(str(error)) from error
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            fix = "as in mqtt://localhost:1883"
-            raise BadInput("--broker", expected="mqtt://host or mqtts://host", got=f"'{self._address}'", fix=fix)
+            raise _no_address(f"'{public(self._address)}'")
         if parts.username:
-            self._client.username_pw_set(parts.username, parts.password)
+            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         if parts.scheme == "mqtts":
             self._client.tls_set()
+        fix, expected = "start one, or name another", f"an MQTT 5 broker at {parts.hostname}:{port}"
         try:
-            port = parts.port or (TLS_PORT if parts.scheme == "mqtts" else PORT)
             self._client.connect(parts.hostname, port, clean_start=True)
         except (OSError, ValueError) as error:
-            raise self._no_broker(str(error)) from error
+            raise BadInput("--broker", expected=expected, got=str(error), fix=fix) from error
         self._client.loop_start()
         self._answered.wait(FIRST_WAIT_S)
         if not self.connected:
             self._client.disconnect()
             self._client.loop_stop()
-            raise self._no_broker(self._refusal or "no answer")
-
-    def _no_broker(self, got: str) -> BadInput:
-        parts = urlsplit(self._address)
-        return BadInput(
-            "--broker",
-            expected=f"an MQTT 5 broker at {parts.hostname}:{parts.port or PORT}",
-            got=got,
-            fix="start one, or name another",
-        )
+            raise BadInput("--broker", expected=expected, got=self._refusal or "no answer", fix=fix)
 
     def _came(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
@@ -128,20 +123,26 @@ class MqttTransport:
             return
         for pattern, _ in self._handlers:
             client.subscribe(pattern, QUALITY)
-        self._connected.set()
-        self._answered.set()
         for call in tuple(self._on_connect):
             call()
+        self._connected.set()
+        self._answered.set()
 
     def _went(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._connected.clear()
-        self._waiting = 0
-
-    def _left(self, client: Client, userdata: Any, number: int, reason: Any, properties: Any) -> None:
-        self._waiting = max(self._waiting - 1, 0)
 
     def _received(self, client: Client, userdata: Any, raw: MQTTMessage) -> None:
         reply_to = getattr(raw.properties, "ResponseTopic", "")
         for pattern, handler in tuple(self._handlers):
             if matches(pattern, raw.topic):
                 handler(Message(raw.topic, bytes(raw.payload), reply_to))
+
+
+def public(address: str) -> str:
+    """An address without user and password."""
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def _no_address(got: str) -> BadInput:
+    return BadInput("--broker", expected="mqtt://host or mqtts://host", got=got, fix="as in mqtt://localhost:1883")

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from iotlam.contracts import BadInput
-from iotlam.streams.envelope import Envelope
+from iotlam.streams.envelope import Count, Envelope
 from iotlam.streams.transport import Message, Transport
 
 RETRY_S = 5.0
@@ -59,7 +59,7 @@ class Outbox:
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._database = open_database(path, SCHEMA)
         self._epoch = self._begin()
-        self._sent = 0
+        self._sent, self._round = 0, 0
         self._first, self._first_since = 0, time.monotonic()
         self._bytes = int(self._database.execute("select coalesce(sum(length(body)), 0) from waiting").fetchone()[0])
         self._oldest = dict(self._database.execute("select source, min(number) from waiting group by source"))
@@ -100,7 +100,8 @@ class Outbox:
         """Stop sending; what waits goes out the next time."""
         self._closing.set()
         self._pump.join()
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
     def _begin(self) -> int:
         with self._database:
@@ -117,7 +118,7 @@ class Outbox:
 
     def _rewind(self) -> None:
         """Send again from the first that is not confirmed: what was on its way may be lost."""
-        self._sent, self._first_since = 0, time.monotonic()
+        self._sent, self._round, self._first_since = 0, self._round + 1, time.monotonic()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -135,6 +136,7 @@ class Outbox:
             self._rewind()
 
     def _send_some(self) -> bool:
+        this_round = self._round
         with self._lock:
             (on_the_way,) = self._database.execute(
                 "select count(*) from waiting where at <= ?", (self._sent,)
@@ -145,29 +147,47 @@ class Outbox:
             ).fetchall()
         for at, source, number, body in rows:
             payload = Envelope(source, self._epoch, number, self._oldest[source], body).pack()
-            before = self._sent
             if not self._transport.publish(self._topic.format(source=source), payload, self._reply_to):
                 return False
-            if self._sent == before:  # else rewound meanwhile
-                self._sent = at
+            if self._round != this_round:  # rewound meanwhile: begin anew
+                return True
+            self._sent = at
         return bool(rows)
 
     def _confirmed(self, message: Message) -> None:
         """The receiver has all of some sources' messages up to a number."""
         try:
-            epoch, upto = msgspec.json.decode(message.payload, type=tuple[int, dict[str, int]])
-        except msgspec.DecodeError:
+            epoch, upto = msgspec.json.decode(message.payload, type=tuple[Count, dict[str, Count]])
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        if epoch != self._epoch:
-            return
-        with self._lock, self._database:
+        with self._lock:
+            if self._closing.is_set():
+                return
+            try:
+                if epoch > self._epoch:
+                    self._begin_after(epoch)
+                elif epoch == self._epoch:
+                    self._forget(upto)
+            except sqlite3.OperationalError:  # a full disk: it is confirmed again
+                return
+
+    def _forget(self, upto: dict[str, int]) -> None:
+        gone_bytes = 0
+        with self._database:
             for source, number in upto.items():
                 gone = self._database.execute(
                     "delete from waiting where source = ? and number <= ? returning length(body)", (source, number)
                 ).fetchall()
-                if gone:
-                    self._bytes -= sum(size for (size,) in gone)
-                    self._oldest[source] = number + 1
+                gone_bytes += sum(size for (size,) in gone)
+        self._bytes -= gone_bytes
+        self._oldest.update({source: max(number + 1, self._oldest.get(source, 0)) for source, number in upto.items()})
+
+    def _begin_after(self, epoch: int) -> None:
+        """The receiver knows a later numbering of ours: the disk was lost and the clock is behind."""
+        with self._database:
+            self._database.execute("update life set epoch = ?", (epoch + 1,))
+        self._epoch = epoch + 1
+        self._rewind()
 
 
 def open_database(path: Path, schema: str) -> sqlite3.Connection:

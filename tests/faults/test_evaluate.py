@@ -173,7 +173,9 @@ def test_an_evaluation_becomes_a_page(recordings: Recordings, tmp_path: Path) ->
     bench = Bench.of(recordings, None)
     splits = [split_of(recordings, 0.9), split_of(recordings, 0.7), next(iter(random_windows(recordings.windows)))]
     rows = [run_split(bench, split, name) for split in splits for name in ("dummy", "physics-head")]
-    (result := tmp_path / "rosa.json").write_text(json.dumps({"protocol": "rosa", "set": "own", "splits": rows}))
+    (result := tmp_path / "rosa.json").write_text(
+        json.dumps({"protocol": "rosa", "set": "own", "command": "iotlam faults evaluate", "splits": rows})
+    )
     done = CliRunner().invoke(app, ["report", str(result), "--out", str(tmp_path / "page.html")])
     text = (tmp_path / "page.html").read_text()
     assert done.exit_code == 0 and "protocol rosa · 2 splits" in text and "on bearings it has not seen" in text
@@ -183,12 +185,14 @@ def test_an_evaluation_becomes_a_page(recordings: Recordings, tmp_path: Path) ->
 def test_a_leaky_evaluation_says_so_on_its_page(recordings: Recordings, tmp_path: Path) -> None:
     split = next(iter(random_windows(recordings.windows)))
     rows = [run_split(Bench.of(recordings, None), split, "physics-head")]
-    found = {"protocol": "random-windows", "set": "own", "splits": rows}
+    found = {"protocol": "random-windows", "set": "own", "command": "iotlam faults evaluate", "splits": rows}
     text = write_page(found, tmp_path / "page.html", []).read_text()
     assert "leaky on purpose" in text and "has not seen" not in text.partition("<main>")[0].partition("leaky on")[0]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"protocol": "rosa"}', '{"protocol": "rosa", "set": "x", "splits": []}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"protocol": "rosa"}', '{"protocol": "rosa", "set": "x", "command": "x", "splits": []}']
+)
 def test_what_is_no_evaluation_is_named(tmp_path: Path, text: str) -> None:
     (result := tmp_path / "rosa.json").write_text(text)
     with pytest.raises(BadInput, match="the JSON of an evaluation"):

@@ -114,6 +114,40 @@ def test_what_says_nothing_is_refused_and_harms_no_other(ledger: Ledger, payload
     assert reason in watch.refused[-1]
 
 
+@pytest.mark.parametrize("shaft_hz", [float("nan"), float("inf"), 0.0, -3.0])
+def test_a_speed_that_is_none_is_refused(ledger: Ledger, shaft_hz: float) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(0, block(0, shaft_hz=shaft_hz).pack()), message(1, block(1).pack())])
+    assert len(ledger.history("pump")) == 1 and "the shaft's speed in hertz" in watch.refused[-1]
+
+
+def test_samples_too_large_to_be_squared_do_not_spoil_the_baseline(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, SOUND, 1e25, *[SOUND] * 5, LOUD, LOUD)
+    assert "can be squared" in watch.refused[-1] and ledger.alarms()[0].raised
+
+
+def test_a_message_with_a_number_beyond_all_bounds_is_refused(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(2**63, block(0).pack(), oldest=2**63), message(0, block(0).pack())])
+    assert len(ledger.history("pump")) == 1 and "does not decode" in watch.refused[-1]
+
+
+def test_a_second_sensor_is_not_held_against_the_firsts_baseline(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 6)
+    other = msgspec.structs.replace(block(7, LOUD), sensor="other")
+    watch.handle([message(6, other.pack()), message(7, other.pack())])
+    assert [judged for _, _, judged in ledger.history("pump")][-2:] == ["other sensor"] * 2 and not ledger.alarms()
+
+
+def test_a_window_of_hardly_a_turn_is_not_named(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    for number, loud in enumerate([SOUND] * 6 + [LOUD] * 2):
+        watch.handle([message(number, block(number, loud, shaft_hz=0.5).pack())])
+    assert ledger.alarms()[0].fault == "unclear" and "turns of the shaft" in ledger.alarms()[0].because
+
+
 def test_a_dead_window_is_taken_so_that_the_next_is_heard(ledger: Ledger) -> None:
     watch = Watch(ledger, BRIEF)
     watch.handle([message(0, block(0, 0.0).pack()), message(1, block(1).pack())])
@@ -176,6 +210,13 @@ def test_the_demo_ends_in_a_page(tmp_path: Path) -> None:
         "in alarm" in Path(found["page"]).read_text() and 'http-equiv="refresh"' not in Path(found["page"]).read_text()
     )
     assert [alarm["raised"] for alarm in found["alarms"]] == [True]
+
+
+def test_the_demo_leaves_a_folder_of_that_name_alone(tmp_path: Path) -> None:
+    (mine := tmp_path / "demo" / "mine.txt").parent.mkdir()
+    mine.write_text("precious")
+    demo(tmp_path, seed=1, quick=True)
+    assert mine.read_text() == "precious"
 
 
 @pytest.mark.parametrize(

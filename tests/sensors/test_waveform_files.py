@@ -260,6 +260,21 @@ def test_timestamps_of_a_parquet_table_give_its_rate(tmp_path: Path) -> None:
     assert next(iter(read_vibration(path))).meta["rate_hz"] == 2000.0
 
 
+def test_timestamps_count_in_seconds_whatever_their_column_says(tmp_path: Path) -> None:
+    stamps = np.datetime64("2026-01-01T00:00:00", "ns") + (np.arange(4000) * 500_000).astype("timedelta64[ns]")
+    path = parquet_table(tmp_path / "pump.parquet", **{"time [ms]": stamps, "x [m/s2]": np.ones(4000)})
+    assert next(iter(read_vibration(path))).meta["rate_hz"] == 2000.0
+
+
+def test_columns_of_a_parquet_table_that_share_a_name_are_refused(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = [pyarrow.array(np.arange(2000) / 2000)] + [pyarrow.array(np.ones(2000))] * 2
+    parquet.write_table(pyarrow.table(columns, names=["time [s]", "x [m/s2]", "x [m/s2]"]), tmp_path / "p.parquet")
+    assert "a name for each column" in refusal(tmp_path / "p.parquet")
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

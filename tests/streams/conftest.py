@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from iotlam.bench.mosquitto import Mosquitto, find_mosquitto
 from iotlam.contracts import BadInput
-from iotlam.streams.mosquitto import Mosquitto, find_mosquitto
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from iotlam.bench.mosquitto import Mosquitto
 from iotlam.contracts import BadInput
 from iotlam.streams import outbox as outbox_module
 from iotlam.streams.envelope import Envelope
 from iotlam.streams.inbox import Inbox
-from iotlam.streams.mosquitto import Mosquitto
 from iotlam.streams.mqtt import MqttTransport
 from iotlam.streams.outbox import Outbox, open_database
 from iotlam.streams.transport import Message
@@ -70,10 +70,16 @@ def test_nothing_is_lost_when_the_broker_is_killed(
         assert [number for (number,) in rows] == list(range(30))
 
 
-@pytest.mark.parametrize("address", ["plant.local", "http://plant", "mqtt://"])
+@pytest.mark.parametrize("address", ["plant.local", "http://plant", "mqtt://", "mqtt://plant:abc", "mqtt://[::1"])
 def test_an_address_that_is_none_is_named(address: str) -> None:
     with pytest.raises(BadInput, match=r"--broker.*mqtt://host"):
         MqttTransport(address, "me")
+
+
+def test_a_password_is_not_told() -> None:
+    with pytest.raises(BadInput) as caught:
+        MqttTransport("mqt://me:secret@plant", "me")
+    assert "secret" not in str(caught.value) and "mqt://plant" in str(caught.value)
 
 
 def test_a_broker_that_is_not_there_is_named(tmp_path: Path) -> None:

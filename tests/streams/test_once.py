@@ -163,6 +163,32 @@ def test_a_sender_that_lost_its_disk_is_heard_again(tmp_path: Path) -> None:
     assert receiver.got() == {"a": [0, 1, 0, 1]}
 
 
+def test_a_sender_that_lost_its_disk_and_its_clock_is_heard_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
+    transport = LocalTransport()
+    receiver = Receiver(transport, tmp_path / "in.sqlite")
+    for life, now in (("one", 2_000), ("two", 1_000)):
+        monkeypatch.setattr(outbox_module.time, "time_ns", lambda now=now: now)
+        outbox = Outbox(transport, tmp_path / f"{life}.sqlite", TOPIC, "gateway")
+        outbox.put([("a", b"0"), ("a", b"1")])
+        empty(outbox)
+        outbox.close()
+    assert receiver.got() == {"a": [0, 1, 0, 1]}
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"{}", b'[1, {"a": -1}]', b'[1, {"a": 99999999999999999999}]'])
+def test_confirmations_that_are_none_are_ignored(tmp_path: Path, payload: bytes) -> None:
+    transport = LocalTransport()
+    outbox = Outbox(transport, tmp_path / "out.sqlite", TOPIC, "gateway")
+    outbox.put([("a", b"0")])
+    transport.publish("iotlam/confirmed/gateway", payload)
+    assert outbox.waiting() == 1
+    outbox.close()
+    transport.publish("iotlam/confirmed/gateway", b'[1, {"a": 1}]')  # late: it is closed
+
+
 def test_a_receiver_that_lost_its_disk_goes_on_where_the_sender_is(tmp_path: Path) -> None:
     transport = LocalTransport()
     first = Receiver(transport, tmp_path / "first.sqlite")

@@ -41,12 +41,14 @@ class Machine(msgspec.Struct):
 
     Attributes:
         learnt: profiles of the windows of the baseline.
+        sensor: that they came from, and its sample rate; empty while there are none.
         speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
         alarmed: whether an alarm stands.
         streak: windows in a row that speak for a turn.
     """
 
     learnt: list[list[float]] = []
+    sensor: str = ""
     speeds_hz: tuple[float, float] | None = None
     alarmed: bool = False
     streak: int = 0
@@ -55,14 +57,15 @@ class Machine(msgspec.Struct):
         """Whether its baseline is learnt."""
         return len(self.learnt) >= rules.learning
 
-    def learn(self, profile_C: Doubles, shaft_hz: float | None) -> None:
+    def learn(self, profile_C: Doubles, sensor: str, shaft_hz: float | None) -> None:
         """Add a window to the baseline."""
+        self.sensor = sensor
         self.learnt.append([round(float(value), 6) for value in profile_C])
         if shaft_hz is not None:
             low, high = self.speeds_hz or (shaft_hz, shaft_hz)
             self.speeds_hz = min(low, shaft_hz), max(high, shaft_hz)
 
-    def comparable(self, shaft_hz: float | None) -> bool:
+    def at_speed(self, shaft_hz: float | None) -> bool:
         """Whether the baseline was learnt at about this speed; if not, a change says nothing."""
         if shaft_hz is None or self.speeds_hz is None:
             return shaft_hz is None and self.speeds_hz is None

@@ -53,9 +53,13 @@ def plant(windows: int, seed: int) -> Iterator[list[tuple[str, bytes]]]:
 
 
 def send(
-    outbox: Outbox, batches: Iterator[list[tuple[str, bytes]]], pace_s: float, step: Callable[[int], None]
+    outbox: Outbox,
+    batches: Iterator[list[tuple[str, bytes]]],
+    pace_s: float,
+    step: Callable[[int], None],
+    check: Callable[[], None],
 ) -> None:
-    """Send batches at a pace, and wait until all is confirmed."""
+    """Send batches at a pace, and wait until all is confirmed; `check` raises where that cannot come about."""
     due = time.monotonic()
     for batch in batches:
         outbox.put(batch)
@@ -63,4 +67,5 @@ def send(
         due += pace_s
         time.sleep(max(due - time.monotonic(), 0.0))
     while outbox.waiting():
+        check()
         time.sleep(0.05)

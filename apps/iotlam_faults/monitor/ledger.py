@@ -127,16 +127,13 @@ class Ledger:
         """
         before = {name: msgspec.msgpack.encode(self.machine(name)) for name in touched}
         try:
-            with self.database:
+            with _room(), self.database:
                 yield
                 self.inbox.write()
-        except BaseException as error:
+        except BaseException:
             self._machines.update({name: msgspec.msgpack.decode(raw, type=Machine) for name, raw in before.items()})
             self.inbox.settle(False)
-            if not isinstance(error, sqlite3.OperationalError):
-                raise
-            fix = "make room on the disk; what was sent is kept by its senders"
-            raise BadInput("Monitor", expected="to write on its disk", got=str(error), fix=fix) from error
+            raise
         self.inbox.settle(True)
 
     def write(self, windows: Iterable[Window], alarms: Iterable[Alarm], touched: Iterable[str]) -> None:
@@ -158,8 +155,12 @@ class Ledger:
         return self._alarms("where told = 0 order by id")
 
     def told(self, alarm: Alarm) -> None:
-        """Others know of an alarm now."""
-        with self.database:
+        """Others know of an alarm now.
+
+        Raises:
+            BadInput: if the disk is full; then they will be told again.
+        """
+        with _room(), self.database:
             self.database.execute("update alarms set told = 1 where id = ?", (alarm.id,))
 
     def alarms(self) -> list[Alarm]:
@@ -181,3 +182,13 @@ class Ledger:
         columns = "machine, number, t_ns, raised, change, fault, because, id"
         rows = self.database.execute(f"select {columns} from alarms {rest}")
         return [Alarm(one[0], one[1], one[2], bool(one[3]), *one[4:]) for one in rows]
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Says in a sentence that the disk is full."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        fix = "make room on the disk; what was sent is kept by its senders"
+        raise BadInput("Monitor", expected="to write on its disk", got=str(error), fix=fix) from error

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import typer
 
 from iotlam.contracts import Json
+from iotlam.contracts.errors import IotlamError
 from iotlam.streams.local import LocalTransport
-from iotlam.streams.mqtt import MqttTransport
+from iotlam.streams.mqtt import MqttTransport, public
 from iotlam.streams.outbox import Outbox
 from iotlam.streams.transport import Transport
 from iotlam.training.progress import progress
@@ -24,7 +26,7 @@ from iotlam_faults.monitor.ledger import Alarm, Ledger
 from iotlam_faults.monitor.page import EVERY_S, write_page
 from iotlam_faults.monitor.service import WAVEFORMS, Service
 
-LEDGER = "monitor.sqlite"
+LEDGER, GATEWAY = "monitor.sqlite", "gateway.sqlite"
 
 
 def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
@@ -33,15 +35,14 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
     Raises:
         BadInput: if the broker refuses, or the folder cannot be used.
     """
-    transport = MqttTransport(broker, f"iotlam-monitor-{folder.resolve().name}")
-    command = f"iotlam faults monitor --broker {broker.rpartition('@')[2]}"
+    transport = MqttTransport(broker, f"iotlam-monitor-{uuid4().hex[:12]}")
+    command = f"iotlam faults monitor --broker {public(broker)}"
     with _watching(transport, folder, page, rules, command, lambda alarm: typer.echo(_told(alarm))) as service:
-        typer.echo(f"watching {broker.rpartition('@')[2]}; page: {page}; Ctrl-C ends it", err=True)
+        typer.echo(f"watching {public(broker)}; page: {page}; Ctrl-C ends it", err=True)
         warned = ""
         while True:
             time.sleep(EVERY_S)
-            if service.crash is not None:
-                raise service.crash
+            service.check()
             problem = str(service.failure or "") or ("" if transport.connected else "the broker is away; trying again")
             if problem != warned:
                 typer.echo(problem or "back to work", err=True)
@@ -51,15 +52,15 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
 def run_demo(folder: Path, page: Path, rules: Rules, windows: int, pace_s: float, seed: int) -> Path:
     """Watch simulated machines of which one wears out, over a transport in this process; returns the page."""
     demo = folder / "demo"
-    if demo.exists():
-        shutil.rmtree(demo)  # the demo's own: each begins with machines that nobody knows
+    for path in (*demo.glob(f"{LEDGER}*"), *demo.glob(f"{GATEWAY}*")):
+        path.unlink()  # each demo begins with machines that nobody knows
     transport = LocalTransport()
     typer.echo(f"live page: {page}", err=True)
     command = "iotlam faults monitor --demo"
-    with _watching(transport, demo, page, rules, command, lambda alarm: typer.echo(_told(alarm), err=True)):
-        outbox = Outbox(transport, demo / "gateway.sqlite", WAVEFORMS, "demo")
+    with _watching(transport, demo, page, rules, command, lambda alarm: typer.echo(_told(alarm), err=True)) as service:
+        outbox = Outbox(transport, demo / GATEWAY, WAVEFORMS, "demo")
         with progress("Watching", total=windows) as step:
-            send(outbox, plant(windows, seed), pace_s, step)
+            send(outbox, plant(windows, seed), pace_s, step, service.check)
         outbox.close()
     typer.echo(f"page: {page}", err=True)
     return page
@@ -100,7 +101,8 @@ def _watching(
 
     def keep_painting() -> None:
         while not ended.wait(EVERY_S):
-            paint()
+            with suppress(IotlamError, sqlite3.Error):  # a full disk: the next time
+                paint()
 
     painter = threading.Thread(target=keep_painting, name="page", daemon=True)
     painter.start()

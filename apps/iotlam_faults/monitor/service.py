@@ -54,46 +54,66 @@ class Service:
         self._worker.start()
 
     def close(self) -> None:
-        """Finish what has come, then stop."""
+        """Finish what has come, then stop.
+
+        Raises:
+            Exception: what ended the work, if something did.
+        """
         self._closing.set()
         self._worker.join()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what ended the work, if something did."""
+        if self.crash is not None:
+            raise self.crash
 
     def _enqueue(self, message: Message) -> None:
+        if self._closing.is_set() or self.crash is not None:
+            return  # its sender keeps it
         try:
             self._queue.put_nowait(message)
         except queue.Full:
-            return  # its sender keeps it
+            return  # so here
 
     def _run(self) -> None:
         torch.set_num_threads(1)
-        while not self._closing.is_set() or not self._queue.empty():
-            try:
-                batch = [self._queue.get(timeout=PATIENCE_S)]
-            except queue.Empty:
-                continue
-            while len(batch) < BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            try:
-                self._take(batch)
-            except Exception as error:  # for the thread that runs the service to raise
-                self.crash = error
-                return
-
-    def _take(self, batch: list[Message]) -> None:
         try:
-            confirmations = self.watch.handle(batch)
+            while not self._closing.is_set() or not self._queue.empty():
+                self._turn()
+        except Exception as error:  # for whoever runs the service
+            self.crash = error
+
+    def _turn(self) -> None:
+        """Take what has come, if anything, and tell of alarms; a full disk is tried again."""
+        try:
+            if batch := self._batch():
+                self._take(batch)
+            self._tell()
             self.failure = None
-        except BadInput as error:  # a full disk: senders keep what is not confirmed
+        except BadInput as error:  # senders keep what is not confirmed
             self.failure = error
             self._closing.wait(1.0)
-            return
-        for topic, payload in confirmations:
+
+    def _batch(self) -> list[Message]:
+        try:
+            batch = [self._queue.get(timeout=PATIENCE_S)]
+        except queue.Empty:
+            return []
+        while len(batch) < BATCH and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch
+
+    def _take(self, batch: list[Message]) -> None:
+        for topic, payload in self.watch.handle(batch):
             self._transport.publish(topic, payload)
         for window in self.watch.fresh:
             self._transport.publish(FEATURES.format(machine=window.machine), features(window))
+
+    def _tell(self) -> None:
         for alarm in self._ledger.untold():
             if not self._transport.publish(ALARMS.format(machine=alarm.machine), msgspec.json.encode(alarm)):
-                break  # told after the next batch
+                return  # the next time
             self._ledger.told(alarm)
             self._on_alarm(alarm)
 

@@ -18,7 +18,7 @@ from iotlam_faults.checks import mended
 from iotlam_faults.evidence import LINES, Evidence, evidence
 from iotlam_faults.monitor.alarm import Rules
 from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
-from iotlam_faults.verdict import judge
+from iotlam_faults.verdict import judge, unfit
 from iotlam_machine.bearings import FaultOrders, find_bearing
 
 NO_LINES = FaultOrders(outer=3.0, inner=5.0, cage=0.4, ball=2.0)
@@ -36,14 +36,12 @@ class Heard:
         block: as it came.
         values_N: its first channel, m/s2.
         orders: of the bearing, None where it is not known.
-        doubts: what is odd about the signal.
     """
 
     envelope: Envelope
     block: Block
     values_N: NDArray[np.float32]
     orders: FaultOrders | None
-    doubts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,7 +61,7 @@ class Watch:
     fresh: list[Window] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._recent: dict[str, deque[Block]] = defaultdict(lambda: deque(maxlen=self.rules.raise_after))
+        self._recent: dict[str, deque[Heard]] = defaultdict(lambda: deque(maxlen=self.rules.raise_after))
 
     def handle(self, messages: Sequence[Message]) -> list[tuple[str, bytes]]:
         """Take a batch of messages in; returns the confirmations to send: topic and payload.
@@ -96,12 +94,12 @@ class Watch:
         """The window in an envelope; none where it is no waveform or a dead one: it has been taken all the same."""
         try:
             block = Block.unpack(envelope.body)
-            values_N, doubts = mended(block.values_NC()[:, 0], block.rate_hz, f"Machine '{envelope.source}'")
+            values_N, _ = mended(block.values_NC()[:, 0], block.rate_hz, f"Machine '{envelope.source}'")
             orders = find_bearing(block.bearing).orders if block.bearing else None
         except (NotOurs, BadInput) as error:
             self.refused.append(f"{envelope.source}: {error}")
             return []
-        return [Heard(envelope, block, values_N, orders, tuple(doubts))]
+        return [Heard(envelope, block, values_N, orders)]
 
     def _judge(self, heard: Sequence[Heard]) -> tuple[list[Window], list[Alarm]]:
         windows: list[Window] = []
@@ -111,18 +109,26 @@ class Watch:
             alike[len(one.values_N), one.block.rate_hz].append(one)
         features = {id(one): row for group in alike.values() for one, row in zip(group, _features(group), strict=True)}
         for one in heard:  # in the order they came: a machine's windows one after the other
-            self._recent[one.envelope.source].append(one.block)
-            window, alarm = self._step(one, *features[id(one)])
+            profile_C, shape = features[id(one)]
+            if not np.isfinite(profile_C).all():
+                self.refused.append(f"{one.envelope.source}: expected samples that can be squared, got larger ones")
+                continue
+            self._recent[one.envelope.source].append(one)
+            window, alarm = self._step(one, profile_C, shape)
             windows.append(window)
             alarms += [alarm] if alarm else []
         return windows, alarms
 
     def _step(self, one: Heard, profile_C: NDArray[np.float64], shape: dict[str, float]) -> tuple[Window, Alarm | None]:
         name, block, machine = one.envelope.source, one.block, self.ledger.machine(one.envelope.source)
-        change, judged, alarm = None, "learning", None
-        if not machine.ready(self.rules):
-            machine.learn(profile_C, block.shaft_hz)
-        elif not machine.comparable(block.shaft_hz):
+        sensor = f"{block.sensor} at {block.rate_hz:g} Hz"
+        change, alarm = None, None
+        if machine.sensor not in ("", sensor):
+            judged = "other sensor"
+        elif not machine.ready(self.rules):
+            judged = "learning"
+            machine.learn(profile_C, sensor, block.shaft_hz)
+        elif not machine.at_speed(block.shaft_hz):
             judged = "other speed"
         else:
             change = float(machine.baseline().change(profile_C[None])[0])
@@ -151,8 +157,11 @@ class Watch:
         """What physics says of the newest windows."""
         if one.orders is None or one.block.shaft_hz is None:
             return "unclear", "speed or bearing is not known: no fault can be told by its lines"
-        values_N = torch.from_numpy(np.concatenate([block.values_NC()[:, 0] for block in self._recent[name]]))
-        verdict = judge(values_N, one.block.rate_hz, one.block.shaft_hz, one.orders)
+        rate_hz, shaft_hz = one.block.rate_hz, one.block.shaft_hz
+        values_N = torch.from_numpy(np.concatenate([before.values_N for before in self._recent[name]]))
+        if reason := unfit(len(values_N), rate_hz, shaft_hz, one.orders):
+            return "unclear", reason
+        verdict = judge(values_N, rate_hz, shaft_hz, one.orders)
         return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
 
 

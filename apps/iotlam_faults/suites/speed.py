@@ -1,4 +1,4 @@
-"""Suite `faults-speed`: windows a second from samples to verdict, one window at once, memory, one file's diagnosis."""
+"""Suite `faults-speed`: windows a second from samples to verdict by physics, one at a time, memory, one file."""
 
 from __future__ import annotations
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
+from iotlam.bench.mosquitto import Mosquitto
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam.streams.envelope import Block, block_of
-from iotlam.streams.mosquitto import Mosquitto
 from iotlam.streams.mqtt import MqttTransport
 from iotlam.streams.outbox import Outbox
 from iotlam_faults.monitor.alarm import Rules
@@ -156,9 +157,7 @@ def _body(
     kind = "sound" if at is None or second < at else _race(index)
     windows = pool[index % len(pool)][kind]
     raw = windows[int(rng.integers(len(windows)))]
-    return Block(
-        raw.sensor, second * 1_000_000_000, raw.rate_hz, 1, raw.dtype, raw.scale, raw.data, raw.shaft_hz, raw.bearing
-    ).pack()
+    return msgspec.structs.replace(raw, t_ns=second * 1_000_000_000).pack()
 
 
 def _damaged_at(index: int, seconds: int) -> int | None:

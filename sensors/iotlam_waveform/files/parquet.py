@@ -11,7 +11,8 @@ from iotlam.contracts import unit_factor
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import rate_of_steps, read_header
 
-BYTES_PER_VALUE = 8
+BYTES_PER_TIME, BYTES_PER_VALUE = 16, 12
+"""Of a time as it is read and as float64; of a sample as it is read and twice as float32."""
 
 
 def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
@@ -30,37 +31,44 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         raise bad(path, "pyarrow, which reads it", "no such package", fix) from error
     try:
         file = parquet.ParquetFile(path, memory_map=False)
-        budget.spend(BYTES_PER_VALUE * file.metadata.num_rows * max(file.metadata.num_columns, 1))
+        names, types = file.schema_arrow.names, [str(one) for one in file.schema_arrow.types]
+        rows = file.metadata.num_rows
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
+    header = read_header(path, names, notes)
+    _check(path, names, types, header.time_column)
+    budget.spend(rows * (BYTES_PER_TIME * (len(names) - header.axes) + BYTES_PER_VALUE * header.axes))
+    try:
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
-    header = read_header(path, table.column_names, notes)
-    columns = [_numbers(path, table, name) for name in table.column_names]
-    times_N = columns.pop(header.time_column) if header.time_column is not None else None
-    rate_hz = notes.rate_hz or _rate_hz(path, np.asarray(times_N), unit_factor(header.time_unit, "s"))
-    values_NC = np.stack(columns, 1).astype(np.float32)
+    at = header.time_column
+    rate_hz = notes.rate_hz or _rate_hz(path, table.column(at), unit_factor(header.time_unit, "s"))
+    with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
+        axes = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
+    values_NC = np.stack(axes, 1)
     return [Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
                       shaft_hz=notes.shaft_hz)]  # fmt: skip
 
 
-def _numbers(path: Path, table: Any, name: str) -> np.ndarray:
-    """A column as numbers, float64; of timestamps, seconds from the first."""
-    column = table.column(name)
-    if str(column.type).startswith("timestamp"):
-        times_N = column.to_numpy()
-        return np.asarray((times_N - times_N[:1]) / np.timedelta64(1, "s"), np.float64)
-    values_N = column.to_numpy()
-    if values_N.dtype.kind not in "iuf":
-        raise bad(path, f"numbers in column '{name}'", str(column.type), "store numbers")
-    with np.errstate(invalid="ignore"):  # signalling NaN of a damaged file
-        return np.asarray(values_N, np.float64)
+def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:
+    """Columns have names of their own and hold numbers."""
+    if len(set(names)) < len(names):
+        raise bad(path, "a name for each column", ", ".join(names)[:60], "rename those that share one")
+    for index, (name, kind) in enumerate(zip(names, types, strict=True)):
+        is_time = index == time_column and kind.startswith("timestamp")
+        if not is_time and not kind.startswith(("int", "uint", "float", "double", "halffloat")):
+            raise bad(path, f"numbers in column '{name}'", kind, "store numbers")
 
 
-def _rate_hz(path: Path, times_N: np.ndarray, unit_s: float) -> float:
+def _rate_hz(path: Path, column: Any, unit_s: float) -> float:
+    """From a column of times: numbers of a unit, or timestamps."""
+    times_N = column.to_numpy()
+    if times_N.dtype.kind == "M":
+        times_N, unit_s = (times_N - times_N[:1]) / np.timedelta64(1, "s"), 1.0
     with np.errstate(invalid="ignore"):
-        steps_N = np.diff(times_N)
+        steps_N = np.diff(np.asarray(times_N, np.float64))
     if not len(steps_N):
         raise damaged(path, f"{len(times_N)} rows")
-    return rate_of_steps(
-        path, float(steps_N.mean()), (float(steps_N.min()), float(steps_N.max())), len(times_N), unit_s
-    )
+    ends = float(steps_N.min()), float(steps_N.max())
+    return rate_of_steps(path, float(steps_N.mean()), ends, len(times_N), unit_s)
