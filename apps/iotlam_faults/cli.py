@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,6 +169,7 @@ def diagnose(
         signal = replace(signal, shaft_hz=shaft_hz, bearing=known.geometry, bearing_name=known.model, doubt=doubt)
         signal = replace(signal, part=known.part)
     if rpm is not None:
+        _finite("--rpm", rpm)
         signal = replace(signal, shaft_hz=rpm / 60.0)
     if bearing or geometry:
         shape = find_bearing(bearing) if bearing else _geometry(geometry or "")
@@ -350,11 +352,19 @@ def monitor(
     if place.suffix != ".html" or place.is_dir():
         raise BadInput("--page", expected="a file that ends in .html", got=f"'{place}'", fix="name one")
     check_writable("--state", state)
+    check_writable("--page", place.parent)
+    _finite("--raise-at", raise_at)
     rules = Rules(learning=learning, raise_at=raise_at, clear_at=0.7 * raise_at)
     if broker is not None:
         run_service(broker, state, place, rules)
     else:
         run_demo(state, place, rules, windows, pace_s, seed)
+
+
+def _finite(option: str, value: float) -> None:
+    """Refuse what is no number: it passes every check of a range."""
+    if not math.isfinite(value):
+        raise BadInput(option, expected="a number", got=f"{value}", fix="give one")
 
 
 def _typed(
@@ -388,6 +398,8 @@ def _geometry(text: str) -> Bearing:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
+        numbers = []
+    if not all(map(math.isfinite, numbers)):
         numbers = []
     if len(numbers) not in (3, 4) or numbers[0] != round(numbers[0]):
         got, fix = f"'{text}'", "as in --geometry 9,7.94,39.04"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iotlam.contracts import Json
+from iotlam.contracts import BadInput, Json
 from iotlam.fusion.sanity import auroc
 from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
@@ -213,6 +213,10 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
     method, train, test = METHODS[name], bench.rows(split.train), bench.rows(split.test)
     if labels < 1.0:
         train = _fewer(bench, train, labels, split)
+    if not len(train) or not len(test):
+        side = "learn from" if not len(train) else "test on"
+        got, fix = f"none to {side} once the healthy baselines are taken", "add recordings"
+        raise BadInput(f"Split '{split.name}'", expected="windows on both sides", got=got, fix=fix)
     scores_TL = method(bench.seen, train, test)
     row: Json = {
         "split": split.name,
@@ -234,7 +238,10 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
 def mean_auroc(bench: Bench, scores_TL: Doubles, test: Rows) -> float:
     """Area under the curve, mean over places and faults; windows of sound bearings are negatives."""
     found = list(auroc_by_bearing(bench, scores_TL, test).values())
-    return float(np.mean(found)) if found else float("nan")
+    if not found:
+        got, fix = "only windows that all have it, or none", "add recordings"
+        raise BadInput("A split", expected="windows with a fault and without at one place", got=got, fix=fix)
+    return float(np.mean(found))
 
 
 def auroc_by_bearing(bench: Bench, scores_TL: Doubles, test: Rows) -> dict[str, float]:

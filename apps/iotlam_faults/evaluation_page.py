@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -23,6 +24,16 @@ OURS = "iotlam"
 NEEDED = ("protocol", "set", "command", "splits")
 
 
+class Row(msgspec.Struct):
+    """What the page shows of a method on a split."""
+
+    split: str
+    leaky: bool
+    method: str
+    auroc: float
+    confusion: list[list[int]]
+
+
 def read_evaluation(path: Path) -> Json:
     """What `evaluate --json` printed.
 
@@ -32,11 +43,12 @@ def read_evaluation(path: Path) -> Json:
     fix = "make one with: iotlam faults evaluate --json > rosa.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        splits = msgspec.convert(found["splits"], list[Row]) if all(found.get(key) for key in NEEDED) else []
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise BadInput(str(path), expected="the JSON of an evaluation", got=str(error), fix=fix) from error
-    if not isinstance(found, dict) or any(key not in found for key in NEEDED) or not found["splits"]:
+    if not splits or any(np.shape(row.confusion) != (len(CLASSES), len(CLASSES)) for row in splits):
         raise BadInput(str(path), expected="the JSON of an evaluation", got="another", fix=fix)
-    return found
+    return {**found, "splits": msgspec.to_builtins(splits)}
 
 
 def write_page(found: Json, path: Path, commands: Sequence[str]) -> Path:

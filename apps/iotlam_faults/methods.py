@@ -177,6 +177,8 @@ def find_methods(names: str) -> tuple[str, ...]:
         BadInput: if there is no such method.
     """
     wanted = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip())) or tuple(METHODS)
+    if names.strip() and not any(name.strip() for name in names.split(",")):
+        raise BadInput("--methods", expected="names", got=f"'{names}'", fix="leave it out to take all")
     if unknown := [name for name in wanted if name not in METHODS]:
         fix = "name some of them"
         raise BadInput("--methods", expected=f"some of {', '.join(METHODS)}", got=f"'{unknown[0]}'", fix=fix)

@@ -8,6 +8,7 @@ rates are brought to one that all can give.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -87,6 +88,8 @@ def cut(recordings: Iterable[Waveform], window_s: float = 1.0, rate_hz: float | 
     Raises:
         BadInput: if none is as long as a window, one is sampled too slowly, or its speed or bearing is not known.
     """
+    if not math.isfinite(window_s):
+        raise BadInput("--window-s", expected="a number of seconds", got=f"{window_s}", fix="give one")
     waves = [wave for wave in recordings if set(wave.entry.faults) <= set(BEARING_FAULTS)]
     rates = {wave.entry.rate_hz for wave in waves}
     if rate_hz is None:

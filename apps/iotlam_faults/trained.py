@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -19,6 +21,7 @@ from iotlam.contracts import BadInput, whole_file
 from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
 from iotlam_faults.evaluate import Bench, Trust, learn_trust, softmax
+from iotlam_faults.evidence import LINES
 from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
 from iotlam_faults.methods import columns_of, embed, ours
 from iotlam_faults.model import load_model
@@ -27,6 +30,9 @@ from iotlam_machine.machine import BEARING_FAULTS
 
 WEIGHTS, FACTS = "head.safetensors", "head.json"
 FORMAT = 1
+
+
+Positive = Annotated[float, Meta(gt=0.0, le=1e6)]
 
 
 class Facts(Record, frozen=True):
@@ -43,11 +49,11 @@ class Facts(Record, frozen=True):
     """
 
     format: int
-    rate_hz: float
-    window_s: float
+    rate_hz: Positive
+    window_s: Positive
     parts: tuple[str, ...]
     bearings: tuple[str, ...]
-    temperature: float
+    temperature: Positive
     model: str = ""
 
 
@@ -129,7 +135,9 @@ class Trained:
             if facts.format != FORMAT:
                 got = f"format {facts.format}"
                 raise BadInput(str(folder / FACTS), expected=f"format {FORMAT}", got=got, fix="fit it again")
-            return cls(_head(load_file(folder / WEIGHTS), facts.parts), facts)
+            arrays = load_file(folder / WEIGHTS)
+            _check(arrays, folder / WEIGHTS)
+            return cls(_head(arrays, facts.parts), facts)
         except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             raise BadInput(str(folder), expected="a head trained on recordings", got=str(error), fix=fix) from error
 
@@ -179,6 +187,20 @@ def _arrays(head: Head) -> dict[str, Doubles]:
             found[f"ringing.{index}.{side}.centre"] = spread.centre_C
             found[f"ringing.{index}.{side}.precision"] = spread.precision_CC
     return {name: np.ascontiguousarray(array) for name, array in found.items()}
+
+
+def _check(arrays: dict[str, Doubles], path: Path) -> None:
+    """Shapes and numbers are those of a head.
+
+    Raises:
+        BadInput: if they are not.
+    """
+    faults = len(BEARING_FAULTS)
+    wanted = {"physics.weight": (4 * len(LINES), faults), "physics.bias": (faults,), "encoder.bias": (faults,)}
+    odd = [name for name, shape in wanted.items() if arrays[name].shape != shape]
+    odd += [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if odd:
+        raise BadInput(str(path), expected="the weights of a head", got=f"'{odd[0]}' of others", fix="fit it again")
 
 
 def _head(arrays: dict[str, Doubles], parts: Sequence[str]) -> Head:

@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from iotlam.contracts.errors import IotlamError
 
 T = TypeVar("T")
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^+#/\x00]+$")]
+"""Of a source: a level of a topic."""
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 MAGIC = b"IOT1"
+CONFIRMED = "iotlam/confirmed/"
+"""Topics on which senders await confirmations begin so."""
+
 DTYPES = ("<i2", "<f4")
 
 
@@ -35,7 +41,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
         body: the content.
     """
 
-    source: str
+    source: Name
     epoch: Count
     number: Count
     oldest: Count

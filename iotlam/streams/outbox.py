@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from iotlam.contracts import BadInput
-from iotlam.streams.envelope import Count, Envelope
+from iotlam.streams.envelope import CONFIRMED, Count, Envelope
 from iotlam.streams.transport import Message, Transport
 
 RETRY_S = 5.0
@@ -27,6 +27,7 @@ ON_THE_WAY = 1024
 IDLE_S = 0.02
 BATCH = 256
 
+FORMAT = 1
 SCHEMA = """
 create table if not exists life (epoch integer not null);
 create table if not exists waiting (
@@ -55,9 +56,9 @@ class Outbox:
         self, transport: Transport, path: Path, topic: str, name: str, most_bytes: int = 4_000_000_000
     ) -> None:
         self._transport, self._topic, self._most_bytes = transport, topic, most_bytes
-        self._reply_to = f"iotlam/confirmed/{name}"
+        self._reply_to = f"{CONFIRMED}{name}"
         self._lock, self._closing = threading.Lock(), threading.Event()
-        self._database = open_database(path, SCHEMA)
+        self._database = open_database(path, SCHEMA, FORMAT)
         self._epoch = self._begin()
         self._sent, self._round = 0, 0
         self._first, self._first_since = 0, time.monotonic()
@@ -190,8 +191,13 @@ class Outbox:
         self._rewind()
 
 
-def open_database(path: Path, schema: str) -> sqlite3.Connection:
+def open_database(path: Path, schema: str, form: int) -> sqlite3.Connection:
     """A database file with some tables; writes are on disk when they are committed.
+
+    Args:
+        path: the file.
+        schema: statements that make its tables where they are not there.
+        form: number of that schema; a file of another is refused.
 
     Raises:
         BadInput: if the file cannot be used.
@@ -199,8 +205,16 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, check_same_thread=False)
+        (found,) = database.execute("pragma user_version").fetchone()
+        (tables,) = database.execute("select count(*) from sqlite_master").fetchone()
+        if tables and found != form:
+            raise _no_file_of_ours(path, f"one of another format ({found})")
         database.execute("pragma journal_mode=wal")
-        database.executescript(schema)
+        database.executescript(f"{schema}; pragma user_version = {form}")
     except (OSError, sqlite3.Error) as error:
-        raise BadInput(str(path), expected="a file for messages", got=str(error), fix="name another place") from error
+        raise _no_file_of_ours(path, str(error)) from error
     return database
+
+
+def _no_file_of_ours(path: Path, got: str) -> BadInput:
+    return BadInput(str(path), expected="a file for messages", got=got, fix="name another place")

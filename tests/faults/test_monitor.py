@@ -24,7 +24,7 @@ from iotlam_faults.monitor.alarm import Machine, Rules
 from iotlam_faults.monitor.demo import plant
 from iotlam_faults.monitor.ledger import Ledger
 from iotlam_faults.monitor.page import write_page
-from iotlam_faults.monitor.run import demo
+from iotlam_faults.monitor.run import demo, locked
 from iotlam_faults.monitor.service import ALARMS, FEATURES, WAVEFORMS, Service
 from iotlam_faults.monitor.watch import Watch
 
@@ -219,12 +219,54 @@ def test_the_demo_leaves_a_folder_of_that_name_alone(tmp_path: Path) -> None:
     assert mine.read_text() == "precious"
 
 
+def test_two_monitors_do_not_share_a_folder(tmp_path: Path) -> None:
+    held = locked(tmp_path)
+    with pytest.raises(BadInput, match="another one at work"):
+        locked(tmp_path)
+    held.close()
+    locked(tmp_path).close()
+
+
+@pytest.mark.parametrize("foreign", ["create table machines (machine text, x text)", "create table taken (a text)"])
+def test_a_file_of_others_is_refused(tmp_path: Path, foreign: str) -> None:
+    database = sqlite3.connect(tmp_path / "monitor.sqlite")
+    database.execute(foreign)
+    database.commit()
+    database.close()
+    with pytest.raises(BadInput, match=r"monitor\.sqlite.*another format"):
+        Ledger(tmp_path / "monitor.sqlite")
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "monitor.sqlite")
+    with ledger.database:
+        ledger.database.execute("insert into machines values ('pump', x'c1')")
+    ledger.close()
+    with pytest.raises(BadInput, match="a damaged one"):
+        Ledger(tmp_path / "monitor.sqlite")
+
+
+@pytest.mark.parametrize("source", ["a/b", "a#", "+", "a\0b", "", "x" * 300])
+def test_names_that_are_no_level_of_a_topic_are_refused(ledger: Ledger, source: str) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(0, block(0).pack(), source), message(0, block(0).pack())])
+    assert set(ledger.machines) == {"pump"} and "does not decode" in watch.refused[-1]
+
+
+@pytest.mark.parametrize("reply_to", ["iotlam/#", "elsewhere", "iotlam/confirmed/+", "iotlam/confirmed/a\0"])
+def test_nobody_is_answered_elsewhere(ledger: Ledger, reply_to: str) -> None:
+    payload = message(0, block(0).pack()).payload
+    assert Watch(ledger, BRIEF).handle([Message("iotlam/machines/pump/waveform", payload, reply_to)]) == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ([], "it or --demo, got neither"),
         (["--demo", "--broker", "mqtt://x"], "it or --demo, got both"),
         (["--demo", "--page", "x.txt"], "ends in .html"),
+        (["--demo", "--page", "/proc/x.html"], "--page"),
+        (["--demo", "--raise-at", "nan"], "--raise-at: expected a number"),
         (["--broker", "mqtt://127.0.0.1:9"], "an MQTT 5 broker at 127.0.0.1:9"),
     ],
 )

@@ -37,6 +37,9 @@ def test_files_of_several_kinds_are_read_with_what_the_catalogue_knows(tmp_path:
     "table, said",
     [
         ("bearing\np1\n", "expected a column file"),
+        ("file,bearing,faults\npump.npz,p1,Inner\n", "faults such as inner, outer, ball"),
+        ("file,bearing,rpm\npump.npz,p1,inf\n", "expected a number, got 'inf'"),
+        ("file,bearing,rpm\npump.npz,p1,1e-9\n", "rpm"),
         ("file,bearing,colour\npump.npz,p1,red\n", "got colour"),
         ("file,bearing\npump.npz,\n", "line 2: expected a bearing"),
         ("file,bearing,rpm\npump.npz,p1,fast\n", "line 2, rpm: expected a number, got 'fast'"),

@@ -35,7 +35,7 @@ def test_nothing_is_lost_when_the_broker_is_killed(
 ) -> None:
     monkeypatch.setattr(outbox_module, "RETRY_S", 1.0)
     receiver, sender = MqttTransport(broker.address, "receiver"), MqttTransport(broker.address, "sender")
-    database = open_database(tmp_path / "in.sqlite", "create table got (source text, number integer)")
+    database = open_database(tmp_path / "in.sqlite", "create table got (source text, number integer)", 1)
     inbox, lock = Inbox(database), threading.Lock()
 
     def take(message: Message) -> None:

@@ -47,7 +47,7 @@ class Receiver:
     """Writes what it takes; at times its transaction fails."""
 
     def __init__(self, transport: LocalTransport, path: Path, fails: Callable[[], bool] = lambda: False) -> None:
-        self.database = open_database(path, "create table if not exists got (source text, body blob)")
+        self.database = open_database(path, "create table if not exists got (source text, body blob)", 1)
         self.inbox, self._fails, self._transport = Inbox(self.database), fails, transport
         transport.subscribe("test/+", self.take)
 

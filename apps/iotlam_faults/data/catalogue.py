@@ -8,6 +8,7 @@ a file states and its own lines deny is replaced, and `doubt` says so.
 from __future__ import annotations
 
 import csv
+import math
 import tomllib
 from collections.abc import Iterable
 from functools import cache
@@ -79,7 +80,7 @@ class Entry(Record, frozen=True):
     place: str = ""
     origin: str = ""
     load: float | None = None
-    rpm: Annotated[float, POSITIVE] | None = None
+    rpm: Annotated[float, Meta(ge=1.0, le=1e6)] | None = None
     doubt: str = ""
     own_geometry: Bearing | None = None
 
@@ -183,9 +184,12 @@ def number(text: object, subject: str) -> float:
         BadInput: if it is none.
     """
     try:
-        return float(str(text))
-    except ValueError as error:
-        raise BadInput(subject, expected="a number", got=f"'{text}'", fix="correct it, or leave it empty") from error
+        found = float(str(text))
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise BadInput(subject, expected="a number", got=f"'{text}'", fix="correct it, or leave it empty")
+    return found
 
 
 @cache

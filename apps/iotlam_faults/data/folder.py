@@ -9,13 +9,15 @@ files do not tell; `channel`, `part`, `severity_mm`, `load`, `doubt`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from iotlam.contracts import BadInput
-from iotlam_faults.data.catalogue import entry_of, number, read_table
+from iotlam_faults.data.catalogue import SETS, entries, entry_of, number, read_table
 from iotlam_faults.data.reading import Waveform, finite
 from iotlam_machine.bearings import Bearing
+from iotlam_machine.machine import BEARING_FAULTS, Kind
 from iotlam_waveform.files import read_recordings
 from iotlam_waveform.files.recording import Notes
 from iotlam_waveform.vibration.plugin import QUANTITY
@@ -59,6 +61,11 @@ def _waveform(folder: Path, row: dict[str, str], subject: str) -> Waveform:
     filled = {key: text.strip() for key, text in row.items() if text and text.strip()}
     if missing := [name for name in NEEDED if name not in filled]:
         raise BadInput(subject, expected=f"a {missing[0]}", got="an empty field", fix="fill it in")
+    if "\0" in filled["file"]:
+        raise BadInput(subject, expected="the name of a file", got="a zero byte in it", fix="correct it")
+    if unknown := [name for name in filled.get("faults", "").split("+") if name and name not in known_faults()]:
+        some = ", ".join((*BEARING_FAULTS, "cage", "imbalance"))
+        raise BadInput(subject, expected=f"faults such as {some}, joined by +", got=f"'{unknown[0]}'", fix="correct it")
     path = folder / filled["file"]
     notes = _notes(path, filled, subject)
     frames = list(read_recordings(path, QUANTITY, notes))
@@ -80,6 +87,12 @@ def _waveform(folder: Path, row: dict[str, str], subject: str) -> Waveform:
     )
     entry = entry.changed(own_geometry=_geometry(filled, subject))
     return Waveform(finite(path, np.concatenate([frame.data for frame in chosen])), entry, path)
+
+
+def known_faults() -> set[str]:
+    """Names of faults: those that can be simulated, and those of the published sets."""
+    published = {fault for name in SETS for entry in entries(name) for fault in entry.faults}
+    return {*get_args(Kind), "cage", *published}
 
 
 def _notes(path: Path, row: dict[str, str], subject: str) -> Notes:

@@ -18,6 +18,7 @@ from iotlam.streams.inbox import Inbox
 from iotlam.streams.outbox import open_database
 from iotlam_faults.monitor.alarm import Machine
 
+FORMAT = 1
 SCHEMA = """
 create table if not exists windows (
     machine text not null, epoch integer not null, number integer not null, t_ns integer not null,
@@ -99,12 +100,16 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self.database = open_database(path, SCHEMA)
-        self.inbox = Inbox(self.database)
-        self._machines = {
-            name: msgspec.msgpack.decode(state, type=Machine)
-            for name, state in self.database.execute("select machine, state from machines")
-        }
+        self.database = open_database(path, SCHEMA, FORMAT)
+        try:
+            self.inbox = Inbox(self.database)
+            self._machines = {
+                name: msgspec.msgpack.decode(state, type=Machine)
+                for name, state in self.database.execute("select machine, state from machines")
+            }
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            fix = "name another folder, or restore the file"
+            raise BadInput(str(path), expected="a monitor's file", got=f"a damaged one: {error}", fix=fix) from error
 
     def machine(self, name: str) -> Machine:
         """State of a machine, a new one if it has never been heard of."""

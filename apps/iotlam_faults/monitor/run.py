@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 import typer
 
-from iotlam.contracts import Json
+from iotlam.contracts import BadInput, Json, check_writable
 from iotlam.contracts.errors import IotlamError
 from iotlam.streams.local import LocalTransport
 from iotlam.streams.mqtt import MqttTransport, public
@@ -27,6 +27,7 @@ from iotlam_faults.monitor.page import EVERY_S, write_page
 from iotlam_faults.monitor.service import WAVEFORMS, Service
 
 LEDGER, GATEWAY = "monitor.sqlite", "gateway.sqlite"
+DEMO, LOCK = "simulated-plant", "lock.sqlite"
 
 
 def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
@@ -51,7 +52,8 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
 
 def run_demo(folder: Path, page: Path, rules: Rules, windows: int, pace_s: float, seed: int) -> Path:
     """Watch simulated machines of which one wears out, over a transport in this process; returns the page."""
-    demo = folder / "demo"
+    demo = folder / DEMO
+    check_writable("--state", demo)
     for path in (*demo.glob(f"{LEDGER}*"), *demo.glob(f"{GATEWAY}*")):
         path.unlink()  # each demo begins with machines that nobody knows
     transport = LocalTransport()
@@ -75,8 +77,10 @@ def demo(out: Path, seed: int = 0, quick: bool = False) -> Json:
         quick: fewer windows.
     """
     start = time.monotonic()
-    page = run_demo(out, out / "monitor.html", Rules(), windows=50 if quick else 70, pace_s=0.2, seed=seed)
-    view = Ledger(out / "demo" / LEDGER)
+    page = run_demo(
+        out, out / "monitor.html", Rules(), windows=50 if quick else 70, pace_s=0.0 if quick else 0.2, seed=seed
+    )
+    view = Ledger(out / DEMO / LEDGER)
     alarms = [msgspec.to_builtins(alarm) for alarm in view.alarms()]
     view.close()
     return {"page": str(page), "alarms": alarms, "seconds": round(time.monotonic() - start, 1)}
@@ -87,7 +91,9 @@ def _watching(
     transport: Transport, folder: Path, page: Path, rules: Rules, command: str, say: Callable[[Alarm], None]
 ) -> Iterator[Service]:
     """A monitor at work that writes its page; all that has come is done when it ends."""
+    check_writable("--state", folder)
     folder.mkdir(parents=True, exist_ok=True)
+    lock = locked(folder)
     ledger = Ledger(folder / LEDGER)
     service = Service(transport, ledger, rules, say)
     ended = threading.Event()
@@ -113,8 +119,25 @@ def _watching(
         painter.join()
         service.close()
         transport.close()
-        paint(live=False)
         ledger.close()
+        paint(live=False)
+        lock.close()
+
+
+def locked(folder: Path) -> sqlite3.Connection:
+    """Keep other monitors out of a folder for as long as the connection lives; the system ends it with the process.
+
+    Raises:
+        BadInput: if another one is at work in it.
+    """
+    lock = sqlite3.connect(folder / LOCK, timeout=0.0, check_same_thread=False)
+    try:
+        lock.execute("begin exclusive")
+    except sqlite3.Error as error:
+        lock.close()
+        got, fix = f"another one at work in '{folder}' ({error})", "end it, or name another folder"
+        raise BadInput("--state", expected="a folder for this monitor alone", got=got, fix=fix) from error
+    return lock
 
 
 def _told(alarm: Alarm) -> str:

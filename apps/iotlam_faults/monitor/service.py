@@ -89,8 +89,8 @@ class Service:
         try:
             if batch := self._batch():
                 self._take(batch)
+                self.failure = None
             self._tell()
-            self.failure = None
         except BadInput as error:  # senders keep what is not confirmed
             self.failure = error
             self._closing.wait(1.0)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput
-from iotlam.streams.envelope import Block, Envelope, NotOurs
+from iotlam.streams.envelope import CONFIRMED, Block, Envelope, NotOurs
 from iotlam.streams.transport import Message
 from iotlam_faults.baseline import profile
 from iotlam_faults.checks import mended
@@ -77,7 +77,7 @@ class Watch:
         for message in messages:
             try:
                 envelope = Envelope.unpack(message.payload)
-                if message.reply_to:
+                if message.reply_to.startswith(CONFIRMED) and not set(message.reply_to) & set("+#\0"):
                     senders[message.reply_to].add(envelope.source)
                 if self.ledger.inbox.admits(envelope):
                     heard += self._heard(envelope)
