@@ -67,5 +67,7 @@ def test_an_unknown_protocol_is_one_sentence() -> None:
 
 def test_rosa_needs_two_sizes() -> None:
     few = [one for one in windows() if one.entry.severity_mm != 0.178 and one.entry.severity_mm != 0.356]
-    with pytest.raises(BadInput, match="expected two defect sizes or more, got 1 of inner at DE"):
+    with pytest.raises(
+        BadInput, match="expected two defect sizes or more, got 1 that all of inner, outer, ball have at 'DE'"
+    ):
         next(rosa(few))
