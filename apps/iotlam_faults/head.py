@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
-from sklearn.linear_model import LogisticRegression
 
 from iotlam_faults.evidence import Evidence
 from iotlam_machine.machine import BEARING_FAULTS
@@ -50,6 +48,8 @@ class Linear:
     @classmethod
     def fit(cls, columns_WC: Doubles, present_WL: Flags) -> Linear:
         """Fit on windows; a fault that all of them have, or none, gets odds that do not depend on the columns."""
+        from sklearn.linear_model import LogisticRegression  # a fitted head does without: 100 MB
+
         mean_C, scale_C = columns_WC.mean(0), columns_WC.std(0) + 1e-9
         weights, biases = [], []
         for present_W in present_WL.T:
@@ -83,6 +83,8 @@ class Spread:
             levels_WC: of some bearings.
             apart_C: variance between bearings of a kind that so few of them do not show.
         """
+        from sklearn.covariance import LedoitWolf
+
         found = LedoitWolf().fit(levels_WC)
         return cls(found.location_, np.linalg.inv(found.covariance_ + np.diag(apart_C)))
 

@@ -11,13 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import butter, hilbert, sosfiltfilt
-from scipy.stats import kurtosis, skew
 
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import BadInput, Json
@@ -25,7 +24,7 @@ from iotlam_faults.baseline import Baseline, profile
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, default_root
-from iotlam_faults.evidence import evidence
+from iotlam_faults.evidence import Evidence, evidence
 from iotlam_faults.head import Columns, Head
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import BEARING_FAULTS, Fault, Machine
@@ -38,6 +37,10 @@ ROUNDS = 3
 """Ours and the rival take turns so often."""
 
 RECORD = "130.mat"
+
+
+Work = Callable[[int, Connection, "Judge"], None]
+"""(how many windows, what to tell, what to judge by): runs in a process of its own."""
 
 
 def speed(quick: bool, progress: Progress) -> SuiteResult:
@@ -53,13 +56,14 @@ def speed(quick: bool, progress: Progress) -> SuiteResult:
     start = time.monotonic()
     count, single, files, rounds = (512, 20, 1, 1) if quick else (WINDOWS, SINGLE, FILES, ROUNDS)
     rows: list[Json] = []
+    judge = Judge.fit()
     with progress("Measuring", 2 * rounds + 2) as step:
         for turn in range(rounds):
-            rows.append({"what": "ours", "turn": turn, **_on_all_cores(run_ours, count)})
+            rows.append({"what": "ours", "turn": turn, **_on_all_cores(run_ours, count, judge)})
             step(1)
-            rows.append({"what": "scipy features", "turn": turn, **_on_all_cores(run_scipy, RIVAL_WINDOWS)})
+            rows.append({"what": "scipy features", "turn": turn, **_on_all_cores(run_scipy, RIVAL_WINDOWS, judge)})
             step(1)
-        rows += _in_process(run_single, single)
+        rows += _processes(run_single, single, 1, judge)
         step(1)
         rows += _diagnosed(files)
         step(1)
@@ -90,9 +94,9 @@ def figures(rows: list[Json]) -> dict[str, Metric]:
     }
 
 
-def run_ours(count: int, pipe: Connection) -> None:
+def run_ours(count: int, pipe: Connection, judge: Judge) -> None:
     """From samples to the machine's change and the odds of its faults."""
-    judge = _judge()
+    torch.set_num_threads(1)
     values_BN = torch.from_numpy(np.concatenate([_windows(fault, 4) for fault in ("", *BEARING_FAULTS)] * 8))
     judge(values_BN)
     _wait(pipe)
@@ -103,8 +107,11 @@ def run_ours(count: int, pipe: Connection) -> None:
     _tell(pipe, done, wall, cpu)
 
 
-def run_scipy(count: int, pipe: Connection) -> None:
+def run_scipy(count: int, pipe: Connection, judge: Judge) -> None:
     """What a script usually computes of a window: band-pass, envelope spectrum, moments."""
+    from scipy.signal import butter, hilbert, sosfiltfilt  # ours does without
+    from scipy.stats import kurtosis, skew
+
     windows_BN = _windows("outer", 4).astype(np.float64)
     sos = butter(4, (500.0, 5000.0), "bandpass", fs=RATE_HZ, output="sos")
 
@@ -121,9 +128,9 @@ def run_scipy(count: int, pipe: Connection) -> None:
     _tell(pipe, count, wall, cpu)
 
 
-def run_single(count: int, pipe: Connection) -> None:
+def run_single(count: int, pipe: Connection, judge: Judge) -> None:
     """One window at a time."""
-    judge = _judge()
+    torch.set_num_threads(1)
     values_BN = torch.from_numpy(_windows("outer", 8))
     for index in range(20):
         judge(values_BN[index % 8 : index % 8 + 1])
@@ -135,27 +142,34 @@ def run_single(count: int, pipe: Connection) -> None:
     pipe.send(None)
 
 
-def _judge() -> Callable[[torch.Tensor], object]:
-    """A judge of windows, its baseline and head fitted on simulated ones."""
-    torch.set_num_threads(1)
-    orders = BEARINGS["6205"].orders
-    faults = [fault for fault in ("", *BEARING_FAULTS) for _ in range(10)]
-    learnt_BN = torch.from_numpy(np.concatenate([_windows(fault, 10) for fault in ("", *BEARING_FAULTS)]))
-    found = evidence(learnt_BN, RATE_HZ, torch.full((len(faults),), SHAFT_HZ), [orders] * len(faults))
-    damaged = np.arange(10, len(faults))
-    present_WL = np.array([[fault == one for one in BEARING_FAULTS] for fault in faults])
-    parts_W = np.array(["DE"] * len(faults))
-    columns = Columns.of(found, parts_W)
-    head = Head.fit(columns.rows(damaged), present_WL[damaged], np.array(faults)[damaged])
-    baseline = Baseline.fit(profile(found.levels_BC, learnt_BN)[:10])
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a machine's windows are judged by, fitted before."""
 
-    def judge(values_BN: torch.Tensor) -> object:
-        size = len(values_BN)
-        seen = evidence(values_BN, RATE_HZ, torch.full((size,), SHAFT_HZ), [orders] * size)
-        change_B = baseline.change(profile(seen.levels_BC, values_BN))
-        return change_B, head.scores(Columns.of(seen, parts_W[:1].repeat(size)))
+    baseline: Baseline
+    head: Head
 
-    return judge
+    @classmethod
+    def fit(cls) -> Judge:
+        """Fit on simulated windows."""
+        faults = np.repeat(["", *BEARING_FAULTS], 10)
+        learnt_BN = torch.from_numpy(np.concatenate([_windows(fault, 10) for fault in ("", *BEARING_FAULTS)]))
+        found, damaged = _evidence(learnt_BN), np.flatnonzero(faults != "")
+        present_WL = faults[:, None] == np.array(BEARING_FAULTS)
+        columns = Columns.of(found, np.full(len(faults), "DE"))
+        head = Head.fit(columns.rows(damaged), present_WL[damaged], faults[damaged])
+        return cls(Baseline.fit(profile(found.levels_BC, learnt_BN)[:10]), head)
+
+    def __call__(self, values_BN: torch.Tensor) -> object:
+        """Change from the baseline, and odds of the faults."""
+        seen = _evidence(values_BN)
+        change_B = self.baseline.change(profile(seen.levels_BC, values_BN))
+        return change_B, self.head.scores(Columns.of(seen, np.full(len(values_BN), "DE")))
+
+
+def _evidence(values_BN: torch.Tensor) -> Evidence:
+    size = len(values_BN)
+    return evidence(values_BN, RATE_HZ, torch.full((size,), SHAFT_HZ), [BEARINGS["6205"].orders] * size)
 
 
 def _windows(fault: str, count: int) -> np.ndarray:
@@ -164,9 +178,9 @@ def _windows(fault: str, count: int) -> np.ndarray:
     return np.stack([simulate(machine, 1.0, seed).vibration_NA[:, 0] for seed in range(count)]).astype(np.float32)
 
 
-def _on_all_cores(work: Callable[[int, Connection], None], count: int) -> Json:
+def _on_all_cores(work: Work, count: int, judge: Judge) -> Json:
     """Windows a second of as many processes as cores, begun together, until the last has done its share."""
-    found = _processes(work, count, CORES)
+    found = _processes(work, count, CORES, judge)
     windows, wall_s = sum(one["windows"] for one in found), max(one["wall_s"] for one in found)
     return {
         "windows_per_s": round(windows / wall_s, 1),
@@ -175,16 +189,12 @@ def _on_all_cores(work: Callable[[int, Connection], None], count: int) -> Json:
     }
 
 
-def _in_process(work: Callable[[int, Connection], None], count: int) -> list[Json]:
-    return _processes(work, count, 1)
-
-
-def _processes(work: Callable[[int, Connection], None], count: int, copies: int) -> list[Json]:
+def _processes(work: Work, count: int, copies: int, judge: Judge) -> list[Json]:
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for _ in range(copies):
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(count, there))
+        process = context.Process(target=work, args=(count, there, judge))
         process.start()
         pipes.append(here)
         processes.append(process)
