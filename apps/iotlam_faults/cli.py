@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iotlam.cli.output import print_json, print_rows
-from iotlam.contracts import BadInput, Json
+from iotlam.contracts import BadInput, Json, check_page_path, check_writable
 
 if TYPE_CHECKING:
     from iotlam_faults.data.reading import Waveform
@@ -67,7 +67,6 @@ def get(
     """
     from fnmatch import fnmatch
 
-    from iotlam.contracts import check_writable
     from iotlam.training.progress import progress
     from iotlam_faults.data.catalogue import downloads, entries, find_set
     from iotlam_faults.data.fetch import get as get_files
@@ -147,52 +146,30 @@ def diagnose(
 
     iotlam faults diagnose today.wav --healthy january.wav --rpm 1480 --bearing 6205 --head heads/plant --part DE
     """
-    from dataclasses import replace
-
-    from iotlam.contracts import check_writable
     from iotlam_faults.data.recognise import recognised
     from iotlam_faults.diagnose import diagnose as answer_for
     from iotlam_faults.diagnose import pick, read_motor_current, read_signals
     from iotlam_faults.report import write_page
-    from iotlam_faults.verdict import WORDS
     from iotlam_machine.bearings import find_bearing
 
-    if out.suffix != ".html" or out.is_dir():
-        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    check_page_path("--out", out)
     if bearing and geometry:
         raise BadInput("--geometry", expected="it or --bearing", got="both", fix="leave one of them away")
-    check_writable("--out", out.parent)
-    known = recognised(file)
-    signal = pick(read_signals(file), channel or (known.channel if known else None))
-    if known and known.channel in (signal.channel, signal.channel.rpartition(".")[0]):
-        shaft_hz, doubt = known.shaft_hz or signal.shaft_hz, known.doubt
-        signal = replace(signal, shaft_hz=shaft_hz, bearing=known.geometry, bearing_name=known.model, doubt=doubt)
-        signal = replace(signal, part=known.part)
     if rpm is not None:
         _finite("--rpm", rpm)
-        signal = replace(signal, shaft_hz=rpm / 60.0)
-    if bearing or geometry:
-        shape = find_bearing(bearing) if bearing else _geometry(geometry or "")
-        signal = replace(signal, bearing=shape, bearing_name=bearing or "")
-    if part:
-        signal = replace(signal, part=part)
-    sound = [pick(read_signals(path), channel or (known.channel if known else None)) for path in healthy or ()]
+    known = recognised(file)
+    wanted = channel or (known.channel if known else None)
+    shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
+    signal = pick(read_signals(file), wanted).known_as(known)
+    signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
+    sound = [pick(read_signals(path), wanted) for path in healthy or ()]
     motor = read_motor_current(current) if current else None
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
     if as_json:
         print_json({**answer.as_json(), "page": str(page)})
-        return
-    typer.echo(answer.headline)
-    for reason in answer.verdict.because if answer.verdict else ():
-        typer.echo(f"- {reason}")
-    for name in answer.confirmed_by_current:
-        typer.echo(f"- the motor's current has the sidebands of the {WORDS[name]} too")
-    for doubt in answer.doubts:
-        typer.echo(f"? {doubt}")
-    for sentence in answer.as_json()["advice"]:
-        typer.echo(f"> {sentence}")
-    typer.echo(f"page: {page}")
+    else:
+        typer.echo("\n".join([*answer.sentences(), f"page: {page}"]))
 
 
 @app.command()
@@ -240,7 +217,6 @@ def fit(
 
     iotlam faults fit --folder my-recordings --out heads/plant
     """
-    from iotlam.contracts import check_writable
     from iotlam_faults.recordings import cut
     from iotlam_faults.trained import Trained
 
@@ -311,8 +287,7 @@ def report(
     """
     from iotlam_faults.evaluation_page import read_evaluation, write_page
 
-    if out.suffix != ".html" or out.is_dir():
-        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    check_page_path("--out", out)
     found = read_evaluation(result)
     commands = [f"{found['command']} > {result.name}"]
     commands.append(f"iotlam faults report {result.name} --out {out.name}")
@@ -341,7 +316,6 @@ def monitor(
 
     iotlam faults monitor --broker mqtt://plant.local --state /var/lib/iotlam
     """
-    from iotlam.contracts import check_writable
     from iotlam_faults.monitor.alarm import Rules
     from iotlam_faults.monitor.run import run_demo, run_service
 
@@ -349,10 +323,8 @@ def monitor(
         got, fix = "both" if demo else "neither", "as in --broker mqtt://localhost, or --demo"
         raise BadInput("--broker", expected="it or --demo", got=got, fix=fix)
     place = page or state / "monitor.html"
-    if place.suffix != ".html" or place.is_dir():
-        raise BadInput("--page", expected="a file that ends in .html", got=f"'{place}'", fix="name one")
+    check_page_path("--page", place)
     check_writable("--state", state)
-    check_writable("--page", place.parent)
     _finite("--raise-at", raise_at)
     rules = Rules(learning=learning, raise_at=raise_at, clear_at=0.7 * raise_at)
     if broker is not None:

@@ -28,7 +28,8 @@ from iotlam_waveform.current import read as read_current
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 from iotlam_waveform.vibration import read
 
-if TYPE_CHECKING:  # they load the model's libraries, which take longer than a diagnosis
+if TYPE_CHECKING:  # the latter two load the model's libraries, which take longer than a diagnosis
+    from iotlam_faults.data.catalogue import Entry
     from iotlam_faults.trained import Opinion, Trained
 
 LONGEST_S = 20.0
@@ -74,6 +75,20 @@ class Signal:
     def orders(self) -> FaultOrders | None:
         """Orders of the bearing's faults."""
         return self.bearing.orders if isinstance(self.bearing, Bearing) else self.bearing
+
+    def known_as(self, entry: Entry | None) -> Signal:
+        """With what the catalogue knows of its recording, if that is of this channel."""
+        if entry is None or entry.channel not in (self.channel, self.channel.rpartition(".")[0]):
+            return self
+        shaft_hz, shape = entry.shaft_hz or self.shaft_hz, entry.geometry
+        return replace(
+            self, shaft_hz=shaft_hz, bearing=shape, bearing_name=entry.model, doubt=entry.doubt, part=entry.part
+        )
+
+    def told(self, shaft_hz: float | None, bearing: Bearing | FaultOrders | None, name: str, part: str) -> Signal:
+        """With what its user says of it, which counts before all else."""
+        found = replace(self, shaft_hz=shaft_hz or self.shaft_hz, part=part or self.part)
+        return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +156,18 @@ class Answer:
         if verdict.unclear:
             return "Something is there, but it is unclear what."
         return "No damage of the bearing shows."
+
+    def sentences(self) -> list[str]:
+        """The answer for people: the verdict, why (-), what to doubt (?), what to do (>)."""
+        confirmed = (
+            f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
+        )
+        return [
+            self.headline,
+            *(f"- {reason}" for reason in (*(self.verdict.because if self.verdict else ()), *confirmed)),
+            *(f"? {doubt}" for doubt in self.doubts),
+            *(f"> {sentence}" for sentence in advice(self)),
+        ]
 
     def as_json(self) -> Json:
         """The answer for programs."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 
 from iotlam.contracts import BadInput, Json
 from iotlam.fusion.sanity import auroc
@@ -96,30 +98,12 @@ class Trust:
     """
 
     temperature: float
-    threshold: float
+    threshold: float = np.inf
 
     def probability(self, scores_TL: Doubles) -> Doubles:
         """Of each fault, of a bearing that has one, (T, L)."""
-        return softmax(scores_TL / self.temperature)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Some splits that one process runs.
-
-    Attributes:
-        bench: the windows.
-        splits: what to run.
-        methods: names of them.
-        trusted: also learn how far to trust each.
-        labels: share of the training recordings that have labels.
-    """
-
-    bench: Bench
-    splits: tuple[Split, ...]
-    methods: tuple[str, ...]
-    trusted: bool = False
-    labels: float = 1.0
+        found: Doubles = softmax(scores_TL / self.temperature, 1)
+        return found
 
 
 def run_splits(
@@ -143,20 +127,18 @@ def run_splits(
         workers: processes.
         on_done: is told how many splits are done.
     """
-    tasks = [
-        Task(bench, tuple(splits[at : at + SPLITS]), tuple(methods), trusted, labels)
-        for at in range(0, len(splits), SPLITS)
-    ]
-    found = run_parallel(run_task, tasks, workers, lambda rows: on_done(len(rows) // len(methods)))
+    some = [tuple(splits[at : at + SPLITS]) for at in range(0, len(splits), SPLITS)]
+    work = partial(run_some, bench, tuple(methods), trusted, labels)
+    found = run_parallel(work, some, workers, lambda rows: on_done(len(rows) // len(methods)))
     return [row for rows in found for row in rows]
 
 
-def run_task(task: Task) -> list[Json]:
-    """All methods on the splits of a task."""
+def run_some(
+    bench: Bench, methods: tuple[str, ...], trusted: bool, labels: float, splits: tuple[Split, ...]
+) -> list[Json]:
+    """All methods on some splits, in a process of its own; arguments as of `run_splits`."""
     torch.set_num_threads(1)
-    return [
-        run_split(task.bench, split, name, task.trusted, task.labels) for split in task.splits for name in task.methods
-    ]
+    return [run_split(bench, split, name, trusted, labels) for split in splits for name in methods]
 
 
 def summary(rows: Sequence[Json], name: str) -> Json:
@@ -275,9 +257,9 @@ def learn_trust(bench: Bench, method: Method, train: Rows) -> Trust:
         truths.append(_true(bench, held) - 1)
         recordings.append(bench.recordings_W[held])
     scores_NL, truth_N = np.concatenate(scores), np.concatenate(truths)
-    losses = [-_log_softmax(scores_NL / t)[np.arange(len(truth_N)), truth_N].mean() for t in TEMPERATURES]
+    losses = [-log_softmax(scores_NL / t, 1)[np.arange(len(truth_N)), truth_N].mean() for t in TEMPERATURES]
     temperature = float(TEMPERATURES[int(np.argmin(losses))])
-    first, confidence_R, said_R = _by_recording(np.concatenate(recordings), softmax(scores_NL / temperature))
+    first, confidence_R, said_R = _by_recording(np.concatenate(recordings), softmax(scores_NL / temperature, 1))
     return Trust(temperature, _threshold(confidence_R, said_R == truth_N[first]))
 
 
@@ -324,17 +306,6 @@ def f1_and_recalls(counts_CC: NDArray[np.int64]) -> tuple[float, dict[str, float
     f1_C = 2.0 * right_C / np.maximum(true_C + said_C, 1)
     recall = {name: float(right_C[i] / true_C[i]) for i, name in enumerate(CLASSES) if occurs_C[i]}
     return float(f1_C[occurs_C].mean()), recall
-
-
-def softmax(scores_TL: Doubles) -> Doubles:
-    """Probabilities, (T, L)."""
-    found: Doubles = np.exp(_log_softmax(scores_TL))
-    return found
-
-
-def _log_softmax(scores_TL: Doubles) -> Doubles:
-    found: Doubles = scores_TL - np.logaddexp.reduce(scores_TL, 1)[:, None]
-    return found
 
 
 def _true(bench: Bench, rows: Rows) -> NDArray[np.intp]:

@@ -75,12 +75,17 @@ def evidence(values_BN: Tensor, rate_hz: float, shaft_B: Tensor, orders: Sequenc
         shaft_B: speed of each window's shaft, hertz.
         orders: of each window's bearing.
     """
-    place_BL = torch.from_numpy(np.stack([line_orders(one) for one in orders])) * shaft_B[:, None]
-    lines = []
-    for start in range(0, len(values_BN), CHUNK):
-        part_BN = values_BN[start : start + CHUNK]
-        lines.append(_lines(part_BN, rate_hz, place_BL[start : start + CHUNK]))
-    return Evidence(torch.cat(lines).numpy(), levels(values_BN, rate_hz))
+    return Evidence(lines(values_BN, rate_hz, shaft_B, orders), levels(values_BN, rate_hz))
+
+
+def lines(values_BN: Tensor, rate_hz: float, shaft_B: Tensor, orders: Sequence[FaultOrders]) -> NDArray[np.float32]:
+    """How far lines stand out, as `Evidence.lines_BC`; arguments as of `evidence`."""
+    hertz_BL = torch.from_numpy(np.stack([line_orders(one) for one in orders])) * shaft_B[:, None]
+    parts = [
+        _lines(values_BN[start : start + CHUNK], rate_hz, hertz_BL[start : start + CHUNK])
+        for start in range(0, len(values_BN), CHUNK)
+    ]
+    return torch.cat(parts).numpy()
 
 
 def _lines(values_BN: Tensor, rate_hz: float, hertz_BL: Tensor) -> Tensor:
@@ -101,10 +106,10 @@ def _lines(values_BN: Tensor, rate_hz: float, hertz_BL: Tensor) -> Tensor:
 
 def _greatest(nats_BKF: Tensor, at_BL: Tensor) -> Tensor:
     """The greatest within the tolerance of each place, (B, K, L)."""
-    lines = nats_BKF.shape[-1]
+    last = nats_BKF.shape[-1] - 1
     reach_BL = (TOLERANCE * at_BL).clamp_min(0.75)
     index_BLT = torch.round(at_BL[..., None] + reach_BL[..., None] * torch.linspace(-1.0, 1.0, TRIES)).long()
-    index_BX = index_BLT.clamp(1, lines - 1).flatten(1)
+    index_BX = index_BLT.clamp(1, last).flatten(1)
     picked_BKX = nats_BKF.gather(2, index_BX[:, None].expand(-1, nats_BKF.shape[1], -1))
     greatest_BKL: Tensor = picked_BKX.reshape(*picked_BKX.shape[:2], *index_BLT.shape[1:]).amax(-1)
     return greatest_BKL

@@ -128,6 +128,21 @@ class Ringing:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoding:
+    """The frozen encoder's view of windows.
+
+    Attributes:
+        latents_WC: of the bearing's places.
+        odds_WL: log odds of its faults, by the pretrained head.
+        severity_WL: how bad each would be, 0 hardly measurable to 1 drowning all else, as simulated machines taught it.
+    """
+
+    latents_WC: Doubles
+    odds_WL: Doubles
+    severity_WL: Doubles
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Evidence of windows.
 
@@ -146,11 +161,12 @@ class Columns:
     parts_W: Names
 
     @classmethod
-    def of(cls, found: Evidence, parts_W: Names, encoded: tuple[Doubles, Doubles] | None = None) -> Columns:
-        """From evidence of physics, and the encoder's latents and odds of the same windows if there is one."""
+    def of(cls, found: Evidence, parts_W: Names, encoding: Encoding | None = None) -> Columns:
+        """From evidence of physics, and the encoder's view of the same windows if there is one."""
         lines_WC, levels_WC = found.lines_BC.astype(np.float64), found.levels_BC.astype(np.float64)
-        latents_WC, unasked_WL = encoded or (lines_WC[:, :0], lines_WC[:, :0])
-        return cls(lines_WC, latents_WC, unasked_WL, levels_WC, parts_W)
+        if encoding is None:
+            return cls(lines_WC, lines_WC[:, :0], lines_WC[:, :0], levels_WC, parts_W)
+        return cls(lines_WC, encoding.latents_WC, encoding.odds_WL, levels_WC, parts_W)
 
     def rows(self, rows: NDArray[np.intp]) -> Columns:
         """Some of the windows."""

@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam.model import IotlamModel, IotlamProcessor
 from iotlam_faults.evidence import LINES, Evidence
-from iotlam_faults.head import Columns, Doubles, Encoded, Flags, Head, Linear, Names
+from iotlam_faults.head import Columns, Doubles, Encoded, Encoding, Flags, Head, Linear, Names
 from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings
 from iotlam_faults.windows import ROI
@@ -52,33 +52,12 @@ class Seen:
             found: evidence of them.
             model: pretrained; None to do without the encoder.
         """
-        columns = columns_of(recordings, found, embed(model, recordings) if model else None)
+        columns = Columns.of(found, recordings.parts_W, embed(model, recordings) if model else None)
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
-
-
-def columns_of(recordings: Recordings, found: Evidence, encoding: Encoding | None) -> Columns:
-    """Evidence of windows, and the encoder's view of them if there is one."""
-    encoded = (encoding.latents_WC, encoding.odds_WL) if encoding else None
-    return Columns.of(found, recordings.parts_W, encoded)
 
 
 Method = Callable[[Seen, Rows, Rows], Doubles]
 """(what is seen, rows to learn from, rows to score) -> scores (T, L), the higher the likelier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """The frozen encoder's view of windows.
-
-    Attributes:
-        latents_WC: of the bearing's places.
-        odds_WL: log odds of its faults, by the pretrained head.
-        severity_WL: how bad each would be, 0 hardly measurable to 1 drowning all else, as simulated machines taught it.
-    """
-
-    latents_WC: Doubles
-    odds_WL: Doubles
-    severity_WL: Doubles
 
 
 def embed(model: IotlamModel, recordings: Recordings) -> Encoding:

@@ -20,10 +20,10 @@ from safetensors.numpy import load_file, save_file
 from iotlam.contracts import BadInput, whole_file
 from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
-from iotlam_faults.evaluate import Bench, Trust, learn_trust, softmax
+from iotlam_faults.evaluate import Bench, Trust, learn_trust
 from iotlam_faults.evidence import LINES
 from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
-from iotlam_faults.methods import columns_of, embed, ours
+from iotlam_faults.methods import embed, ours
 from iotlam_faults.model import load_model
 from iotlam_faults.recordings import Recordings
 from iotlam_machine.machine import BEARING_FAULTS
@@ -148,7 +148,7 @@ class Trained:
     def judge(self, recordings: Recordings) -> Opinion:
         """What it says of the windows of one bearing, taken together."""
         encoding = embed(self._model, recordings)
-        columns = columns_of(recordings, recordings.evidence(), encoding)
+        columns = Columns.of(recordings.evidence(), recordings.parts_W, encoding)
         whole, physics, encoder = (
             self._mean(head, part)
             for head, part in (
@@ -169,7 +169,7 @@ class Trained:
 
     def _mean(self, head: Head, columns: Columns) -> Doubles:
         """Probability of each fault, mean over the windows, (L,)."""
-        found: Doubles = softmax(head.scores(columns) / self.facts.temperature).mean(0)
+        found: Doubles = Trust(self.facts.temperature).probability(head.scores(columns)).mean(0)
         return found
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from iotlam.cli.output import print_rows
-from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.contracts import BadInput, Json, check_page_path, check_writable
 from iotlam_street.scenarios import RESCO, Scenario, between, find_scenario, scenario_from_files
 from iotlam_street.weather import CLEAR, WEATHERS, Weather
 from iotlam_traffic.curriculum import LEARNT_MAPS
@@ -177,8 +177,7 @@ def report(
 
     competing = _charged("--controllers", controllers)
     sensors, in_weather = _sensing([name for name, _ in competing], modalities, weather)
-    if out.suffix != ".html" or out.is_dir():
-        raise BadInput("--out", expected="a file that ends in .html", got=f"'{out}'", fix="name one, as in page.html")
+    check_page_path("--out", out)
     scenario = replace(_scenario(map_name, net, routes, begin, end), priority_share=priority_share)
     rules = SignalRules(priority=favour)
     trials = [

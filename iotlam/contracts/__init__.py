@@ -7,7 +7,7 @@ from iotlam.contracts.errors import BadInput, IotlamError, MissingExtra, PluginE
 from iotlam.contracts.frames import SensorFrame
 from iotlam.contracts.manifest import API_VERSION, MANIFEST_NAME, ModalityManifest
 from iotlam.contracts.modality import FramesByModality, Json, Modality, SelfSupervised
-from iotlam.contracts.paths import check_writable, whole_file, whole_files
+from iotlam.contracts.paths import check_page_path, check_writable, whole_file, whole_files
 from iotlam.contracts.query import DecisionQuery
 from iotlam.contracts.records import Record
 from iotlam.contracts.tokens import TokenBatch, TokenSpec
@@ -37,6 +37,7 @@ __all__ = [
     "TokenBatch",
     "TokenSpec",
     "check_window",
+    "check_page_path",
     "check_writable",
     "unit_factor",
     "whole_file",

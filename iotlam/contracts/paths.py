@@ -32,6 +32,21 @@ def check_writable(option: str, folder: Path) -> None:
         ) from error
 
 
+def check_page_path(option: str, page: Path) -> None:
+    """Refuse, before any work, a page that could not be written.
+
+    Args:
+        option: what the user called it.
+        page: the file.
+
+    Raises:
+        BadInput: if it does not end in .html, is a folder, or its folder cannot be written to.
+    """
+    if page.suffix != ".html" or page.is_dir():
+        raise BadInput(option, expected="a file that ends in .html", got=f"'{page}'", fix="name one, as in page.html")
+    check_writable(option, page.parent)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file as a whole or not at all.

@@ -58,11 +58,11 @@ class Window(msgspec.Struct, frozen=True):
     change: float | None
     rms: float
     kurtosis: float
-    outer: float | None
-    inner: float | None
-    ball: float | None
-    shaft_hz: float | None
-    judged: str
+    outer: float | None = None
+    inner: float | None = None
+    ball: float | None = None
+    shaft_hz: float | None = None
+    judged: str = ""
 
 
 class Alarm(msgspec.Struct, frozen=True):

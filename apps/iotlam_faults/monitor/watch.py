@@ -15,14 +15,11 @@ from iotlam.streams.envelope import CONFIRMED, Block, Envelope, NotOurs
 from iotlam.streams.transport import Message
 from iotlam_faults.baseline import profile
 from iotlam_faults.checks import mended
-from iotlam_faults.evidence import LINES, Evidence, evidence
+from iotlam_faults.evidence import LINES, levels, lines
 from iotlam_faults.monitor.alarm import Rules
 from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
 from iotlam_faults.verdict import judge, unfit
 from iotlam_machine.bearings import FaultOrders, find_bearing
-
-NO_LINES = FaultOrders(outer=3.0, inner=5.0, cage=0.4, ball=2.0)
-"""Stands in where the bearing is not known; its lines are not read."""
 
 FAULT_LINES = {fault: LINES.index(f"{fault} 1") for fault in ("outer", "inner", "ball")}
 
@@ -135,18 +132,15 @@ class Watch:
             judged = "changed" if change >= self.rules.raise_at else "sound"
             if machine.turn(change, self.rules):
                 alarm = self._alarm(name, one, change, machine.alarmed)
-        lines = {fault: shape[fault] if one.orders and block.shaft_hz else None for fault in FAULT_LINES}
         return Window(
             machine=name,
             epoch=one.envelope.epoch,
             number=one.envelope.number,
             t_ns=block.t_ns,
             change=change,
-            rms=shape["rms"],
-            kurtosis=shape["kurtosis"],
             shaft_hz=block.shaft_hz,
             judged=judged,
-            **lines,
+            **shape,
         ), alarm
 
     def _alarm(self, name: str, one: Heard, change: float, raised: bool) -> Alarm:
@@ -168,21 +162,26 @@ class Watch:
 def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[str, float]]]:
     """Profile and shape of windows of one length and rate."""
     values_BN = torch.from_numpy(np.stack([one.values_N for one in group]))
-    shaft_B = torch.tensor([one.block.shaft_hz or 10.0 for one in group])
-    found: Evidence = evidence(values_BN, group[0].block.rate_hz, shaft_B, [one.orders or NO_LINES for one in group])
-    profile_BC = profile(found.levels_BC, values_BN)
+    profile_BC = profile(levels(values_BN, group[0].block.rate_hz), values_BN)
     centred_BN = values_BN - values_BN.mean(1, keepdim=True)
     rms_B = centred_BN.square().mean(1).sqrt()
     kurtosis_B = (centred_BN / rms_B[:, None]).pow(4).mean(1)
-    white_BL = found.lines_BC[:, 2 * len(LINES) : 3 * len(LINES)]
-    return [
-        (
-            profile_C,
-            {
-                "rms": round(float(rms), 5),
-                "kurtosis": round(float(kurtosis), 3),
-                **{fault: round(float(white_L[at]), 3) for fault, at in FAULT_LINES.items()},
-            },
-        )
-        for profile_C, rms, kurtosis, white_L in zip(profile_BC, rms_B, kurtosis_B, white_BL, strict=True)
+    shapes = [
+        {"rms": round(float(rms), 5), "kurtosis": round(float(kurtosis), 3), **first}
+        for rms, kurtosis, first in zip(rms_B, kurtosis_B, _first_lines(group, values_BN), strict=True)
     ]
+    return list(zip(profile_BC, shapes, strict=True))
+
+
+def _first_lines(group: Sequence[Heard], values_BN: torch.Tensor) -> list[dict[str, float]]:
+    """Of each window how far each fault's first line stands out; nothing where speed or bearing is not known."""
+    found: list[dict[str, float]] = [{} for _ in group]
+    known = [
+        (row, one.block.shaft_hz, one.orders) for row, one in enumerate(group) if one.orders and one.block.shaft_hz
+    ]
+    if known:
+        rows, shafts, orders = zip(*known, strict=True)
+        lines_BC = lines(values_BN[list(rows)], group[0].block.rate_hz, torch.tensor(shafts), orders)
+        for row, white_L in zip(rows, lines_BC[:, 2 * len(LINES) : 3 * len(LINES)], strict=True):
+            found[row] = {fault: round(float(white_L[at]), 3) for fault, at in FAULT_LINES.items()}
+    return found
