@@ -1,0 +1,93 @@
+"""What the figures of `faults-honest`, `faults-stream` and `faults-speed` count, from rows made up for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iotlam_faults.data.catalogue import entries
+from iotlam_faults.methods import METHODS
+from iotlam_faults.protocols import Window, rosa
+from iotlam_faults.splits import Piece
+from iotlam_faults.suites import honest, speed, stream
+
+SCORE = {"iotlam": 0.99, "forest": 0.93, "encoder": 0.95}
+PERFECT = np.diag([2, 5, 5, 5]).tolist()
+
+
+def row(protocol: str, method: str, split: str, labels: float = 1.0, **more: object) -> dict:
+    value = SCORE.get(method, 0.5)
+    bearings = {f"{split}-{fault}": value for fault in ("inner", "outer", "ball")}
+    leaky = protocol == "random-windows"
+    return {
+        "protocol": protocol, "labels": labels, "split": split, "digest": "00", "leaky": leaky, "method": method,
+        "auroc": value, "by_bearing": bearings, "confusion": PERFECT, **more,
+    }  # fmt: skip
+
+
+def told(true: str, named: str, alarm: bool, recording: str = "r") -> dict:
+    return {"recording": recording, "true": true, "named": named, "alarm": alarm}
+
+
+def rows() -> list[dict]:
+    said = [told("sound", "", True, "s1"), told("sound", "", False, "s2"), told("sound", "", False, "s1")]
+    said += [told("ball", "ball", True), told("outer", "ball", True), told("inner", "", True), told("inner", "", False)]
+    trust = {"recordings": said, "bins": [[10, 9.0, 8]]}
+    found = [row("rosa", name, split) for split in ("a", "b", "c") for name in METHODS]
+    found += [row("rosa", name, "a", 0.1) for name in honest.FEWEST_LABELLED]
+    found += [row("unseen-bearing-and-load", name, "a", **trust) for name in honest.TRUSTED]
+    found += [row("unseen-machine", name, f"unseen machine {end}") for end in ("DE", "FE") for name in METHODS]
+    found += [row("random-windows", name, "random windows") for name in METHODS]
+    found.append({"protocol": "cwru-to-adi", "auroc": 0.97})
+    return found + [{"protocol": "seeded-leaks", "kind": kind, "refused": 1.0} for kind in ("window", "load")]
+
+
+def test_honest_counts_what_it_says() -> None:
+    found = honest.figures(rows())
+    assert found["rosa_auroc_mean"].value == 0.99 and "forest 0.930" in found["rosa_auroc_mean"].anchor
+    above = found["rosa_above_forest_lower95"]
+    assert above.value == pytest.approx(0.06) and above.n == 9  # bearings, not splits
+    assert found["frozen_encoder_above_forest_points"].value == pytest.approx(2.0)
+    assert (found["gate_false_alarms"].value, found["gate_false_alarms"].n) == (1, 2)  # two recordings, whatever folds
+    assert found["gate_detection"].value == 0.75 and found["gate_coverage"].value == 0.5
+    assert found["gate_precision"].value == 0.5 and found["calibration_error"].value == pytest.approx(0.1)
+    assert found["unseen_bearing_and_load_macro_f1"].value == 1.0 and found["cwru_to_adi_auroc"].met
+
+
+@pytest.mark.parametrize("kind", ["window", "overlap", "load", "repetition", "bearing", "scaler", "threshold"])
+def test_every_leak_that_is_seeded_is_refused_and_without_one_none_is(kind: str) -> None:
+    chosen = [e for e in entries("cwru") if (e.rate_hz == 12e3 or not e.faults) and (e.severity_mm or 0.0) < 0.6]
+    windows = [
+        Window(Piece(f"{e.file} {e.part}", e.group, start, start + 12_000, e.load, f"{e.file} {e.part}"), e)
+        for e in chosen
+        for start in (0, 12_000)
+    ]
+    split = next(rosa(windows))
+    assert all(honest._is_refused(split, kind, np.random.default_rng(seed)) for seed in range(5))
+    assert split.trusted(split.fit(len)) == len(split.train)
+
+
+def machine(**changes: object) -> dict:
+    sound = {"machine": "m0", "sent": 10, "lost": 0, "doubled": 0, "out_of_order": 0}
+    return {**sound, "damaged_at": None, "alarm_delay_windows": None, "false_alarms": 0, **changes}
+
+
+def test_an_alarm_that_never_came_is_no_short_delay() -> None:
+    facts = dict.fromkeys(("kills", "most_waiting", "caught_up_s", "monitor_cpu_s", "seconds", "monitor_rss_mb"), 1.0)
+    good = stream.figures([machine(), machine(damaged_at=4, alarm_delay_windows=2)], facts)
+    assert good["alarm_delay_windows"].value == 2 and good["lost"].met and good["lost"].n == 20
+    bad = stream.figures([machine(lost=1, doubled=2), machine(damaged_at=4)], facts)
+    assert bad["alarm_delay_windows"].value == float("inf") and not bad["alarm_delay_windows"].met
+    assert (bad["lost"].value, bad["doubled"].value) == (1, 2) and not bad["lost"].met
+
+
+def test_speed_takes_the_median_turn_and_the_slowest_windows() -> None:
+    found = speed.figures(
+        [{"what": "ours", "windows_per_s": v, "windows_per_cpu_s": v, "rss_mb": v} for v in (100.0, 300.0, 200.0)]
+        + [{"what": "scipy features", "windows_per_s": 50.0}]
+        + [{"what": "single", "ms": float(value)} for value in range(1, 101)]
+        + [{"what": "diagnose", "wall_s": value, "cpu_s": value, "report_kb": 90.0} for value in (1.0, 1.5, 9.0)]
+    )
+    assert found["windows_per_s"].value == 200.0 and "scipy features 50" in found["windows_per_s"].anchor
+    assert found["rss_mb"].value == 300.0 and 98.0 < found["batch1_p99_ms"].value <= 100.0
+    assert found["diagnose_one_file_s"].value == 1.5 and found["diagnose_one_file_s"].met
