@@ -146,12 +146,15 @@ def diagnose(
 
     iotlam faults diagnose today.wav --healthy january.wav --rpm 1480 --bearing 6205 --head heads/plant --part DE
     """
+    import torch
+
     from iotlam_faults.data.recognise import recognised
     from iotlam_faults.diagnose import diagnose as answer_for
     from iotlam_faults.diagnose import pick, read_motor_current, read_signals
     from iotlam_faults.report import write_page
     from iotlam_machine.bearings import find_bearing
 
+    torch.set_num_threads(1)  # on arrays this small a second thread costs more than it gives
     check_page_path("--out", out)
     if bearing and geometry:
         raise BadInput("--geometry", expected="it or --bearing", got="both", fix="leave one of them away")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 import iotlam
-from iotlam.pages.drawing import light, responsive
+from iotlam.pages.drawing import frame, light, responsive
 from iotlam.pages.page import figure, percent, write_html
 from iotlam_faults.advice import advice
 from iotlam_faults.baseline import CHANGED
@@ -158,7 +158,7 @@ def _spectrum(answer: Answer, verdict: Verdict, shown: Finding) -> Markup:
         axes.plot(order_P, depth_P, color=light("ink"), linewidth=0.8)
         axes.set(xlim=(0.0, SHOWN_ORDERS), ylim=(0.0, None), xlabel="orders of the shaft", ylabel="modulation (%)")
         axes.grid(False)
-        chart.tight_layout(pad=0.4)
+        frame(chart)
 
     return responsive(3.0, "Envelope spectrum over orders of the shaft, with the lines of each fault", draw)
 
@@ -182,7 +182,7 @@ def _waveform(answer: Answer, shown_s: float) -> Markup:
         axes = chart.subplots()
         axes.fill_between(time_P, cut_N.min(1), cut_N.max(1), color=light("ink"), linewidth=0.6, alpha=0.85)
         axes.set(xlim=(0.0, shown_s), xlabel="s", ylabel="m/s²")
-        chart.tight_layout(pad=0.4)
+        frame(chart)
 
     return responsive(1.9, "The first part of the signal", draw)
 
@@ -202,6 +202,6 @@ def _kurtogram(answer: Answer) -> Markup:
         axes.set(xlabel="kHz", ylabel="bands")
         axes.grid(False)
         chart.colorbar(image, ax=axes, pad=0.01)
-        chart.tight_layout(pad=0.4)
+        frame(chart)
 
     return responsive(2.2, "Kurtosis of the envelope by band", draw)

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ _STYLE: Any = {
     "axes.edgecolor": PAINT["rule"][0],
     "axes.labelcolor": PAINT["muted"][0],
     "axes.facecolor": "none",
+    "figure.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -89,7 +91,7 @@ def drawn(width_in: float, height_in: float, label: str, draw: Callable[[Figure]
     with matplotlib.rc_context(_STYLE):
         figure, text = Figure((width_in, height_in)), StringIO()
         draw(figure)
-        figure.savefig(text, format="svg", transparent=True)
+        FigureCanvasSVG(figure).print_svg(text)  # savefig would draw twice
     svg = _NOISE.sub("", text.getvalue()[text.getvalue().index("<svg") :])
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', _opening(label), svg, count=1)
     return Markup(re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLE.get(match[0], match[0]), svg))
@@ -105,6 +107,12 @@ def responsive(height_in: float, label: str, draw: Callable[[Figure], None]) -> 
     return Markup('<div class="wide">{}</div><div class="narrow" aria-hidden="true">{}</div>').format(
         drawn(WIDE_IN, height_in, label, draw), drawn(NARROW_IN, height_in, label, draw)
     )
+
+
+def frame(figure: Figure) -> None:
+    """Room for labels of one line and numbers of four digits; `tight_layout` measures it, and takes as long as drawing."""
+    width_in, height_in = figure.get_size_inches()
+    figure.subplots_adjust(0.6 / width_in, 0.45 / height_in, 1.0 - 0.2 / width_in, 1.0 - 0.1 / height_in)
 
 
 def data_uri(image_HWC: NDArray[np.uint8]) -> str:
