@@ -33,16 +33,16 @@ bench: $(READY) ## measure one suite: make bench SUITE=skeleton
 	$(BIN)/iotlam bench $(SUITE)
 
 weights: $(READY) ## train decoder, traffic policies and the model of faults from nothing: hours; started again, it resumes
-	$(BIN)/iotlam traffic train-lanes --out $(RUN)-lanes
+	$(BIN)/iotlam traffic train-lanes --out $(RUN)/lanes
 	mkdir -p apps/iotlam_traffic/weights/lanes
-	cd $(RUN)-lanes && cp lanes.safetensors run.json metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/lanes/
+	cd $(RUN)/lanes && cp lanes.safetensors run.json metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/lanes/
 	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN)
 	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 2000
-	$(BIN)/iotlam traffic train --out $(RUN)
-	cd $(RUN) && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
+	$(BIN)/iotlam traffic train --out $(RUN)/traffic
+	cd $(RUN)/traffic && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/
-	$(BIN)/iotlam faults train --out $(RUN)-faults
-	cd $(RUN)-faults && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
+	$(BIN)/iotlam faults train --out $(RUN)/faults
+	cd $(RUN)/faults && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		run.json metrics.jsonl $(CURDIR)/apps/iotlam_faults/weights/
 
 broker: ## install Mosquitto where that is possible; tests that need it are skipped without it

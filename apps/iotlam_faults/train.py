@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from iotlam.training.progress import progress
 from iotlam.training.run_folder import claim, log_metrics, options_of
 from iotlam.training.seeds import seed_everything
 from iotlam.training.shards import PRESENT, Shard
+from iotlam.training.streams import Streams
 from iotlam_faults.model import new_config
 from iotlam_faults.query import FAULTS
 from iotlam_faults.windows import ROI, simulated
+from iotlam_faults.words import describe
 from iotlam_machine.machine import random_machine
 
 HELD_OUT_EVERY = 10
@@ -101,7 +103,7 @@ class Run:
     def go(self) -> Path:
         """Do what is left of the run; returns the model's folder."""
         start, config = time.monotonic(), self.config
-        shards = [Shard.load(path) for path in self._simulate()]
+        shards = [Shard.load(path) for path in record_machines(self.folder, config)]
         held_out, learnt = shards[::HELD_OUT_EVERY], [s for i, s in enumerate(shards) if i % HELD_OUT_EVERY]
         with progress("Learning", total=config.learning.steps) as step:
 
@@ -119,19 +121,33 @@ class Run:
         self._log("run", seconds=time.monotonic() - start)
         return self.folder
 
-    def _simulate(self) -> list[Path]:
-        config = self.config
-        first, folder = FIRST_MACHINE * config.seed, self.folder / "machines" / "+".join(config.modalities)
-        todo = [
-            Simulation(first + at, min(CHUNK, config.machines - at), config.windows, config.modalities, folder)
-            for at in range(0, config.machines, CHUNK)
-        ]
-        with progress("Simulating machines", total=config.machines) as step:
-            made = run_parallel(simulate_machines, todo, config.workers, lambda paths: step(len(paths)))
-        return [path for paths in made for path in paths]
-
     def _log(self, stage: str, **facts: object) -> None:
         log_metrics(self.folder, stage, **facts)
+
+
+def record_machines(folder: Path, config: TrainConfig) -> list[Path]:
+    """Shards of the simulated machines of a run, in its folder; those that are there are left."""
+    first, where = FIRST_MACHINE * config.seed, folder / "machines" / "+".join(config.modalities)
+    todo = [
+        Simulation(first + at, min(CHUNK, config.machines - at), config.windows, config.modalities, where)
+        for at in range(0, config.machines, CHUNK)
+    ]
+    with progress("Simulating machines", total=config.machines) as step:
+        made = run_parallel(simulate_machines, todo, config.workers, lambda paths: step(len(paths)))
+    return [path for paths in made for path in paths]
+
+
+def streams(folder: Path, seed: int, machines: int | None = None) -> Streams:
+    """Streams of vibration to pretrain a decoder on, with words: the machines that `iotlam faults train` starts with.
+
+    Args:
+        folder: a run's folder; training there later finds the machines simulated.
+        seed: the run's seed.
+        machines: how many, the first ones; all where None.
+    """
+    config = TrainConfig(seed=seed)
+    config = config if machines is None else replace(config, machines=machines)
+    return Streams(record_machines(folder, config), describe, ("vibration_orders",))
 
 
 def simulate_machines(todo: Simulation) -> list[Path]:

@@ -228,4 +228,5 @@ def streams(folder: Path, seed: int, episodes: int | None = None) -> Streams:
         seed: the run's seed.
         episodes: how many, the first ones; all where None.
     """
-    return Streams(record_teacher(folder, TrainConfig(seed=seed), episodes), describe)
+    config = TrainConfig(seed=seed)
+    return Streams(record_teacher(folder, config, episodes), describe, config.modalities)

@@ -22,13 +22,15 @@ def pretrain(
     what: Annotated[str, typer.Argument(help="A decoder preset, or a modality whose encoder learns.")] = "nano",
     out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("pretrained"),
     work: Annotated[
-        Path | None, typer.Option(help="Folder for recorded streams and checkpoints; runs/STREAMS or runs/MODALITY.")
+        Path | None, typer.Option(help="Folder for recorded streams and checkpoints; default: runs, or runs/MODALITY.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; each has a default.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Lines or windows a step; each has a default.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Its peak; each has a default.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, data and order.")] = 0,
-    streams: Annotated[str, typer.Option(help="Decoder: which application's sensor streams to learn.")] = "traffic",
+    streams: Annotated[
+        list[str], typer.Option(help="Decoder: which application's sensor streams to learn; may be repeated.")
+    ] = ["traffic", "faults"],  # noqa: B006 - Typer copies it
     word_weight: Annotated[
         float | None, typer.Option(min=0.0, help="Decoder: weight of an entry of words; 1 of the stream's.")
     ] = None,
@@ -57,7 +59,7 @@ def pretrain(
         facts = _pretrain_encoder(what, data or [], held_out or [], {**recipe, "recorded": recorded}, work, out)
     else:
         _refuse(ctx, ENCODER_OPTIONS, "a decoder")
-        work = work or Path("runs") / streams
+        work = work or Path("runs")
         check_writable("--work", work)
         facts = _pretrain_decoder(what, streams, {**recipe, "word_weight": word_weight}, work, out)
     typer.echo(json.dumps(facts))
@@ -78,14 +80,15 @@ def _pretrain_encoder(name: str, data: list[Path], held_out: list[Path], recipe:
     return pretrain_encoder(name, data, held_out, EncoderConfig(**_given(recipe)), work, out)
 
 
-def _pretrain_decoder(preset: str, streams: str, recipe: Json, work: Path, out: Path) -> Json:
+def _pretrain_decoder(preset: str, streams: list[str], recipe: Json, work: Path, out: Path) -> Json:
     from iotlam.decoder import PRESETS
     from iotlam.training.pretrain import PretrainConfig, pretrain_preset
 
     if preset not in PRESETS:  # said before an hour of recording
         raise unknown_name("What to pretrain", preset, [*PRESETS, *(info.name for info in list_modalities())])
-    material = load_entry("iotlam.streams", streams, "Streams")(work, recipe["seed"])
+    found = {name: load_entry("iotlam.streams", name, "Streams") for name in streams}
     config = PretrainConfig(**_given(recipe))
+    material = {name: make(work / name, recipe["seed"]) for name, make in found.items()}
     return pretrain_preset(preset, material, config, work / f"pretraining-{preset}", out)
 
 

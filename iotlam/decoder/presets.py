@@ -123,7 +123,7 @@ _SIZES: dict[str, Any] = {
     "hidden_size": 256,
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
-    "vocab_size": 1024,
+    "vocab_size": 1280,
     "max_position_embeddings": 512,
     "tie_word_embeddings": True,
     "bos_token_id": BEGIN,

@@ -91,7 +91,7 @@ def drawn(width_in: float, height_in: float, label: str, draw: Callable[[Figure]
     with matplotlib.rc_context(_STYLE):
         figure, text = Figure((width_in, height_in)), StringIO()
         draw(figure)
-        FigureCanvasSVG(figure).print_svg(text)  # savefig would draw twice
+        FigureCanvasSVG(figure).print_svg(text)  # type: ignore[no-untyped-call]  # savefig draws twice
     svg = _NOISE.sub("", text.getvalue()[text.getvalue().index("<svg") :])
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', _opening(label), svg, count=1)
     return Markup(re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLE.get(match[0], match[0]), svg))
@@ -110,7 +110,7 @@ def responsive(height_in: float, label: str, draw: Callable[[Figure], None]) -> 
 
 
 def frame(figure: Figure) -> None:
-    """Room for labels of one line and numbers of four digits; `tight_layout` measures it, and takes as long as drawing."""
+    """Room for a line of label and numbers of four digits; measuring it (`tight_layout`) takes as long as drawing."""
     width_in, height_in = figure.get_size_inches()
     figure.subplots_adjust(0.6 / width_in, 0.45 / height_in, 1.0 - 0.2 / width_in, 1.0 - 0.1 / height_in)
 

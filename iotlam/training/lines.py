@@ -68,6 +68,11 @@ class Corpus:
         self._shards, self._tokenizer, self._describe = shards, tokenizer, describe
         self._codes = [stream_codes(shard, quantizers, tokenizer) for shard in shards]
 
+    @property
+    def longest_past(self) -> int:
+        """Looks that a line over time can have in every episode, `MOST` at most."""
+        return min(MOST, *map(len, self._codes))
+
     def __len__(self) -> int:
         """Looks to draw from."""
         return sum(codes_NKC.shape[0] * codes_NKC.shape[1] for codes_NKC in self._codes)
@@ -87,8 +92,8 @@ class Corpus:
         episode = int(rng.integers(len(self._shards)))
         codes_NKC = self._codes[episode]
         decisions, places, codes = codes_NKC.shape
-        looks = min(looks, (LONGEST - 1) // (1 + codes), decisions)
-        last = int(rng.integers(max(looks - 1, 0), decisions))
+        looks = min(looks, (LONGEST - 1) // (1 + codes), places if scene else decisions)
+        last = int(rng.integers(0 if scene else max(looks - 1, 0), decisions))
         spoken = rng.permutation(places)[: (looks or int(rng.integers(FEWEST, MOST + 1))) if scene else 1].tolist()
         seen_LC = codes_NKC[last - looks + 1 : last + 1, spoken[0]]
         if scene:

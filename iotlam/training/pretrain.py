@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,11 @@ HELD_OUT_EVERY = 10
 """One episode in so many measures the decoder and is never learnt; neither codes nor vocabulary are fitted on it."""
 
 HELD_OUT_LINES = 400
-FITTED_EPISODES = 20
+FITTED_DECISIONS = 6000
 FITTED_TEXTS = 4000
-"""Episodes that the codebooks are fitted on, and descriptions that the vocabulary is."""
+"""Decisions of each application that the codebooks are fitted on, and descriptions that the vocabulary is."""
 
-Facts = dict[str, float | str | None]
+Facts = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +67,26 @@ class Material:
     Attributes:
         tokenizer: the vocabulary.
         quantizers: codebooks by modality.
-        learnt: episodes to learn.
-        held_out: episodes to measure on.
+        learnt: episodes to learn, by application.
+        held_out: episodes to measure on, by application.
     """
 
     tokenizer: Tokenizer
     quantizers: dict[str, Quantizer]
-    learnt: Corpus
-    held_out: Corpus
+    learnt: dict[str, Corpus]
+    held_out: dict[str, Corpus]
 
 
-def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work: Path, out: Path) -> Facts:
-    """Train a preset from random weights on an application's streams and words, and save it in half precision.
+def pretrain_preset(
+    preset: str, streams: Mapping[str, Streams], config: PretrainConfig, work: Path, out: Path
+) -> Facts:
+    """Train a preset from random weights on applications' streams and words, and save it in half precision.
 
     Uses a GPU where there is one.
 
     Args:
         preset: name of the decoder preset.
-        streams: recorded streams, two episodes or more, and words about them.
+        streams: recorded streams by application, two episodes or more of each, and words about them.
         config: how long and how fast.
         work: where checkpoints and the loss curve go.
         out: folder of the finished decoder: `config.json`, `model.safetensors`, its vocabulary (`tokenizer.json`), the
@@ -98,13 +100,13 @@ def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work:
     with progress("Reading streams"):
         material = prepare(streams, int(decoder.config.vocab_size), config.seed)
     decoder.to(accelerator())
-    cost = pretrain_decoder(decoder, material.learnt, config, work)
+    cost = pretrain_decoder(decoder, list(material.learnt.values()), config, work)
     decoder.cpu().eval()
     rng = np.random.default_rng((config.seed, 0))
     facts: Facts = {
         "preset": preset,
         "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
-        **figures(decoder, material, rng),
+        "streams": figures(decoder, material, rng),
         **cost,
         **asdict(config),
     }
@@ -117,29 +119,35 @@ def pretrain_preset(preset: str, streams: Streams, config: PretrainConfig, work:
     return facts
 
 
-def prepare(streams: Streams, vocab: int, seed: int) -> Material:
+def prepare(streams: Mapping[str, Streams], vocab: int, seed: int) -> Material:
     """Read the episodes, fit vocabulary and codebooks on those to learn, and turn all into codes.
 
     Raises:
-        BadInput: if there are fewer than two episodes.
+        BadInput: if there are fewer than two episodes of an application.
     """
-    if len(streams.paths) < 2:
-        raise BadInput(
-            "Streams", expected="two episodes or more", got=str(len(streams.paths)), fix="record more of them"
-        )
-    shards = [Shard.load(path) for path in streams.paths]
-    learnt = [shard for index, shard in enumerate(shards) if index % HELD_OUT_EVERY]
-    fitted = learnt[:: max(len(learnt) // FITTED_EPISODES, 1)]
-    names = shards[0].modalities
-    tokenizer = train_tokenizer(_texts(learnt, streams.describe, np.random.default_rng(seed)), names, vocab)
-    quantizers = fit_quantizers(fitted, names, tokenizer, seed)
-    parts = (learnt, shards[::HELD_OUT_EVERY])
-    corpora = (Corpus(part, quantizers, tokenizer, streams.describe) for part in parts)
-    return Material(tokenizer, quantizers, *corpora)
+    if few := [name for name, one in streams.items() if len(one.paths) < 2]:
+        got = str(len(streams[few[0]].paths))
+        raise BadInput(f"Streams of '{few[0]}'", expected="two episodes or more", got=got, fix="record more of them")
+    shards = {name: [Shard.load(path) for path in one.paths] for name, one in streams.items()}
+    learnt = {name: [s for index, s in enumerate(all_) if index % HELD_OUT_EVERY] for name, all_ in shards.items()}
+    held_out = {name: all_[::HELD_OUT_EVERY] for name, all_ in shards.items()}
+    modalities = list(dict.fromkeys(modality for one in streams.values() for modality in one.modalities))
+    rng = np.random.default_rng(seed)
+    texts = [text for name, one in streams.items() for text in _texts(learnt[name], one.describe, rng)]
+    tokenizer = train_tokenizer(texts, modalities, vocab)
+    fitted = [shard for each in learnt.values() for shard in _spread(each, FITTED_DECISIONS)]
+    quantizers = fit_quantizers(fitted, modalities, tokenizer, seed)
+
+    def corpora(parts: Mapping[str, Sequence[Shard]]) -> dict[str, Corpus]:
+        return {name: Corpus(part, quantizers, tokenizer, streams[name].describe) for name, part in parts.items()}
+
+    return Material(tokenizer, quantizers, corpora(learnt), corpora(held_out))
 
 
-def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folder: Path) -> Facts:
+def pretrain_decoder(decoder: Any, corpora: Sequence[Corpus], config: PretrainConfig, folder: Path) -> Facts:
     """Train all weights of a causal decoder; resumes from `folder`, where `metrics.jsonl` gets the loss curve.
+
+    Each step's lines are of one application, drawn with equal odds: looks are as long as its sensors make them.
 
     Returns:
         Entries seen, and what all steps have cost, those before a resume included.
@@ -147,7 +155,7 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
     experts = {"output_router_logits": True} if hasattr(decoder.config, "router_aux_loss_coef") else {}
 
     def loss_at(step: int) -> Tensor:
-        entries_BL, weights_BL = (each.to(decoder.device) for each in _batch(corpus, config, step))
+        entries_BL, weights_BL = (each.to(decoder.device) for each in _batch(corpora, config, step))
         with half_precision(decoder.device):
             output = decoder(input_ids=entries_BL, **experts)
         loss = weighted_loss(output.logits, entries_BL, weights_BL)
@@ -169,26 +177,29 @@ def pretrain_decoder(decoder: Any, corpus: Corpus, config: PretrainConfig, folde
             warmup=config.warmup,
             weight_decay=0.05,
             folder=folder,
-            recipe=f"{config}, {len(corpus)} looks",
+            recipe=f"{config}, {[len(corpus) for corpus in corpora]} looks",
             on_step=on_step,
         )
     return {
-        "entries_seen": sum(int((_batch(corpus, config, step)[1] > 0).sum()) for step in range(config.steps)),
+        "entries_seen": sum(int((_batch(corpora, config, step)[1] > 0).sum()) for step in range(config.steps)),
         "seconds": curve.seconds,
         "cpu_seconds": curve.cpu_seconds,
         "device": decoder.device.type,
     }
 
 
-def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[str, float]:
-    """Held-out figures of streams and words; see `stream_figures` and `word_figures`."""
-    past = [material.held_out.line(rng, MOST, scene=False) for _ in range(HELD_OUT_LINES)]
-    scenes = [material.held_out.line(rng, MOST, scene=True) for _ in range(HELD_OUT_LINES // 2)]
-    return {
-        **stream_figures(decoder, _looks(past), material.learnt.codes, MOST),
-        **word_figures(decoder, past, material.tokenizer),
-        **{f"scene_{name}": value for name, value in word_figures(decoder, scenes, material.tokenizer).items()},
-    }
+def figures(decoder: Any, material: Material, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    """Held-out figures of each application's streams and words; see `stream_figures` and `word_figures`."""
+    found = {}
+    for name, held_out in material.held_out.items():
+        past = [held_out.line(rng, held_out.longest_past, scene=False) for _ in range(HELD_OUT_LINES)]
+        scenes = [held_out.line(rng, MOST, scene=True) for _ in range(HELD_OUT_LINES // 2)]
+        found[name] = {
+            **stream_figures(decoder, _looks(past), material.learnt[name].codes, held_out.longest_past),
+            **word_figures(decoder, past, material.tokenizer),
+            **{f"scene_{key}": value for key, value in word_figures(decoder, scenes, material.tokenizer).items()},
+        }
+    return found
 
 
 def weighted_loss(logits_BLV: Tensor, entries_BL: Tensor, weights_BL: Tensor) -> Tensor:
@@ -201,14 +212,20 @@ def weighted_loss(logits_BLV: Tensor, entries_BL: Tensor, weights_BL: Tensor) ->
     return loss
 
 
-def _batch(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[Tensor, Tensor]:
+def _batch(corpora: Sequence[Corpus], config: PretrainConfig, step: int) -> tuple[Tensor, Tensor]:
     """Entries and their weights (B, L) in the loss, 0 for padding."""
-    lines = corpus.batch(np.random.default_rng((config.seed, 1, step)), config.batch)
+    rng = np.random.default_rng((config.seed, 1, step))
+    lines = corpora[int(rng.integers(len(corpora)))].batch(rng, config.batch)
     entries_BL, labels_BL = pad([line.entries for line in lines])
     weights_BL = (labels_BL >= 0).float()
     for row, line in enumerate(lines):
         weights_BL[row, len(line.looks) : len(line.entries)] = config.word_weight
     return entries_BL, weights_BL
+
+
+def _spread(shards: Sequence[Shard], decisions: int) -> Sequence[Shard]:
+    """Some of the episodes, evenly spread, that hold about so many decisions."""
+    return shards[:: max(sum(map(len, shards)) // decisions, 1)]
 
 
 def _looks(lines: Sequence[Line]) -> Tensor:

@@ -44,10 +44,12 @@ class Streams:
     Attributes:
         paths: shards of recorded decisions, one an episode.
         describe: words about a decision, which hold at the same instant as its tokens.
+        modalities: those of the shards that measure places, each of which becomes codes.
     """
 
     paths: Sequence[Path]
     describe: Describe
+    modalities: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,12 @@ def k_means(rows_ND: Tensor, codes: int) -> Tensor:
 def fit_quantizers(
     shards: Sequence[Shard], modalities: Sequence[str], tokenizer: Tokenizer, seed: int
 ) -> dict[str, Quantizer]:
-    """A codebook for each modality, as large as its share of the vocabulary."""
-    return {
-        name: fit_quantizer(
-            torch.cat([pool(shard, name).flatten(0, 2) for shard in shards]), len(code_range(tokenizer, name)), seed
-        )
-        for name in modalities
-    }
+    """A codebook for each modality, as large as its share of the vocabulary, from the shards that have it."""
+    fitted = {}
+    for name in modalities:
+        rows = [pool(shard, name).flatten(0, 2) for shard in shards if name in shard.modalities]
+        fitted[name] = fit_quantizer(torch.cat(rows), len(code_range(tokenizer, name)), seed)
+    return fitted
 
 
 def save_quantizers(quantizers: Mapping[str, Quantizer], folder: Path) -> None:
@@ -127,9 +128,10 @@ def load_quantizers(folder: Path) -> dict[str, Quantizer]:
 
 
 def stream_codes(shard: Shard, quantizers: Mapping[str, Quantizer], tokenizer: Tokenizer) -> Tensor:
-    """Vocabulary entries (N, K, C) of an episode, modality by modality and along each place."""
+    """Vocabulary entries (N, K, C) of an episode, modality by modality and along each place; those with a codebook."""
     codes = []
-    for name, quantizer in quantizers.items():
+    for name in (name for name in quantizers if name in shard.modalities):
+        quantizer = quantizers[name]
         pooled_NKHD = pool(shard, name)
         first = code_range(tokenizer, name).start
         codes.append(quantizer(pooled_NKHD.flatten(0, 2)).reshape(pooled_NKHD.shape[:3]) + first)

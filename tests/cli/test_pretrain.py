@@ -33,7 +33,7 @@ def streams(folder, seed):
             torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2), "bell", torch.zeros(1, 2, 2)
         )
         Shard.pack([Sample({"bell": tokens}, query, {})] * 9).save(path)
-    return Streams(paths, lambda sample, places: f"{len(places)} bells ring.")
+    return Streams(paths, lambda sample, places: f"{len(places)} bells ring.", ("bell",))
 """
 RUNNER = CliRunner()
 Install = Callable[..., Path]
@@ -54,7 +54,7 @@ def test_a_decoder_learns_the_streams_that_are_named(
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert (facts["steps"], facts["seed"], facts["preset"]) == (2, 4, "nano")
-    assert (work / "asked").read_text() == "4" and facts == json.loads((out / "pretraining.json").read_text())
+    assert (work / "bells" / "asked").read_text() == "4" and facts == json.loads((out / "pretraining.json").read_text())
     assert AutoModelForCausalLM.from_pretrained(out, use_safetensors=True).num_parameters() == facts["parameters"]
 
 

@@ -21,7 +21,7 @@ from iotlam.decoder.vocabulary import BEGIN, END, NEXT, SAY, SPECIALS, code_rang
 from iotlam.training import loop, pretrain
 from iotlam.training.lines import Corpus, Line, look_entries, pad
 from iotlam.training.measure import stream_figures, word_figures, write_after
-from iotlam.training.pretrain import PretrainConfig, prepare, pretrain_decoder, pretrain_preset, weighted_loss
+from iotlam.training.pretrain import PretrainConfig, _batch, prepare, pretrain_decoder, pretrain_preset, weighted_loss
 from iotlam.training.shards import Sample, Shard
 from iotlam.training.streams import (
     QUANTIZERS,
@@ -69,7 +69,7 @@ def recorded(decision: Decide, tmp_path: Path) -> Callable[[int], Streams]:
         paths = [tmp_path / f"{index}.safetensors" for index in range(count)]
         for index, path in enumerate(paths):
             Shard.pack([decision(20 * index + step) for step in range(9)]).save(path)
-        return Streams(paths, describe)
+        return Streams(paths, describe, ("lidar", "video"))
 
     return make
 
@@ -251,7 +251,7 @@ def test_the_loss_is_that_of_transformers_where_all_weighs_alike(tiny_decoder: C
 def test_it_learns(tiny_decoder: Callable[..., Any], corpus: Corpus, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     decoder = tiny_decoder(layers=2, vocab=VOCAB)
-    facts = pretrain_decoder(decoder, corpus, PretrainConfig(steps=60, batch=8, learning_rate=1e-2), tmp_path)
+    facts = pretrain_decoder(decoder, [corpus], PretrainConfig(steps=60, batch=8, learning_rate=1e-2), tmp_path)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 60 and sum(losses[-10:]) < 0.7 * sum(losses[:10])
     assert facts["entries_seen"] > 60 * 8 * 10 and facts["cpu_seconds"] > 0
@@ -267,7 +267,7 @@ def test_a_run_that_was_stopped_ends_the_same(
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 4)
     config = PretrainConfig(steps=10, batch=2, warmup=2)
     whole, stopped, resumed = (tiny_decoder(vocab=VOCAB) for _ in range(3))
-    pretrain_decoder(whole, corpus, config, tmp_path / "a")
+    pretrain_decoder(whole, [corpus], config, tmp_path / "a")
     batch = corpus.batch
     with monkeypatch.context() as patch:
         turns: list[int] = []
@@ -280,8 +280,8 @@ def test_a_run_that_was_stopped_ends_the_same(
 
         patch.setattr(corpus, "batch", stop)
         with pytest.raises(KeyboardInterrupt):
-            pretrain_decoder(stopped, corpus, config, tmp_path / "b")
-    pretrain_decoder(resumed, corpus, config, tmp_path / "b")
+            pretrain_decoder(stopped, [corpus], config, tmp_path / "b")
+    pretrain_decoder(resumed, [corpus], config, tmp_path / "b")
     same_state(whole, resumed)
     rows = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 5, 6, 7, 8, 9, 10]
@@ -294,30 +294,50 @@ def test_one_episode_in_ten_is_neither_learnt_nor_fitted_on(
     streams, fitted = recorded(12), []
     fit = fit_quantizers
     monkeypatch.setattr(pretrain, "fit_quantizers", lambda shards, *rest: fitted.extend(shards) or fit(shards, *rest))
-    material = prepare(streams, VOCAB, 0)
-    assert len(material.learnt) == 10 * 9 * 3 and len(material.held_out) == 2 * 9 * 3 and len(fitted) == 10
+    material = prepare({"bells": streams}, VOCAB, 0)
+    assert len(material.learnt["bells"]) == 10 * 9 * 3 and len(material.held_out["bells"]) == 2 * 9 * 3
+    assert len(fitted) == 10
     held_out = {Shard.load(streams.paths[index]).target("count_P").tobytes() for index in (0, 10)}
     assert not held_out & {shard.target("count_P").tobytes() for shard in fitted}
 
 
+def test_two_applications_share_a_decoder_and_a_step_has_lines_of_one(
+    recorded: Callable[[int], Streams], decision: Decide, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"short{index}.safetensors" for index in range(3)]
+    for index, path in enumerate(paths):
+        Shard.pack([decision(300 + 20 * index + step, ("lidar",)) for step in range(3)]).save(path)
+    short = Streams(paths, lambda sample, places: "One of the others.", ("lidar",))
+    material = prepare({"bells": recorded(3), "short": short}, VOCAB, 0)
+    assert set(material.quantizers) == {"lidar", "video"}
+    assert material.held_out["bells"].longest_past == 8 and material.held_out["short"].longest_past == 3
+    corpora, kinds = list(material.learnt.values()), set()
+    for step in range(12):
+        entries_BL, _ = _batch(corpora, PretrainConfig(batch=3), step)
+        said = {material.tokenizer.decode(row).partition(" ")[0].rpartition(">")[2] for row in entries_BL.tolist()}
+        assert len(said) == 1
+        kinds |= said
+    assert kinds == {"There", "One"}
+
+
 def test_one_episode_is_too_few(recorded: Callable[[int], Streams]) -> None:
-    with pytest.raises(BadInput, match="two episodes or more, got 1"):
-        prepare(recorded(1), VOCAB, 0)
+    with pytest.raises(BadInput, match="'bells': expected two episodes or more, got 1"):
+        prepare({"bells": recorded(1)}, VOCAB, 0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "parameters"), [("nano", 5_008_640), ("nano-moe", 10_108_160)])
+@pytest.mark.parametrize(("preset", "parameters"), [("nano", 5_074_176), ("nano-moe", 10_173_696)])
 def test_a_preset_becomes_a_folder_that_transformers_reads(
     recorded: Callable[[int], Streams], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, parameters: int
 ) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(pretrain, "HELD_OUT_LINES", 4)
     config = PretrainConfig(steps=2, batch=2)
-    facts = pretrain_preset(preset, recorded(3), config, tmp_path / "work", tmp_path / "out")
+    facts = pretrain_preset(preset, {"bells": recorded(3)}, config, tmp_path / "work", tmp_path / "out")
     told = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     assert told == facts and told["preset"] == preset and told["parameters"] == parameters
     assert (told["steps"], told["batch"], told["seed"]) == (2, 2, 0)
-    assert {"held_out_nats", "repeat_hits", "words_nats", "scene_words_alone_nats"} <= told.keys()
+    assert {"held_out_nats", "repeat_hits", "words_nats", "scene_words_alone_nats"} <= told["streams"]["bells"].keys()
     decoder = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto", use_safetensors=True)
     assert decoder.dtype == torch.float16
     assert AutoTokenizer.from_pretrained(tmp_path / "out").decode([SAY]) == "<say>"
