@@ -19,7 +19,7 @@ from iotlam_faults.baseline import CHANGED
 from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, zone
-from iotlam_faults.verdict import CLEAR_SIGMAS, DEEP, WORDS, Finding, Verdict
+from iotlam_faults.verdict import RACE_BOUNDS, WORDS, Finding, Verdict
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -73,7 +73,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
         shown = _shown(verdict)
         contents |= {
             "rows": [_row(one, verdict) for one in verdict.findings.values()],
-            "bounds": {"sigmas": f"{CLEAR_SIGMAS:.0f}", "depth": percent(DEEP)},
+            "bounds": " or ".join(f"{sigmas:.0f} sigma and {percent(depth)}" for sigmas, depth in RACE_BOUNDS),
             "band": "{:,.0f} to {:,.0f}".format(*shown.band_hz),
             "speed": f"{60.0 * verdict.speed.hz:.1f} rpm",
             "spectrum": _spectrum(answer, verdict, shown),

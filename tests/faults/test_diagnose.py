@@ -18,10 +18,13 @@ from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import Signal, diagnose
+from iotlam_faults.physics.combs import Clarity
 from iotlam_faults.trained import Opinion
+from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
+from iotlam_waveform.envelope import Bands
 
 from .test_catalogue import data
 
@@ -52,6 +55,29 @@ def test_a_shallow_fault_is_said_and_not_named() -> None:
     answer = diagnose(signal(Fault("outer", 0.12, 0.02)))
     assert answer.verdict is not None and answer.verdict.faults == ()
     assert answer.headline in ("Something is there, but it is unclear what.", "No damage of the bearing shows.")
+
+
+@pytest.mark.parametrize(
+    "name, sigmas, depth, named",
+    [
+        ("outer", 6.1, 0.51, True),
+        ("outer", 5.9, 0.59, False),
+        ("outer", 5.1, 0.61, True),
+        ("outer", 4.9, 1.5, False),
+        ("ball", 5.1, 0.36, True),
+        ("ball", 4.1, 0.49, False),
+        ("ball", 4.1, 0.51, True),
+        ("ball", 3.9, 1.5, False),
+    ],
+)
+def test_a_deeper_line_need_be_less_clear(name: str, sigmas: float, depth: float, named: bool) -> None:
+    nothing = Clarity(0.0, 0.0, 0, 0.0)
+    seen = Clarity(sigmas, depth, 0, 0.0)
+    findings = {
+        one: Finding(one, 1.0, 29.5, nothing, seen if one == name else nothing, Bands.of_rate(RATE_HZ))
+        for one in ("inner", "outer", "ball", "cage")
+    }
+    assert name_faults(findings)[0] == ((name,) if named else ())
 
 
 def test_without_speed_or_geometry_the_rest_is_said() -> None:
