@@ -37,7 +37,7 @@ weights: $(READY) ## train decoder, traffic policies and the model of faults fro
 	mkdir -p apps/iotlam_traffic/weights/lanes
 	cd $(RUN)/lanes && cp lanes.safetensors run.json metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/lanes/
 	$(BIN)/iotlam pretrain nano --out iotlam/decoder/weights/nano --work $(RUN)
-	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 2000
+	$(BIN)/iotlam pretrain nano-moe --out iotlam/decoder/weights/nano-moe --work $(RUN) --steps 4000
 	$(BIN)/iotlam traffic train --out $(RUN)/traffic
 	cd $(RUN)/traffic && cp config.json adapter_config.json adapter_model.safetensors iotlam.safetensors README.md \
 		metrics.jsonl $(CURDIR)/apps/iotlam_traffic/weights/

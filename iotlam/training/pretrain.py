@@ -41,7 +41,7 @@ class PretrainConfig:
         seed: weights, codebooks and the lines drawn.
     """
 
-    steps: int = 2400
+    steps: int = 4800
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: int = 50
