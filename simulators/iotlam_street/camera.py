@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_street.caster import ROOF, Fans
+from iotlam_street.noise import drawn, real_noise
 from iotlam_street.optics import NIGHT_NOISE, STREET_LAMPS, WET_ASPHALT, blurred, glare, lit, sky_of, streaks, uprights
 from iotlam_street.scene import Boxes, Floats
 from iotlam_street.weather import CLEAR, Weather
@@ -88,7 +89,6 @@ class Cameras:
         self._config = config = config or CameraConfig()
         self._weather, self._sky = weather, sky_of(weather)
         self._haze_m = np.float32(config.haze_m / (1.0 + config.haze_m * weather.extinction_per_m))
-        self._noise = np.float32(config.noise * (NIGHT_NOISE if weather.night else 1.0))
         focal = 0.5 * config.width / np.tan(np.radians(config.fov_deg) / 2.0)
         u0, v0 = config.width / 2.0 - 0.5, config.horizon_row - 0.5  # whole numbers are centres of pixels
         intrinsics = np.array([[focal, 0.0, u0], [0.0, focal, v0], [0.0, 0.0, 1.0]])
@@ -106,6 +106,7 @@ class Cameras:
         self._street_CHW3 = self._draw_street()
         # Fresh memory costs more than what is computed in it.
         self._image_CHW3, self._seen_CHW3 = (np.empty_like(self._street_CHW3) for _ in range(2))
+        self._noise_N = real_noise(config.noise * (NIGHT_NOISE if weather.night else 1.0))
         self._pixel_rad, sun = 1.0 / focal, weather.sun_azimuth
         self._glare_CHW1 = None if sun is None else uprights(glare(self.fans, sun), len(self._metas))
 
@@ -121,9 +122,8 @@ class Cameras:
             Frames with data uint8 (height, width, 3), RGB, and meta `sensor`, `pose_site`, `intrinsics` (3 x 3, pixels;
             whole numbers are centres of pixels).
         """
-        image_CHW3 = rng.standard_normal(dtype=np.float32, out=self._image_CHW3)
-        image_CHW3 *= self._noise
-        image_CHW3 += self._through_weather(self._see(boxes), rng)
+        seen_CHW3 = self._through_weather(self._see(boxes), rng)
+        image_CHW3 = np.add(seen_CHW3, drawn(self._noise_N, seen_CHW3.shape, rng), out=self._image_CHW3)
         image_CHW3 += np.float32(0.5)
         pictures_CHW3 = np.clip(image_CHW3, 0.0, 255.0, out=image_CHW3).astype(np.uint8)
         return [SensorFrame(t_ns, pictures_CHW3[c], meta=meta) for c, meta in enumerate(self._metas)]

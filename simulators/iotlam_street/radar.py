@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import SensorFrame
 from iotlam_street.caster import slab
+from iotlam_street.noise import complex_noise, drawn
 from iotlam_street.scene import Boxes
 from iotlam_street.weather import CLEAR, Weather
 
@@ -126,6 +127,7 @@ class Radars:
         self._pose_S44 = np.array(list(pose_site.values()), np.float64).reshape(-1, 4, 4)
         shape = (2, len(pose_site), config.receivers, config.chirps, config.samples)
         self._scratch_2SRCF = np.empty(shape, np.float32)  # fresh memory costs more than what is computed in it
+        self._noise_N = complex_noise(config.noise)
         self._post_SQ3 = _posts(self._pose_S44, config) - self._pose_S44[:, None, :3, 3]
         shared = {
             "carrier_hz": config.carrier_hz,
@@ -151,22 +153,10 @@ class Radars:
         """
         config = self._config
         shape = (len(self._metas), config.receivers, config.chirps, config.samples)
-        cubes_SRCF = self._thermal_noise(shape, rng)
+        cubes_SRCF = drawn(self._noise_N, shape, rng).copy()
         seen = self._in_view(boxes)
         self._add_beats(cubes_SRCF, seen, self._blocked(seen, boxes))
         return [SensorFrame(t_ns, cubes_SRCF[s], meta=meta) for s, meta in enumerate(self._metas)]
-
-    def _thermal_noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.complex64]:
-        """Complex Gaussian noise by its amplitude and phase (Box and Muller, 1958): vectorised, unlike numpy's own."""
-        amplitude, turn = rng.random(out=self._scratch_2SRCF, dtype=np.float32)
-        np.log1p(np.negative(amplitude, out=amplitude), out=amplitude)
-        np.sqrt(np.negative(amplitude, out=amplitude), out=amplitude)
-        amplitude *= np.float32(self._config.noise)
-        turn *= np.float32(2.0 * np.pi)
-        noise = np.empty(shape, np.complex64)
-        np.multiply(amplitude, np.cos(turn, out=noise.real), out=noise.real)
-        np.multiply(amplitude, np.sin(turn, out=noise.imag), out=noise.imag)
-        return noise
 
     def _in_view(self, boxes: Boxes) -> _Scatterers:
         """Points that reflect, are near enough and within 1.5 times the nominal field of view."""
