@@ -18,6 +18,7 @@ from iotlam_street.programs import NativeProgram
 from iotlam_street.rig import SENSORS
 from iotlam_street.weather import CLEAR, Weather
 from iotlam_traffic.site import Frames, Site
+from iotlam_traffic.together import agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class SensorController:
         start = time.perf_counter()
         tokens = [self._tokenize(frames, query) for frames, query in sensed]
         decision = self.model.answer_all([(each, query) for each, (_, query) in zip(tokens, sensed, strict=True)])
-        phases: list[int] = choose(decision.logits_BP).tolist()
+        phases = agree(junctions, list(decision.logits_BP.numpy()))
         self.seconds += [(time.perf_counter() - start) / len(junctions)] * len(junctions)
         return phases
 

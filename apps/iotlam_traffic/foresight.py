@@ -88,7 +88,7 @@ def foresee(job: Drive, config: ForesightConfig) -> tuple[list[Foreseen], float]
         wanted_TJ, begun = _drawn(street, config, rng), len(street.decisions)
         while not street.done:
             seen = [lane_view(junction) for junction in street.junctions]
-            phases = best_phases(net, seen)
+            phases = best_phases(net, street.junctions, seen)
             turn = len(street.decisions) - begun
             for row in np.flatnonzero(wanted_TJ[turn]) if turn < len(wanted_TJ) else ():
                 if seen[row].allowed_P.sum() > 1:
@@ -124,8 +124,7 @@ def _future(net: LaneNet, phases: list[int], near_J: NDArray[np.bool_], decision
     def lost_s(street: Street) -> float:
         total = street.advance(phases)[near_J].sum()
         for _ in range(decisions - 1):
-            seen = [lane_view(junction) for junction in street.junctions]
-            total += street.advance(best_phases(net, seen))[near_J].sum()
+            total += street.advance(best_phases(net, street.junctions))[near_J].sum()
         return float(total)
 
     return lost_s

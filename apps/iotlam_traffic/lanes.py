@@ -20,6 +20,7 @@ from iotlam.contracts import BadInput, whole_file
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.programs import NativeProgram
 from iotlam_street.street import Street
+from iotlam_traffic.together import agree
 
 EDGES_M = np.array([0.0, 7.5, 15.0, 25.0, 37.5, 52.5, 70.0, 95.0], dtype=np.float32)
 """Where the bins of the distance to the stop line begin; the last ends at `REACH_M`."""
@@ -217,15 +218,16 @@ def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[NDArray[np.flo
     return [scores_P[: len(view.allowed_P)] for scores_P, view in zip(scores_BP, views, strict=True)]
 
 
-def best_phases(net: LaneNet, views: Sequence[LaneView]) -> list[int]:
-    """The phase of greatest score of each junction."""
-    return [int(scores_P.argmax()) for scores_P in phase_scores(net, views)]
+def best_phases(net: LaneNet, junctions: Sequence[Junction], views: Sequence[LaneView] | None = None) -> list[int]:
+    """The phase that each junction of a street chooses; `views` are of now, where they are known already."""
+    views = [lane_view(junction) for junction in junctions] if views is None else views
+    return agree(junctions, phase_scores(net, views))
 
 
 def fill(street: Street, net: LaneNet, until_s: float) -> None:
     """Let the policy act until then: streets are empty at first, and jams take their time to grow."""
     while street.time_s < until_s:
-        street.advance(best_phases(net, [lane_view(junction) for junction in street.junctions]))
+        street.advance(best_phases(net, street.junctions))
 
 
 class LanePolicy:
@@ -243,7 +245,7 @@ class LanePolicy:
 
     def choose(self, junctions: Sequence[Junction]) -> list[int]:
         """For each junction, index of the green phase to show."""
-        return best_phases(self.net, [lane_view(junction) for junction in junctions])
+        return best_phases(self.net, junctions)
 
 
 def save_lanes(net: LaneNet, path: Path) -> None:

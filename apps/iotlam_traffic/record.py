@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from iotlam.contracts import DecisionQuery, TokenBatch
-from iotlam.decoder import choose
 from iotlam.model import IotlamModel, IotlamProcessor, from_pretrained
 from iotlam.training.parallel import run_parallel
 from iotlam.training.ppo import discounted
@@ -26,6 +25,7 @@ from iotlam_traffic.curriculum import Task
 from iotlam_traffic.lanes import COUNTS, WEIGHTS, LaneNet, fill, lane_view, load_lanes, phase_scores
 from iotlam_traffic.query import ANCHOR_M
 from iotlam_traffic.site import Site
+from iotlam_traffic.together import agree
 
 SEEN_M = float(ANCHOR_M[-1])
 """How far from the stop line the recorded facts of a lane reach: as far as the query's anchors."""
@@ -119,8 +119,8 @@ def _watch(street: Street, teacher: LaneNet, recording: Recording, rng: np.rando
         seen = {row: (processor.tokenize(frames, query), query) for row, (frames, query) in sensed.items()}
         views = [lane_view(junction) for junction in junctions]
         scores = phase_scores(teacher, views)
-        phases = [int(scores_P.argmax()) for scores_P in scores]
-        acts = _act(model, seen, recording, phases, rng)
+        phases = agree(junctions, scores)
+        acts = _act(model, [junctions[row] for row in seen], seen, recording, phases, rng)
         facts = {
             row: {
                 TEACHER: scores[row],
@@ -180,6 +180,7 @@ def record_all(recordings: Sequence[Recording], workers: int, on_done: Callable[
 
 def _act(
     model: IotlamModel | None,
+    junctions: Sequence[Junction],
     seen: Mapping[int, Seen],
     recording: Recording,
     phases: Sequence[int],
@@ -189,6 +190,7 @@ def _act(
 
     Args:
         model: the policy, or None for the teacher.
+        junctions: those that have sensors.
         seen: by junction, what it was asked.
         recording: how to act.
         phases: the teacher's, of every junction.
@@ -196,18 +198,20 @@ def _act(
     """
     acts: dict[int, dict[str, float]] = {row: {ACTION: phases[row]} for row in seen}
     if model is not None:
-        acts = dict(zip(seen, _answers(model, list(seen.values()), recording.draw, rng), strict=True))
+        acts = dict(zip(seen, _answers(model, junctions, list(seen.values()), recording.draw, rng), strict=True))
     for row, (_, query) in seen.items():
         if rng.uniform() < recording.explore:
             acts[row][ACTION] = int(rng.choice(np.flatnonzero(query.allowed_P)))
     return acts
 
 
-def _answers(model: IotlamModel, asked: Sequence[Seen], draw: bool, rng: np.random.Generator) -> list[dict[str, float]]:
+def _answers(
+    model: IotlamModel, junctions: Sequence[Junction], asked: Sequence[Seen], draw: bool, rng: np.random.Generator
+) -> list[dict[str, float]]:
     """What a policy chooses, best or drawn, how likely that was, and what it expects."""
     decision = model.answer_all(asked)
     probability_BP = decision.logits_BP.double().softmax(1).numpy()
-    phases: list[int] = choose(decision.logits_BP).tolist()
+    phases = agree(junctions, list(decision.logits_BP.numpy()))
     if draw:
         phases = [int(rng.choice(len(probability_P), p=probability_P)) for probability_P in probability_BP]
     return [

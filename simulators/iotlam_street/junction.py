@@ -21,6 +21,9 @@ HALTING_MPS = 0.1
 NEAR_M = 50.0
 """A signal that far ahead counts half."""
 
+SHORT_M = 25.0
+"""A road between two signals that is shorter holds no queue."""
+
 PRIORITY_LEAD_S = 1.0
 """A priority vehicle that needs green within the decision and so much more limits the choice now."""
 
@@ -112,6 +115,7 @@ class Junction:
         green_since_s: when it came into force.
         served_at_s_K: when each lane last had green.
         next_signals: for each lane, the signals that come next on its ways out, where lanes are followed back so far.
+        close: which phases go together with those of signals at the end of short roads, by signal, (P, Q).
         buttons: of its crossings; None where it has none.
         arrivals: who has come to its lanes.
     """
@@ -126,6 +130,7 @@ class Junction:
         self.buttons = Buttons(plan, sumo) if plan.crossings else None
         self.arrivals = Arrivals(plan, sumo)
         self.next_signals: tuple[tuple[NextSignal, ...], ...] = ((),) * len(plan.lanes)
+        self.close: dict[str, NDArray[np.bool_]] = {}
         self.phase = 0
         self.green_since_s = sumo.time_s
         self.served_at_s_K = np.full(len(plan.lanes), sumo.time_s)
@@ -265,6 +270,27 @@ class Junction:
             for lane in self.next_signals
         ]
         return np.array([np.mean(lane, axis=0) for lane in rows], dtype=np.float32)
+
+    def close_signals(self) -> set[str]:
+        """Signals at the end of short roads out of this junction."""
+        ways = [way for lane in self.next_signals for way in lane if way.distance_m < SHORT_M]
+        return {way.junction.plan.signal for way in ways} - {self.plan.signal}
+
+    def fits(self, other: Junction) -> NDArray[np.bool_]:
+        """Phases (P, Q) that go together: who gets onto a short road to the other has a green of his own at its end.
+
+        Who must wait there for a gap fills the road in no time, then this junction, and then nobody moves.
+        """
+        there, fits_PQ = other.plan, np.ones((len(self.plan.green_states), len(other.plan.green_states)), dtype=bool)
+        for served_P, ways in zip(self.plan.serves_PK.T, self.next_signals, strict=True):
+            for way in ways:
+                if way.distance_m >= SHORT_M or way.junction.plan.signal != there.signal:
+                    continue
+                served_Q = there.serves_PK[:, way.lane]
+                free_Q = served_Q & ~there.yields_PK[:, way.lane]
+                onward_Q = free_Q if free_Q.any() else served_Q
+                fits_PQ &= ~served_P[:, None] | onward_Q
+        return fits_PQ
 
     def inside(self) -> NDArray[np.int64]:
         """For each lane, vehicles that it has sent into the junction, all and standing ones, (K, 2)."""

@@ -290,7 +290,7 @@ def _near(plans: Sequence[SignalPlan], owner: Mapping[str, int]) -> NDArray[np.b
 
 
 def _introduce(junctions: Sequence[Junction]) -> None:
-    """Tell each junction which signals come next on the ways out of its lanes."""
+    """Tell each junction which signals come next on the ways out of its lanes, and what goes with close ones."""
     stop_lines: dict[str, list[NextSignal]] = {}
     for junction in junctions:
         for number, lane in enumerate(junction.plan.lanes):
@@ -301,6 +301,12 @@ def _introduce(junctions: Sequence[Junction]) -> None:
         junction.next_signals = tuple(
             tuple(each for name in lane.outgoing for each in stop_lines.get(name, ())) for lane in junction.plan.lanes
         )
+    by_signal = {junction.plan.signal: junction for junction in junctions}
+    for junction in junctions:
+        for signal in sorted(junction.close_signals()):
+            other = by_signal[signal]
+            fits_PQ = junction.fits(other) & other.fits(junction).T
+            junction.close[signal], other.close[junction.plan.signal] = fits_PQ, fits_PQ.T
 
 
 @lru_cache(maxsize=4096)
