@@ -27,7 +27,8 @@ from iotlam.training.ppo import mean_entropy
 from iotlam_street.env import LOST_S_PER_REWARD
 from iotlam_street.street import Street
 from iotlam_traffic.lane_ppo import Drive
-from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, fill, lane_view
+from iotlam_traffic.lanes import LaneNet, LaneView, LaneViews, best_phases, fill, lane_view, phase_scores
+from iotlam_traffic.together import Scores, agree, only
 
 LEAST = np.float32(0.02)
 """Added to an episode's mean cost: where nothing matters much, chance shall not count as much as elsewhere."""
@@ -88,12 +89,13 @@ def foresee(job: Drive, config: ForesightConfig) -> tuple[list[Foreseen], float]
         wanted_TJ, begun = _drawn(street, config, rng), len(street.decisions)
         while not street.done:
             seen = [lane_view(junction) for junction in street.junctions]
-            phases = best_phases(net, street.junctions, seen)
+            scores = phase_scores(net, seen)
             turn = len(street.decisions) - begun
             for row in np.flatnonzero(wanted_TJ[turn]) if turn < len(wanted_TJ) else ():
                 if seen[row].allowed_P.sum() > 1:
-                    found.append(Foreseen(seen[row], _costs(street, net, phases, int(row), seen[row], config)))
-            street.advance([_explored(view, phase, rng, config) for view, phase in zip(seen, phases, strict=True)])
+                    found.append(Foreseen(seen[row], _costs(street, net, scores, int(row), seen[row], config)))
+            explored = [_explored(view, scores_P, rng, config) for view, scores_P in zip(seen, scores, strict=True)]
+            street.advance(agree(street.junctions, explored))
         return found, street.finish().delay_s
 
 
@@ -106,13 +108,11 @@ def _drawn(street: Street, config: ForesightConfig, rng: np.random.Generator) ->
 
 
 def _costs(
-    street: Street, net: LaneNet, phases: list[int], row: int, view: LaneView, config: ForesightConfig
+    street: Street, net: LaneNet, scores: list[Scores], row: int, view: LaneView, config: ForesightConfig
 ) -> NDArray[np.float32]:
-    tried = np.flatnonzero(view.allowed_P)
-    near_J = street.near_JJ[row]
-    futures = [
-        _future(net, [*phases[:row], int(phase), *phases[row + 1 :]], near_J, config.decisions) for phase in tried
-    ]
+    tried, near_J = np.flatnonzero(view.allowed_P), street.near_JJ[row]
+    ways = [[*scores[:row], only(scores[row], int(phase)), *scores[row + 1 :]] for phase in tried]
+    futures = [_future(net, agree(street.junctions, way), near_J, config.decisions) for way in ways]
     cost_P = np.full(len(view.allowed_P), np.nan, np.float32)
     cost_P[tried] = np.array(street.what_if(futures)) / LOST_S_PER_REWARD
     return cost_P - np.float32(np.nanmin(cost_P))
@@ -130,8 +130,9 @@ def _future(net: LaneNet, phases: list[int], near_J: NDArray[np.bool_], decision
     return lost_s
 
 
-def _explored(view: LaneView, phase: int, rng: np.random.Generator, config: ForesightConfig) -> int:
-    return int(rng.choice(np.flatnonzero(view.allowed_P))) if rng.uniform() < config.explore else phase
+def _explored(view: LaneView, scores_P: Scores, rng: np.random.Generator, config: ForesightConfig) -> Scores:
+    explores = rng.uniform() < config.explore
+    return only(scores_P, int(rng.choice(np.flatnonzero(view.allowed_P)))) if explores else scores_P
 
 
 def learn(

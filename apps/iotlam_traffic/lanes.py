@@ -20,7 +20,7 @@ from iotlam.contracts import BadInput, whole_file
 from iotlam_street.junction import HALTING_MPS, Junction
 from iotlam_street.programs import NativeProgram
 from iotlam_street.street import Street
-from iotlam_traffic.together import agree
+from iotlam_traffic.together import Scores, agree
 
 EDGES_M = np.array([0.0, 7.5, 15.0, 25.0, 37.5, 52.5, 70.0, 95.0], dtype=np.float32)
 """Where the bins of the distance to the stop line begin; the last ends at `REACH_M`."""
@@ -212,16 +212,15 @@ class LaneViews:
 
 
 @torch.no_grad()
-def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[NDArray[np.float32]]:
+def phase_scores(net: LaneNet, views: Sequence[LaneView]) -> list[Scores]:
     """Of each junction the scores of its phases, (P,)."""
     scores_BP = net(LaneViews.of(views))[0].numpy()
     return [scores_P[: len(view.allowed_P)] for scores_P, view in zip(scores_BP, views, strict=True)]
 
 
-def best_phases(net: LaneNet, junctions: Sequence[Junction], views: Sequence[LaneView] | None = None) -> list[int]:
-    """The phase that each junction of a street chooses; `views` are of now, where they are known already."""
-    views = [lane_view(junction) for junction in junctions] if views is None else views
-    return agree(junctions, phase_scores(net, views))
+def best_phases(net: LaneNet, junctions: Sequence[Junction]) -> list[int]:
+    """The phase that each junction of a street chooses."""
+    return agree(junctions, phase_scores(net, [lane_view(junction) for junction in junctions]))
 
 
 def fill(street: Street, net: LaneNet, until_s: float) -> None:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from iotlam_street.junction import Junction
 
+Scores = NDArray[np.floating]
+"""Logits of a junction's phases, (P,)."""
+
 FORBIDDEN = -1e8
 """Scores up to this are of phases that are not allowed."""
 
 
-def agree(junctions: Sequence[Junction], scores: Sequence[NDArray[np.floating]]) -> list[int]:
+def agree(junctions: Sequence[Junction], scores: Sequence[Scores]) -> list[int]:
     """The phase of greatest score of each junction; of close ones, of those that go together the likeliest.
 
     Where no two that are allowed go together, each keeps its own.
@@ -38,16 +41,16 @@ def agree(junctions: Sequence[Junction], scores: Sequence[NDArray[np.floating]])
             joint_PQ = np.where(fits_PQ, open_scores[row][:, None] + open_scores[other], -np.inf)
             if joint_PQ.max() > FORBIDDEN:
                 best_p, best_q = np.unravel_index(joint_PQ.argmax(), joint_PQ.shape)
-                open_scores[row] = _only(open_scores[row], int(best_p))
-                open_scores[other] = _only(open_scores[other], int(best_q))
+                open_scores[row] = only(open_scores[row], int(best_p))
+                open_scores[other] = only(open_scores[other], int(best_q))
     return [int(scores_P.argmax()) for scores_P in open_scores]
 
 
-def _log_softmax(scores_P: NDArray[np.floating]) -> NDArray[np.floating]:
+def _log_softmax(scores_P: Scores) -> Scores:
     shifted_P = np.asarray(scores_P, np.float64) - np.max(scores_P)
     return np.asarray(shifted_P - np.log(np.exp(shifted_P).sum()))
 
 
-def _only(scores_P: NDArray[np.floating], phase: int) -> NDArray[np.floating]:
-    """Scores that leave no other choice, for a third signal that is close."""
+def only(scores_P: Scores, phase: int) -> Scores:
+    """Scores that leave no other choice."""
     return np.where(np.arange(len(scores_P)) == phase, scores_P, -np.inf)
