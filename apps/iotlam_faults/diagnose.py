@@ -41,7 +41,7 @@ WINDOW_S = 1.0
 CLEAR_NATS = 2.0
 """From which a pair of sidebands of the current is clear."""
 
-LINES = 5
+MOST_LINES = 5
 LINES_HZ = (2.0, 500.0)
 
 
@@ -406,7 +406,7 @@ def _strongest_lines(samples_N: torch.Tensor, rate_hz: float) -> tuple[tuple[flo
     power_KF = depth_KF.square()
     clear_F = (power_KF / surroundings(power_KF, round(20.0 / line_hz)))[:, first:last].amax(0)
     found: list[tuple[float, float]] = []
-    while len(found) < LINES and clear_F.max() > 0.0:
+    while len(found) < MOST_LINES and clear_F.max() > 0.0:
         at = int(clear_F.argmax())
         found.append(((first + at) * line_hz, float(depth_KF[:, first + at].max())))
         clear_F[max(at - round(1.0 / line_hz) - 1, 0) : at + round(1.0 / line_hz) + 2] = 0.0

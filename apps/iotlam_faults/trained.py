@@ -28,7 +28,7 @@ from iotlam_faults.model import load_model
 from iotlam_faults.recordings import Recordings
 from iotlam_machine.machine import BEARING_FAULTS
 
-WEIGHTS, FACTS = "head.safetensors", "head.json"
+WEIGHTS, CARD = "head.safetensors", "head.json"
 FORMAT = 1
 
 
@@ -119,7 +119,7 @@ class Trained:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / WEIGHTS) as partial:
             save_file(_arrays(self.head), partial)
-        with whole_file(folder / FACTS) as partial:
+        with whole_file(folder / CARD) as partial:
             partial.write_text(self.facts.to_json() + "\n", encoding="utf-8")
 
     @classmethod
@@ -131,10 +131,10 @@ class Trained:
         """
         fix = "train one with: iotlam faults fit"
         try:
-            facts = Facts.from_json((folder / FACTS).read_text(encoding="utf-8"), str(folder / FACTS))
+            facts = Facts.from_json((folder / CARD).read_text(encoding="utf-8"), str(folder / CARD))
             if facts.format != FORMAT:
                 got = f"format {facts.format}"
-                raise BadInput(str(folder / FACTS), expected=f"format {FORMAT}", got=got, fix="fit it again")
+                raise BadInput(str(folder / CARD), expected=f"format {FORMAT}", got=got, fix="fit it again")
             arrays = load_file(folder / WEIGHTS)
             _check(arrays, folder / WEIGHTS)
             return cls(_head(arrays, facts.parts), facts)
