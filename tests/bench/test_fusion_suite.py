@@ -6,7 +6,9 @@ from itertools import product
 import pytest
 import torch
 
-from iotlam.bench.fusion import channel
+from iotlam.bench.fusion import channel, robustness
+from iotlam.bench.fusion import kinds as kinds_part
+from iotlam.bench.fusion import planted as planted_part
 from iotlam.bench.fusion.data import (
     KIND_SENSORS,
     PLANTED,
@@ -177,7 +179,9 @@ def test_the_arithmetic_of_the_gate_holds() -> None:
 
 
 @pytest.mark.slow
-def test_a_quick_run_ends_in_every_figure() -> None:
+def test_a_quick_run_ends_in_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, windows in ((kinds_part, 1000), (robustness, 600), (planted_part, 400)):
+        monkeypatch.setattr(part, "TEST", windows)
     result = fusion(True, progress)
     assert set(result.metrics) == FIGURES
     assert all(metric.target and math.isfinite(metric.value) for metric in result.metrics.values())

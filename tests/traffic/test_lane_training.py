@@ -129,7 +129,8 @@ def test_states_survive_a_file(tmp_path: Path, job: Drive) -> None:
 
 
 def brief(map_file: Path) -> LaneRunConfig:
-    return LaneRunConfig((str(map_file),), rounds=2, generations=2, per_map=1, span_s=None, workers=1)
+    foresight = ForesightConfig(decisions=2, states=4, epochs=4)
+    return LaneRunConfig((str(map_file),), 2, 2, per_map=1, span_s=None, foresight=foresight, workers=1)
 
 
 @pytest.fixture

@@ -31,12 +31,12 @@ def fusion(quick: bool, progress: Progress) -> SuiteResult:
     """
     start = time.monotonic()
     torch.set_num_threads(1)
-    seeds, scale = (SEEDS[:1], 0.08) if quick else (SEEDS, 1.0)
+    seeds, scale, samples = (SEEDS[:1], 0.02, 10**5) if quick else (SEEDS, 1.0, 10**6)
 
     def steps(count: int) -> int:
-        return max(int(count * scale), 40)
+        return max(int(count * scale), 10)
 
-    metrics = _channel(10**6)
+    metrics = _channel(samples)
     rows: list[Json] = []
     with progress("Planted evidence", len(seeds) + 1) as step:
         for seed in seeds:
