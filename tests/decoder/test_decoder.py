@@ -31,7 +31,7 @@ def _tiny() -> LlamaForCausalLM:
 
 def test_nano_has_the_promised_size_and_its_seed_decides() -> None:
     first, again, other = (new_decoder("nano", seed) for seed in (0, 0, 1))
-    assert sum(p.numel() for p in first.parameters()) == 5_008_640
+    assert sum(p.numel() for p in first.parameters()) == 5_074_176
     assert decoder_sha256(first) == decoder_sha256(again) != decoder_sha256(other)
 
 
@@ -116,7 +116,7 @@ def test_nano_moe_uses_two_of_eight_experts() -> None:
     decoder = new_decoder("nano-moe", 0)
     experts = sum(p.numel() for name, p in decoder.named_parameters() if ".experts." in name)
     everything = sum(p.numel() for p in decoder.parameters())
-    assert everything == 10_108_160 and everything - experts + experts * 2 // 8 == 3_915_008
+    assert everything == 10_173_696 and everything - experts + experts * 2 // 8 == 3_980_544
     used = decoder(input_ids=torch.arange(40)[None], output_router_logits=True).router_logits
     assert len(used) == 6 and all(logits.shape == (40, 8) for logits in used)
 
