@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,12 @@ class SensorController:
         phases = agree(junctions, list(decision.logits_BP.numpy()))
         self.seconds += [(time.perf_counter() - start) / len(junctions)] * len(junctions)
         return phases
+
+    def looks(self, junctions: Sequence[Junction]) -> list[Look]:
+        """As `look` at each junction, but those that are close choose together, as in `choose`."""
+        looks = [self.look(junction) for junction in junctions]
+        phases = agree(junctions, [look.decision.logits_BP[0].numpy() for look in looks])
+        return [replace(look, phase=phase) for look, phase in zip(looks, phases, strict=True)]
 
     def look(self, junction: Junction) -> Look:
         """Measure, decide, and keep what was seen."""

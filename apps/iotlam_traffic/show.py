@@ -53,16 +53,18 @@ class Watcher:
 
     def choose(self, junctions: Sequence[Junction]) -> list[int]:
         """Let ours choose, and note what it saw."""
-        return [self._watch(junction) for junction in junctions]
+        looks = self.controller.looks(junctions)
+        for junction, look in zip(junctions, looks, strict=True):
+            self._note(junction, look)
+        return [look.phase for look in looks]
 
-    def _watch(self, junction: Junction) -> int:
-        now, look, signal = junction.snapshots[-1].boxes, self.controller.look(junction), junction.plan.signal
+    def _note(self, junction: Junction, look: Look) -> None:
+        now, signal = junction.snapshots[-1].boxes, junction.plan.signal
         bits, phases = self.bits[signal], self.phases[signal]
         bits.append((look.time_s, {name: float(each.sum()) for name, each in look.decision.bits.items()}))
         phases.append((look.time_s, look.phase))
         if len(bits) > WARM_UP_DECISIONS and (self.truth is None or len(now) > len(self.truth)):
             self.look, self.truth, self.plan = look, now, junction.plan
-        return look.phase
 
     @property
     def name(self) -> str:

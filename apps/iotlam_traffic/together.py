@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iotlam_street.junction import Junction
@@ -30,8 +31,8 @@ def agree(junctions: Sequence[Junction], scores: Sequence[Scores]) -> list[int]:
         scores: of each one's phases, logits (P,), or more where they are padded.
     """
     row_of = {junction.plan.signal: row for row, junction in enumerate(junctions)}
-    open_scores = [
-        _log_softmax(scores_P[: len(junction.plan.green_states)])
+    open_scores: list[Scores] = [
+        torch.as_tensor(scores_P[: len(junction.plan.green_states)]).double().log_softmax(0).numpy()
         for junction, scores_P in zip(junctions, scores, strict=True)
     ]
     for row, junction in enumerate(junctions):
@@ -44,11 +45,6 @@ def agree(junctions: Sequence[Junction], scores: Sequence[Scores]) -> list[int]:
                 open_scores[row] = only(open_scores[row], int(best_p))
                 open_scores[other] = only(open_scores[other], int(best_q))
     return [int(scores_P.argmax()) for scores_P in open_scores]
-
-
-def _log_softmax(scores_P: Scores) -> Scores:
-    shifted_P = np.asarray(scores_P, np.float64) - np.max(scores_P)
-    return np.asarray(shifted_P - np.log(np.exp(shifted_P).sum()))
 
 
 def only(scores_P: Scores, phase: int) -> Scores:

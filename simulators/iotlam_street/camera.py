@@ -106,7 +106,7 @@ class Cameras:
         self._street_CHW3 = self._draw_street()
         # Fresh memory costs more than what is computed in it.
         self._image_CHW3, self._seen_CHW3 = (np.empty_like(self._street_CHW3) for _ in range(2))
-        self._noise_N = real_noise(config.noise * (NIGHT_NOISE if weather.night else 1.0))
+        self._noise_N = real_noise(config.noise * (NIGHT_NOISE if weather.night else 1.0), self._image_CHW3.size)
         self._pixel_rad, sun = 1.0 / focal, weather.sun_azimuth
         self._glare_CHW1 = None if sun is None else uprights(glare(self.fans, sun), len(self._metas))
 

@@ -8,22 +8,27 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-LENGTH = 2**21
+LEAST, FRAMES = 2**21, 4
+"""Length of a table: this, or so many frames where these are large."""
 
 Number = TypeVar("Number", np.float32, np.complex64)
 
 
+def real_noise(deviation: float, size: int) -> NDArray[np.float32]:
+    """Gaussian noise of a standard deviation for frames of a size, always the same; sensors share it."""
+    return _table(deviation, max(LEAST, FRAMES * size))
+
+
 @lru_cache(maxsize=4)
-def real_noise(deviation: float) -> NDArray[np.float32]:
-    """Gaussian noise of a standard deviation, always the same; all sensors share it."""
-    table_N = np.random.default_rng(0).standard_normal(LENGTH, np.float32) * np.float32(deviation)
+def _table(deviation: float, length: int) -> NDArray[np.float32]:
+    table_N = np.random.default_rng(0).standard_normal(length, np.float32) * np.float32(deviation)
     table_N.flags.writeable = False
     return table_N
 
 
-def complex_noise(deviation: float) -> NDArray[np.complex64]:
+def complex_noise(deviation: float, size: int) -> NDArray[np.complex64]:
     """Complex Gaussian noise whose magnitude is `deviation`, root mean square."""
-    return real_noise(deviation * np.sqrt(0.5)).view(np.complex64)
+    return real_noise(deviation * np.sqrt(0.5), 2 * size).view(np.complex64)
 
 
 def drawn(table_N: NDArray[Number], shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Number]:

@@ -127,7 +127,7 @@ class Radars:
         self._pose_S44 = np.array(list(pose_site.values()), np.float64).reshape(-1, 4, 4)
         shape = (2, len(pose_site), config.receivers, config.chirps, config.samples)
         self._scratch_2SRCF = np.empty(shape, np.float32)  # fresh memory costs more than what is computed in it
-        self._noise_N = complex_noise(config.noise)
+        self._noise_N = complex_noise(config.noise, self._scratch_2SRCF[0].size)
         self._post_SQ3 = _posts(self._pose_S44, config) - self._pose_S44[:, None, :3, 3]
         shared = {
             "carrier_hz": config.carrier_hz,

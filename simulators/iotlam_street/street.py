@@ -303,7 +303,7 @@ def _introduce(junctions: Sequence[Junction]) -> None:
         )
     by_signal = {junction.plan.signal: junction for junction in junctions}
     for junction in junctions:
-        for signal in sorted(junction.close_signals()):
+        for signal in sorted(junction.close_signals() - junction.close.keys()):
             other = by_signal[signal]
             fits_PQ = junction.fits(other) & other.fits(junction).T
             junction.close[signal], other.close[junction.plan.signal] = fits_PQ, fits_PQ.T

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_street.camera import CameraConfig, Cameras, camera_pose
+from iotlam_street.noise import LEAST
 from iotlam_street.scene import Boxes
 
 POSE = camera_pose(np.array([14.0, -1.0, 6.0], np.float32), np.pi)
@@ -31,6 +32,13 @@ def pixel_of(frame: SensorFrame, site_3: NDArray[np.float64]) -> tuple[int, int]
 def test_pose_is_a_rotation() -> None:
     np.testing.assert_allclose(POSE[:3, :3] @ POSE[:3, :3].T, np.eye(3), atol=1e-12)
     assert np.linalg.det(POSE[:3, :3]) == pytest.approx(1.0)
+
+
+def test_pictures_may_be_larger_than_the_table_of_noise(boxes_of: Callable[..., Boxes]) -> None:
+    large = CameraConfig(width=1280, height=720, horizon_row=300, noise=4.0)
+    one, other = (picture(boxes_of(), large, seed).data.astype(np.float32) for seed in (1, 2))
+    assert one.shape == (720, 1280, 3) and one.size > LEAST
+    assert (one - other).std() == pytest.approx(4.0 * np.sqrt(2.0), rel=0.05)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.0, -3.0), (-20.0, 4.0), (-66.0, -2.0)])

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from iotlam_street.junction import SHORT_M
 from iotlam_street.scenarios import find_scenario
 from iotlam_street.street import Street
+from iotlam_traffic.controller import SensorController
 from iotlam_traffic.lanes import SHIPPED, WEIGHTS, LanePolicy, load_lanes
+from iotlam_traffic.policy import load_policy
 from iotlam_traffic.together import agree
 
 
@@ -86,3 +88,18 @@ def test_a_short_road_is_fed_only_where_it_empties() -> None:
                     assert there.plan.serves_PK[q, onto].all() and not there.plan.yields_PK[q, onto].any()
             street.advance(phases)
     assert fed > 0
+
+
+def test_who_is_watched_for_a_page_chooses_as_who_is_not() -> None:
+    """On a net with close signals, each alone would choose otherwise now and then."""
+    policy, lanes = load_policy(None), LanePolicy(load_lanes(SHIPPED / WEIGHTS))
+    watched, plain, alone = (SensorController(policy) for _ in range(3))
+    differ = 0
+    with Street(find_scenario("ingolstadt21"), 1) as street:
+        close = [one for one in street.junctions if one.close]
+        for _ in range(8):
+            phases = plain.choose(close)
+            assert [look.phase for look in watched.looks(close)] == phases
+            differ += sum(alone.look(one).phase != phase for one, phase in zip(close, phases, strict=True))
+            street.advance(lanes.choose(street.junctions))
+    assert differ > 0
