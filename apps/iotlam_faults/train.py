@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from iotlam_faults.windows import ROI, simulated
 from iotlam_faults.words import describe
 from iotlam_machine.machine import random_machine
 
+MACHINES = 4000
 HELD_OUT_EVERY = 10
 """One machine in so many is kept from learning, to measure with."""
 
@@ -55,7 +56,7 @@ class TrainConfig:
         seed: seed of everything.
     """
 
-    machines: int = 4000
+    machines: int = MACHINES
     windows: int = 2
     modalities: tuple[str, ...] = ("vibration_orders", "current")
     decoder: str = "nano"
@@ -137,17 +138,16 @@ def record_machines(folder: Path, config: TrainConfig) -> list[Path]:
     return [path for paths in made for path in paths]
 
 
-def streams(folder: Path, seed: int, machines: int | None = None) -> Streams:
+def streams(folder: Path, seed: int, machines: int = MACHINES) -> Streams:
     """Streams of vibration to pretrain a decoder on, with words: the machines that `iotlam faults train` starts with.
 
     Args:
         folder: a run's folder; training there later finds the machines simulated.
         seed: the run's seed.
-        machines: how many, the first ones; all where None.
+        machines: how many, the first ones.
     """
-    config = TrainConfig(seed=seed)
-    config = config if machines is None else replace(config, machines=machines)
-    return Streams(record_machines(folder, config), describe, ("vibration_orders",))
+    shards = record_machines(folder, TrainConfig(machines=machines, seed=seed))
+    return Streams(shards, describe, ("vibration_orders",))
 
 
 def simulate_machines(todo: Simulation) -> list[Path]:
