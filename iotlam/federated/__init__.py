@@ -1,0 +1,1 @@
+"""Federated fine-tuning: rounds, aggregation of unequal adapters, radio planning, journal."""

@@ -1,0 +1,152 @@
+"""An append-only journal: on disk when `append` returns, chained by hashes so that no line can be changed unseen."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from iotlam.contracts import BadInput, Json
+
+START = "0" * 64
+"""What the first record follows."""
+
+
+class Journal:
+    """Records of a run, one JSON line each; one process at a time writes.
+
+    A line that was cut off at the end, as by a power failure, is removed: nobody was told that it is there.
+
+    Args:
+        path: the file; made where it is missing.
+
+    Raises:
+        BadInput: if another process writes it, it cannot be written, or a line is not what was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+        except OSError as error:
+            got, fix = str(error), "name another folder"
+            raise BadInput(str(path), expected="a journal that can be written", got=got, fix=fix) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            fix = "wait until it ends, or stop it"
+            raise BadInput(
+                str(path), expected="a run that nobody else leads", got="another process", fix=fix
+            ) from error
+        try:
+            self.records, good = read(path)
+            self._file.truncate(good)
+        except BaseException:
+            self._file.close()
+            raise
+        self._last = self.records[-1]["hash"] if self.records else START
+        self._size = good
+        _sync_folder(path.parent)
+
+    def append(self, kind: str, **facts: Any) -> Json:
+        """Write a record; it is on the disk when this returns.
+
+        Args:
+            kind: what happened.
+            facts: JSON values.
+
+        Returns:
+            The record as written.
+
+        Raises:
+            BadInput: if the disk is full; the journal is as it was.
+        """
+        record = sealed({"number": len(self.records), "after": self._last, "kind": kind, **facts})
+        line = (json.dumps(record) + "\n").encode()
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._undo()
+            fix = "make room on the disk, then resume"
+            raise BadInput(str(self.path), expected="to write on its disk", got=str(error), fix=fix) from error
+        self.records.append(record)
+        self._last, self._size = record["hash"], self._size + len(line)
+        return record
+
+    def of(self, kind: str) -> list[Json]:
+        """All records of a kind."""
+        return [record for record in self.records if record["kind"] == kind]
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _undo(self) -> None:
+        """Take back what part of a line was written; the buffer would be written again on closing."""
+        descriptor = os.dup(self._file.fileno())
+        try:
+            self._file.close()
+        except OSError:
+            pass  # the disk is still full
+        os.ftruncate(descriptor, self._size)
+        self._file = os.fdopen(descriptor, "a+b")
+
+
+def read(path: Path) -> tuple[list[Json], int]:
+    """Records of a journal, and the bytes that they take; a last line that was cut off is left out.
+
+    Raises:
+        BadInput: if a record is not what was written, or not where it was written.
+    """
+    records: list[Json] = []
+    last, good = START, 0
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise BadInput(str(path), expected="a journal", got=str(error), fix="name the folder of a run") from error
+    for number, line in enumerate(lines):
+        if number == len(lines) - 1 and not line.endswith(b"\n"):
+            break
+        record = _parsed(line)
+        if record is None or record != sealed(record) or (record["number"], record["after"]) != (number, last):
+            got = f"another record {number} than was written"
+            raise BadInput(str(path), expected="an unbroken chain", got=got, fix="restore the file from a copy")
+        records.append(record)
+        last, good = record["hash"], good + len(line)
+    return records, good
+
+
+def sealed(record: Json) -> Json:
+    """A record with the hash of all else in it."""
+    body = {key: value for key, value in record.items() if key != "hash"}
+    return {**body, "hash": hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
+
+
+def _parsed(line: bytes) -> Json | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and {"number", "after", "kind"} <= record.keys() else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file is there after a power failure only if its folder is on disk, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Weights that attackers cannot bend, found from how products of unequal rank lie to each other.
+
+Rules of the literature compare vectors of equal shape. Updates of unequal rank are compared as the matrices that they
+add: distances between them follow from inner products, which their factors give without forming them. Each rule
+returns a weight for each device; any mode of aggregation takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from iotlam.federated.factors import Factors, inner
+
+STEPS, NEAR = 100, 1e-9
+
+
+def gram(changes: Sequence[Mapping[str, Factors]]) -> Tensor:
+    """Inner products of the devices' changes, summed over layers.
+
+    Args:
+        changes: of each device, by layer; the devices' ranks may differ.
+
+    Returns:
+        Symmetric, devices x devices, double precision.
+    """
+    products_NN = torch.zeros(len(changes), len(changes), dtype=torch.float64)
+    for row, left in enumerate(changes):
+        for column, right in enumerate(changes[: row + 1]):
+            value = sum(float(inner(left[layer].double(), right[layer].double())) for layer in left)
+            products_NN[row, column] = products_NN[column, row] = value
+    return products_NN
+
+
+def mean(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+    """Everybody by weight: no defence."""
+    return weight_N / weight_N.sum()
+
+
+def median(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+    """The geometric median (Weiszfeld's steps, as in RFA, Pillutla et al., 2022).
+
+    It stands wherever less than half of the weight is moved to.
+    """
+    share_N = weight_N / weight_N.sum()
+    scale = products_NN.diagonal().clamp_min(0).mean().sqrt()
+    for _ in range(STEPS):
+        distance_N = _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
+        closer_N = weight_N / distance_N
+        new_N = closer_N / closer_N.sum()
+        settled = float((new_N - share_N).abs().max()) < NEAR
+        share_N = new_N
+        if settled:
+            break
+    return share_N
+
+
+def trimmed_mean(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+    """The mean without the `attackers` that are farthest from the geometric median."""
+    distance_N = _distances(products_NN, median(products_NN, weight_N, attackers))
+    return _only(distance_N, weight_N, len(weight_N) - attackers)
+
+
+def multi_krum(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+    """The mean of the n - f that have the nearest n - f - 2 others (Blanchard et al., NeurIPS 2017)."""
+    count = len(weight_N)
+    square_N = products_NN.diagonal()
+    apart_NN = (square_N[:, None] + square_N[None] - 2 * products_NN).clamp_min(0)
+    near = max(count - attackers - 2, 1)
+    score_N = apart_NN.sort(1).values[:, 1 : near + 1].sum(1)  # the first is the device itself
+    return _only(score_N, weight_N, count - attackers)
+
+
+Rule = Callable[[Tensor, Tensor, int], Tensor]
+
+RULES: Mapping[str, Rule] = {
+    "mean": mean,
+    "median": median,
+    "trimmed_mean": trimmed_mean,
+    "multi_krum": multi_krum,
+}
+"""By name; each takes inner products, the devices' weights and how many attackers to stand, and returns shares."""
+
+
+def _distances(products_NN: Tensor, share_N: Tensor) -> Tensor:
+    """Of each change from the weighted mean of all."""
+    with_mean_N = products_NN @ share_N
+    return (products_NN.diagonal() - 2 * with_mean_N + share_N @ with_mean_N).clamp_min(0).sqrt()
+
+
+def _only(score_N: Tensor, weight_N: Tensor, count: int) -> Tensor:
+    """Shares of the `count` devices with the least score."""
+    share_N = torch.zeros_like(weight_N)
+    kept = score_N.sort(stable=True).indices[: max(count, 1)]
+    share_N[kept] = weight_N[kept]
+    return share_N / share_N.sum()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iotlam.federated.factors import Factors
+from iotlam.federated.robust import RULES, gram
+
+LAYERS = {"q": (8, 6), "v": (5, 8)}
+RANKS = [2, 3, 4, 2, 3, 4, 6, 2, 3, 5]
+
+
+def near(truth: dict[str, torch.Tensor], rank: int, draw: torch.Generator, times: float = 1.0) -> dict[str, Factors]:
+    """An update of some rank that is about a truth of rank one."""
+    found = {}
+    for layer, (outputs, inputs) in LAYERS.items():
+        b_OR = 0.1 * torch.randn(outputs, rank, generator=draw, dtype=torch.float64)
+        a_RI = 0.1 * torch.randn(rank, inputs, generator=draw, dtype=torch.float64)
+        b_OR[:, 0], a_RI[0] = truth[f"{layer}.b"], truth[f"{layer}.a"]
+        found[layer] = Factors(b_OR * times, a_RI)
+    return found
+
+
+def mixed(attackers: int, times: float = -10.0) -> list[dict[str, Factors]]:
+    draw = torch.Generator().manual_seed(3)
+    truth = {}
+    for layer, (outputs, inputs) in LAYERS.items():
+        truth[f"{layer}.b"] = torch.randn(outputs, generator=draw, dtype=torch.float64)
+        truth[f"{layer}.a"] = torch.randn(inputs, generator=draw, dtype=torch.float64)
+    return [near(truth, rank, draw, times if place < attackers else 1.0) for place, rank in enumerate(RANKS)]
+
+
+def average(changes: list[dict[str, Factors]], shares: torch.Tensor) -> torch.Tensor:
+    flat = [torch.cat([(c[layer].b_OR @ c[layer].a_RI).flatten() for layer in LAYERS]) for c in changes]
+    return (shares[:, None] * torch.stack(flat)).sum(0)
+
+
+def test_the_gram_matrix_is_that_of_the_products() -> None:
+    changes = mixed(0)
+    flat = torch.stack([average([change], torch.ones(1)) for change in changes])
+    torch.testing.assert_close(gram(changes), flat @ flat.T)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_shares_sum_to_one_and_nobody_is_negative(rule: str) -> None:
+    shares = RULES[rule](gram(mixed(3)), torch.arange(1.0, 11.0, dtype=torch.float64), 3)
+    torch.testing.assert_close(shares.sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert (shares >= 0).all()
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "multi_krum"])
+def test_three_of_ten_attackers_hardly_move_the_aggregate(rule: str) -> None:
+    attacked, weights = mixed(3), torch.ones(10, dtype=torch.float64)
+    clean = average(attacked[3:], torch.full((7,), 1 / 7, dtype=torch.float64))
+    found = average(attacked, RULES[rule](gram(attacked), weights, 3))
+    mean = average(attacked, RULES["mean"](gram(attacked), weights, 3))
+    assert (found - clean).norm() < 0.1 * clean.norm()
+    assert (mean - clean).norm() > 2 * clean.norm()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_equal_updates_are_shared_alike(rule: str) -> None:
+    changes = [mixed(0)[0]] * 5
+    shares = RULES[rule](gram(changes), torch.ones(5, dtype=torch.float64), 0)
+    torch.testing.assert_close(shares, torch.full((5,), 0.2, dtype=torch.float64))
+
+
+def test_the_median_is_that_of_a_line() -> None:
+    places = torch.tensor([0.0, 1.0, 2.0, 3.0, 100.0], dtype=torch.float64)
+    shares = RULES["median"](torch.outer(places, places), torch.ones(5, dtype=torch.float64), 2)
+    assert float(shares @ places) == pytest.approx(2.0, abs=0.05)
