@@ -261,9 +261,8 @@ class ProductSvd(Mode):
             kept_R[: update.trained.rank] -= update.weight
         left = kept_R.abs() > 1e-12
         kept = Factors((self.shared.b_OR * kept_R)[:, left], self.shared.a_RI[left])
-        exact = spectrum(total([kept, *_weighted(updates)]))
-        real = int((exact.s_R > exact.s_R[:1] * 1e-12).sum())
-        self.shared = exact.best(min(self.KEEP * self._most, real))
+        most = self.KEEP * self._most
+        self.shared = spectrum(total([kept, *_weighted(updates)]), most).best(most)
 
 
 MODES: Mapping[str, type[Mode]] = {
