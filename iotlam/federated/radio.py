@@ -1,0 +1,245 @@
+"""How one radio band is split among devices so that a federated round ends as early as it can: exact for a given set.
+
+A device's round is its download, its training and its upload, one after the other, in
+
+    T = D / R(b_down) + c + U / R(b_up),    R(b) = b log2(1 + s / b),
+
+where s = transmitted power x gain / noise density, in hertz, is what a wide band would come to. All parts of one OFDMA
+band are held for the whole round, so the split must satisfy sum(b_down + b_up) <= B. R is concave: for any T the least
+bandwidth of a device is the minimum of a convex function of how its time is divided, and the round's T is where the
+least bandwidths sum to B. Both are found by Newton's steps on functions that are monotone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, ChannelState, Device
+
+Floats = NDArray[np.float64]
+
+LN2 = math.log(2.0)
+INNER_STEPS, SPLIT_STEPS = 3, 4
+"""From their starts these leave an error of at most 1e-9 in bandwidth."""
+
+ROUND_STEPS, NEAR = 60, 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one round asks of a device: bits down, seconds of training, bits up."""
+
+    down_bit: float
+    compute_s: float
+    up_bit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Rounds that devices may take part in, as arrays over requests.
+
+    Attributes:
+        down_s: seconds that the download would take in an unlimited band.
+        up_s: seconds that the upload would take in an unlimited band.
+        down_hz: transmitted power x gain / noise density of the download, hertz.
+        up_hz: the same of the upload.
+        compute_s: seconds of training.
+    """
+
+    down_s: Floats
+    up_s: Floats
+    down_hz: Floats
+    up_hz: Floats
+    compute_s: Floats
+
+    def __len__(self) -> int:
+        return len(self.compute_s)
+
+    def __getitem__(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Requests:
+        return Requests(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    @property
+    def least_s(self) -> Floats:
+        """Seconds that each would take in an unlimited band."""
+        return self.down_s + self.compute_s + self.up_s
+
+
+def requests(
+    works: Sequence[Work], devices: Sequence[Device], channels: Sequence[ChannelState], server_w: float
+) -> Requests:
+    """Requests of devices over their channels.
+
+    Args:
+        works: one for each request.
+        devices: who makes it; the same may make several.
+        channels: between the device and the server, both ways alike.
+        server_w: power that the server transmits to a device with, watt.
+
+    Raises:
+        BadInput: if a channel or a transmitter carries nothing.
+    """
+    for device, channel in zip(devices, channels, strict=True):
+        if channel.gain * min(device.transmit_w, server_w) == 0.0:
+            fix = "leave the device out, or give it power and a channel"
+            raise BadInput(f"Device '{device.name}'", expected="a radio that carries something", got="none", fix=fix)
+    clear = np.array([channel.gain / channel.noise_w_per_hz for channel in channels])
+    down_hz = server_w * clear
+    up_hz = np.array([device.transmit_w for device in devices]) * clear
+    return Requests(
+        np.array([work.down_bit for work in works]) * LN2 / down_hz,
+        np.array([work.up_bit for work in works]) * LN2 / up_hz,
+        down_hz,
+        up_hz,
+        np.array([work.compute_s for work in works]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The least bandwidth that ends rounds in a given time.
+
+    Attributes:
+        hz: of down- and upload together; infinity where no bandwidth is enough.
+        down_hz: of the download.
+        hz_per_s: how much less a second more would ask for.
+    """
+
+    hz: Floats
+    down_hz: Floats
+    hz_per_s: Floats
+
+
+def need(asked: Requests, round_s: Floats) -> Need:
+    """The least bandwidth of each request for a round of some length.
+
+    With y = ln(1 + s / b) the time of a transfer is k (e^y - 1) / y, where k is its time in an unlimited band, and its
+    bandwidth s / (e^y - 1). Bandwidth falls with time at s / k (y / (e^y - 1))^2 / (y - 1 + e^-y) a second; at the best
+    division both transfers' rates are equal.
+
+    Args:
+        asked: R requests.
+        round_s: of shape (..., R) or (..., 1).
+    """
+    spare_s = np.asarray(round_s - asked.least_s)
+    possible = spare_s > 0
+    free_s = np.where(possible, spare_s, 1.0)
+    odds = np.zeros(free_s.shape)  # logit of the download's part of the spare time
+    for _ in range(SPLIT_STEPS):
+        part = 1 / (1 + np.exp(-odds))
+        down = _transfer(asked.down_s, asked.down_hz, part * free_s)
+        up = _transfer(asked.up_s, asked.up_hz, (1 - part) * free_s)
+        slope = (down.bend + up.bend) * free_s * part * (1 - part)
+        odds = np.clip(odds + (np.log(down.rate) - np.log(up.rate)) / slope, -40, 40)
+    infinite = np.inf
+    return Need(
+        np.where(possible, down.hz + up.hz, infinite),
+        np.where(possible, down.hz, infinite),
+        np.where(possible, down.rate, infinite),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Of a transfer in a given time: bandwidth, how fast it falls with time, and minus the slope of that rate's log."""
+
+    hz: Floats
+    rate: Floats
+    bend: Floats
+
+
+def _transfer(least_s: Floats, wide_hz: Floats, more_s: Floats) -> _Transfer:
+    """Of a transfer that takes `more_s` longer than in an unlimited band."""
+    y = _solved(more_s / least_s)
+    grown = np.expm1(y)
+    left = y + np.expm1(-y)  # y - 1 + e^-y
+    rate = wide_hz / least_s * (y / grown) ** 2 / left
+    dt_dy = least_s * (grown + 1) * left / y**2  # of k (e^y - 1) / y
+    dlog_dy = 2 / y - 2 * (grown + 1) / grown + np.expm1(-y) / left
+    return _Transfer(wide_hz / grown, rate, -dlog_dy / dt_dy)
+
+
+def _solved(more: Floats) -> Floats:
+    """The y > 0 with (e^y - 1) / y = 1 + more, as the root of the convex function y - ln(1 + (1 + more) y).
+
+    Newton's steps from the upper bound of Lambert's W by Chatzigeorgiou, 2013, fall monotonically to it. In terms of
+    `more`, because differences from 1 are what is left where the band is wide.
+    """
+    above = np.log1p(more) - more / (1 + more)
+    y = more / (1 + more) + np.sqrt(2 * above) + above
+    for _ in range(INNER_STEPS):
+        by_y = y + more * y
+        y = y - (y - np.log1p(by_y)) * (1 + by_y) / (by_y - more)
+    return np.asarray(y)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a band is divided among requests.
+
+    Attributes:
+        round_s: when the last of them is done; all end together.
+        down_hz: for each one's download.
+        up_hz: for each one's upload.
+    """
+
+    round_s: float
+    down_hz: Floats
+    up_hz: Floats
+
+
+def split(asked: Requests, band_hz: float) -> Split:
+    """The division of a band with which the last request ends earliest.
+
+    Raises:
+        BadInput: if the band is not positive.
+    """
+    if not band_hz > 0:
+        raise BadInput("Band", expected="more than 0 Hz", got=f"{band_hz:g} Hz", fix="give it a width")
+    if not len(asked):
+        return Split(0.0, np.zeros(0), np.zeros(0))
+    round_s = float(round_seconds(asked, np.ones((1, len(asked)), dtype=bool), band_hz)[0])
+    asks = need(asked, np.array([round_s]))
+    fit = band_hz / asks.hz.sum()  # rounding
+    return Split(round_s, asks.down_hz * fit, (asks.hz - asks.down_hz) * fit)
+
+
+def round_seconds(asked: Requests, sets_SR: NDArray[np.bool_], band_hz: float) -> Floats:
+    """How long a round of each of several sets takes at its best division.
+
+    Newton's steps on the logarithm of what is asked for, between a time in which one request alone asks for more than
+    the band and one in which equal parts are enough.
+
+    Args:
+        asked: R requests.
+        sets_SR: which of them are in each of S sets; an empty set takes no time.
+        band_hz: to be divided.
+    """
+    count_S = sets_SR.sum(1)
+    low_S = np.where(sets_SR, seconds(asked, band_hz, band_hz), 0.0).max(1, initial=0.0)
+    part_S1 = band_hz / (2 * np.maximum(count_S, 1))[:, None]
+    high_S = np.where(sets_SR, seconds(asked, part_S1, part_S1), 0.0).max(1, initial=0.0)
+    round_S = low_S
+    for _ in range(ROUND_STEPS):
+        asks = need(asked, round_S[:, None])
+        hz_S = np.where(sets_SR, asks.hz, 0.0).sum(1, initial=1e-300)
+        slope_S = np.where(sets_SR, asks.hz_per_s, 0.0).sum(1, initial=1e-300)
+        low_S, high_S = np.where(hz_S > band_hz, round_S, low_S), np.where(hz_S > band_hz, high_S, round_S)
+        new_S = round_S + np.log(hz_S / band_hz) * hz_S / slope_S
+        new_S = np.where((new_S < low_S) | (new_S > high_S), (low_S + high_S) / 2, new_S)
+        settled = np.abs(new_S - round_S) <= NEAR * round_S
+        round_S = new_S
+        if settled.all():
+            break
+    return np.where(count_S > 0, round_S, 0.0)
+
+
+def seconds(asked: Requests, down_hz: Floats | float, up_hz: Floats | float) -> Floats:
+    """How long each request takes with so much of the band for its download and its upload."""
+    down_s = asked.down_s * asked.down_hz / (down_hz * np.log1p(asked.down_hz / down_hz))
+    up_s = asked.up_s * asked.up_hz / (up_hz * np.log1p(asked.up_hz / up_hz))
+    return np.asarray(down_s + asked.compute_s + up_s)
