@@ -48,6 +48,10 @@ class Factors:
         pad = torch.nn.functional.pad
         return Factors(pad(self.b_OR, (0, more)), pad(self.a_RI, (0, 0, 0, more)))
 
+    def turned(self, turn_RR: Tensor) -> Factors:
+        """The same product in another basis."""
+        return Factors(self.b_OR @ turn_RR, turn_RR.T @ self.a_RI)
+
     def double(self) -> Factors:
         """In double precision."""
         return Factors(self.b_OR.double(), self.a_RI.double())
@@ -102,12 +106,11 @@ def spectrum(factors: Factors, most: int | None = None) -> Spectrum:
     return Spectrum(left_OQ @ u_QS[:, real], s_S[real], core_SI[real] / s_S[real, None])
 
 
-def aligned(factors: Factors, last: Factors) -> Factors:
-    """The same product in the basis that is nearest to other factors of the same rank (orthogonal Procrustes).
+def turn(factors: Factors, to: Factors) -> Tensor:
+    """The rotation (rank x rank) after which factors are nearest to others of the same rank (orthogonal Procrustes).
 
-    Factors are defined up to a rotation between them; a device whose factors turn from round to round would find its
-    error feedback in another basis.
+    Factors are defined up to a rotation between them, and those that a server sends turn from round to round.
     """
-    u_RR, _, v_RR = torch.linalg.svd(factors.b_OR.T @ last.b_OR + factors.a_RI @ last.a_RI.T)
-    turn_RR = u_RR @ v_RR
-    return Factors(factors.b_OR @ turn_RR, turn_RR.T @ factors.a_RI)
+    u_RR, _, v_RR = torch.linalg.svd(factors.b_OR.T @ to.b_OR + factors.a_RI @ to.a_RI.T)
+    turn_RR: Tensor = u_RR @ v_RR
+    return turn_RR

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iotlam.federated.factors import Factors, aligned, inner, no_update, spectrum, total
+from iotlam.federated.factors import Factors, inner, no_update, spectrum, total, turn
 
 
 def drawn(seed: int, outputs: int = 12, inputs: int = 9, rank: int = 4) -> Factors:
@@ -58,11 +58,10 @@ def test_padding_and_cutting() -> None:
     torch.testing.assert_close(dense(factors.padded(7).first(4)), dense(factors))
 
 
-def test_alignment_turns_factors_back_without_changing_the_product() -> None:
+def test_a_turn_brings_factors_back_without_changing_the_product() -> None:
     last = drawn(7)
-    turn = torch.linalg.qr(drawn(8, 4, 4).b_OR).Q
-    turned = Factors(last.b_OR @ turn, turn.T @ last.a_RI)
-    back = aligned(turned, last)
+    other = last.turned(torch.linalg.qr(drawn(8, 4, 4).b_OR).Q)
+    back = other.turned(turn(other, last))
     torch.testing.assert_close(back.b_OR, last.b_OR, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(dense(back), dense(last), rtol=1e-9, atol=1e-9)
 
