@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam.contracts import DecisionQuery, TokenBatch, TokenSpec
+from iotlam.federated.local import Task
 from iotlam.federated.radio import LN2, Requests
 from iotlam.fusion import FusionConfig
 from iotlam.model import IotlamConfig, IotlamModel, ModelInput, collate, save_pretrained
+from iotlam.training.imitation import ImitationConfig, label_loss
 from iotlam.training.shards import PRESENT, Sample
 
 
@@ -94,3 +97,15 @@ def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inputs() -> ModelInput:
     """Some decisions."""
     return collate([(dict(sample.tokens), sample.query) for sample in map(counted, range(4))])
+
+
+def right(model: IotlamModel, samples: Sequence[Sample]) -> float:
+    """Share of candidates that are rightly said to hold, or not to."""
+    logits_BP = model.answer_all([(dict(sample.tokens), sample.query) for sample in samples]).logits_BP
+    return float(np.mean((logits_BP.numpy() > 0) == np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])))
+
+
+@pytest.fixture
+def task(base: Path) -> Task:
+    """Which places have three tokens or more."""
+    return Task(base, label_loss, right, ImitationConfig(batch=4))

@@ -1,0 +1,218 @@
+"""A device's side of a round: it trains what it is sent on its own data, which stay where they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from iotlam.contracts import BadInput, whole_file
+from iotlam.federated.adapter import Adapter, RoundModel
+from iotlam.federated.codec import ErrorFeedback
+from iotlam.federated.factors import turn
+from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays
+from iotlam.model import IotlamModel
+from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
+from iotlam.training.loop import optimise
+from iotlam.training.shards import Sample
+
+Score = Callable[[IotlamModel, Sequence[Sample]], float]
+"""How good a model is on examples, 0 to 1."""
+
+Sent = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is learnt, and by which measure.
+
+    Attributes:
+        base: folder of the model that all devices begin with.
+        loss: of examples.
+        score: of a model on examples.
+        learning: examples a step and weights of the loss; steps and learning rate come with each order.
+    """
+
+    base: Path
+    loss: Loss
+    score: Score
+    learning: ImitationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LocalData:
+    """What one device has.
+
+    Attributes:
+        learnt: examples to learn from.
+        held_out: examples to measure with; may be none.
+    """
+
+    learnt: Sequence[Sample]
+    held_out: Sequence[Sample]
+
+
+class Local:
+    """One device.
+
+    Args:
+        name: its own.
+        task: what is learnt.
+        data: its own.
+        memory: file in which it keeps its last answer and what eight bits have taken from it.
+        models: models by rank, which devices in one process share.
+
+    Raises:
+        BadInput: if it has nothing to learn from.
+    """
+
+    def __init__(
+        self, name: str, task: Task, data: LocalData, memory: Path, models: dict[int, RoundModel] | None = None
+    ) -> None:
+        if not data.learnt:
+            raise BadInput(f"Device '{name}'", expected="examples to learn from", got="none", fix="leave it out")
+        self.name, self._task, self._data, self._memory = name, task, data, memory
+        self._models = {} if models is None else models
+
+    def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Sent]:
+        """Train as ordered; asked the same again, give the same answer.
+
+        Returns:
+            What was done, and the changes.
+
+        Raises:
+            BadInput: if the order is for another device or another model, or what was learnt is not finite.
+        """
+        if order.device != self.name:
+            raise BadInput("Order", expected=f"one for '{self.name}'", got=f"'{order.device}'", fix="address it anew")
+        memory = _Memory.read(self._memory)
+        if memory.nonce == order.nonce and memory.answer:
+            return memory.answer, memory.sent
+        start = time.monotonic()
+        model = self._model(order)
+        given = Given.of(arrays)
+        model.freeze(given.frozen)
+        model.adapter = given.start
+        if order.others:
+            model.others = given.others
+        score = self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
+        loss = self._train(order, model)
+        after = flat(model.adapter, order.trains, model.others if order.others else {})
+        before = flat(given.start, order.trains, given.others)
+        made = {name: after[name] - before[name] for name in after}
+        residual = memory.turned(given.start)
+        sent, residual = _packed(made, residual) if order.eight_bits else ({n: t.numpy() for n, t in made.items()}, {})
+        answer = Answer(
+            order.run,
+            order.number,
+            self.name,
+            order.nonce,
+            model.digest,
+            len(self._data.learnt),
+            score,
+            loss,
+            time.monotonic() - start,
+            content(sent),
+        )
+        _Memory(order.nonce, answer, sent, residual, model.adapter).write(self._memory)
+        return answer, sent
+
+    def _model(self, order: Order) -> RoundModel:
+        if order.rank not in self._models:
+            self._models[order.rank] = RoundModel(self._task.base, order.rank)
+        model = self._models[order.rank]
+        if model.digest != order.base:
+            fix = "give the device the model that the run began with"
+            got = model.digest[:12]
+            raise BadInput(f"Device '{self.name}'", expected=f"model {order.base[:12]}", got=got, fix=fix)
+        return model
+
+    def _train(self, order: Order, model: RoundModel) -> float:
+        """Take the steps; returns their mean loss, -1 where there are none."""
+        config = replace(self._task.learning, steps=order.steps, learning_rate=order.learning_rate, seed=order.seed)
+        losses: list[float] = []
+
+        def loss_at(step: int) -> Tensor:
+            rng = np.random.default_rng((order.seed, order.number, step))
+            rows = rng.integers(len(self._data.learnt), size=config.batch)
+            samples = [shuffle(self._data.learnt[row], rng) for row in rows]
+            return self._task.loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
+
+        model.learns(order.trains, order.others)
+        optimise(
+            model.model,
+            loss_at,
+            steps=order.steps,
+            learning_rate=order.learning_rate,
+            warmup=0,
+            weight_decay=0.0,
+            on_step=lambda _, loss: losses.append(loss),
+        )
+        return float(np.mean(losses)) if losses else -1.0
+
+
+def _packed(made: Mapping[str, Tensor], residual: Mapping[str, Tensor]) -> tuple[Sent, dict[str, Tensor]]:
+    sender = ErrorFeedback(residual)
+    return packed_arrays(sender.pack(made)), sender.residual
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
+
+    nonce: str
+    answer: Answer | None
+    sent: Sent
+    residual: Mapping[str, Tensor]
+    trained: Adapter
+
+    def turned(self, start: Adapter) -> dict[str, Tensor]:
+        """The residual in the basis of factors that have been sent anew; of another rank it is dropped."""
+        kept = from_flat(self.residual)
+        found = {name: tensor for name, tensor in self.residual.items() if name.startswith("others/")}
+        for name, one in kept.items():
+            if name in start and start[name].rank == one.rank == self.trained[name].rank:
+                found |= flat({name: one.turned(turn(self.trained[name], start[name]))})
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        assert self.answer is not None
+        tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
+        tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
+        tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
+        with whole_file(path) as partial:
+            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
+
+    @classmethod
+    def read(cls, path: Path) -> _Memory:
+        """Read what was written; nothing where nothing was.
+
+        Raises:
+            BadInput: if the file is no memory of a device.
+        """
+        if not path.exists():
+            return cls("", None, {}, {}, {})
+        try:
+            with safe_open(path, "pt") as file:
+                facts = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+            nonce, answer = facts["nonce"], Answer.from_json(facts["answer"], str(path))
+        except (OSError, SafetensorError, KeyError) as error:
+            fix = "delete it; the device begins anew"
+            raise BadInput(str(path), expected="a device's memory", got=str(error), fix=fix) from error
+        part = {
+            prefix: {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+            for prefix in ("residual", "trained", "sent")
+        }
+        sent: Sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
+        return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]))

@@ -1,0 +1,226 @@
+"""What a server asks of a device and what it gets back: named arrays and a few facts, whatever carries them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iotlam.contracts import BadInput, Record
+from iotlam.federated.adapter import Adapter
+from iotlam.federated.aggregation import Factor
+from iotlam.federated.codec import Packed, unpack
+from iotlam.federated.factors import Factors
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Order(Record, frozen=True):
+    """The facts of what a device is asked to do in a round.
+
+    Attributes:
+        run: name of the run, unique.
+        number: of the round, from 0.
+        device: who is asked, by its own name.
+        nonce: drawn for this order; an answer repeats it.
+        base: digest of the model that the run began with.
+        rank: of the adapter to train.
+        trains: which of its factors.
+        others: whether weights outside the decoder are trained and sent, too.
+        eight_bits: whether changes are sent in eight bits.
+        steps: optimiser steps; 0 to evaluate only.
+        learning_rate: peak.
+        seed: of the order of the device's data.
+    """
+
+    run: str
+    number: int
+    device: str
+    nonce: str
+    base: str
+    rank: int
+    trains: tuple[Factor, ...]
+    others: bool
+    eight_bits: bool
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+class Answer(Record, frozen=True):
+    """The facts of what a device did.
+
+    Attributes:
+        run: as in the order.
+        number: as in the order.
+        device: as in the order.
+        nonce: as in the order.
+        base: digest of the model that the device has.
+        examples: how many it learnt from.
+        score_before: of its held-out examples under what it was sent, 0 to 1; -1 where it has none.
+        loss: mean over the steps; -1 without steps.
+        seconds: wall time of its work.
+        content: digest of the arrays.
+    """
+
+    run: str
+    number: int
+    device: str
+    nonce: str
+    base: str
+    examples: int
+    score_before: float
+    loss: float
+    seconds: float
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The arrays of an order.
+
+    Attributes:
+        start: factors to train from, by layer.
+        frozen: products to add, by layer.
+        others: weights outside the decoder; empty where they are not trained.
+    """
+
+    start: Adapter
+    frozen: Adapter
+    others: Mapping[str, Tensor]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """By name, float32; products of rank 0 are left out."""
+        found = {f"start/{name}": one for name, one in self.start.items()}
+        found |= {f"frozen/{name}": one for name, one in self.frozen.items() if one.rank}
+        return {
+            **{f"{name}/b": _numpy(one.b_OR) for name, one in found.items()},
+            **{f"{name}/a": _numpy(one.a_RI) for name, one in found.items()},
+            **{f"others/{name}": _numpy(tensor) for name, tensor in self.others.items()},
+        }
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> Given:
+        """Read what `arrays` gave."""
+        others = {name.removeprefix("others/"): _tensor(a) for name, a in arrays.items() if name.startswith("others/")}
+        return cls(_factors(arrays, "start/"), _factors(arrays, "frozen/"), others)
+
+
+def changes(arrays: Arrays, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The changes that an answer's arrays hold, whole or in eight bits.
+
+    Args:
+        arrays: what was sent.
+        like: what the changes are to be of, by name.
+
+    Raises:
+        BadInput: if names or shapes are others, or numbers are not finite.
+    """
+    packed = {name.removesuffix("/step") for name in arrays if name.endswith("/step")}
+    names = packed | {name for name in arrays if not name.endswith(("/step", "/values"))}
+    if names != like.keys():
+        odd = sorted(names ^ like.keys())[0]
+        raise BadInput("Changes", expected="those that were asked for", got=f"others, as '{odd}'", fix="ask again")
+    found = {}
+    for name, wanted in like.items():
+        values = _tensor(arrays[f"{name}/values"]) if name in packed else _tensor(arrays[name])
+        if values.shape != wanted.shape:
+            got = "x".join(map(str, values.shape))
+            expected = "x".join(map(str, wanted.shape))
+            raise BadInput(f"Change of '{name}'", expected=expected, got=got, fix="train the rank that was asked for")
+        if name in packed:
+            step_X = _tensor(arrays[f"{name}/step"])
+            if values.dtype != torch.int8 or step_X.shape != (len(values) if values.dim() else 1,):
+                raise BadInput(f"Change of '{name}'", expected="eight bits a number", got="others", fix="pack it")
+            values = unpack(Packed(values, step_X))
+        if not torch.isfinite(values).all():
+            fix = "leave the device out, or mend its data"
+            raise BadInput(f"Change of '{name}'", expected="finite numbers", got="NaN or infinity", fix=fix)
+        found[name] = values
+    return found
+
+
+def packed_arrays(packed: Mapping[str, Packed]) -> dict[str, NDArray[np.generic]]:
+    """Changes in eight bits as arrays."""
+    values = {f"{name}/values": one.values.numpy() for name, one in packed.items()}
+    return values | {f"{name}/step": one.step_X.numpy() for name, one in packed.items()}
+
+
+def flat(
+    adapter: Adapter, trains: tuple[Factor, ...] = ("a", "b"), others: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Factors and other weights by name; each row of a factor is of one rank: eight bits have a step for each row."""
+    found = {f"adapter/{name}/b": one.b_OR.T for name, one in adapter.items() if "b" in trains}
+    found |= {f"adapter/{name}/a": one.a_RI for name, one in adapter.items() if "a" in trains}
+    return found | {f"others/{name}": tensor for name, tensor in (others or {}).items()}
+
+
+def from_flat(tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
+    """The factors of which `flat` gave both."""
+    names = [name.removeprefix("adapter/")[:-2] for name in tensors if name.startswith("adapter/") and name[-1] == "b"]
+    return {
+        name: Factors(tensors[f"adapter/{name}/b"].T, tensors[f"adapter/{name}/a"])
+        for name in names
+        if f"adapter/{name}/a" in tensors
+    }
+
+
+def content(arrays: Arrays) -> str:
+    """SHA-256 of arrays, their names, shapes and types."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def size_bytes(arrays: Arrays) -> int:
+    """Of arrays on the wire, without headers."""
+    return sum(array.nbytes for array in arrays.values())
+
+
+def check_answer(order: Order, answer: Answer, arrays: Arrays, most_examples: int) -> None:
+    """Refuse an answer that is not to this order, or not what it says.
+
+    Args:
+        order: what was asked.
+        answer: what came.
+        arrays: what came with it.
+        most_examples: more than the device can have.
+
+    Raises:
+        BadInput: naming the device and what is wrong.
+    """
+    who = f"Answer of device '{order.device}' in round {order.number}"
+    for name in ("run", "number", "device", "nonce", "base"):
+        asked, told = getattr(order, name), getattr(answer, name)
+        if asked != told:
+            fix = "give the device the model of this run" if name == "base" else "it is not to this order: leave it out"
+            raise BadInput(who, expected=f"{name} {str(asked)[:16]}", got=str(told)[:16], fix=fix)
+    if answer.content != content(arrays):
+        raise BadInput(who, expected="the arrays that were sent", got="others", fix="ask again")
+    if not 1 <= answer.examples <= most_examples:
+        got, fix = f"{answer.examples:,}", "correct what the device says of itself"
+        raise BadInput(who, expected=f"1 to {most_examples:,} examples", got=got, fix=fix)
+    if not all(math.isfinite(one) for one in (answer.score_before, answer.loss, answer.seconds)):
+        raise BadInput(who, expected="finite figures", got="others", fix="leave the device out, or mend its data")
+
+
+def _factors(arrays: Arrays, prefix: str) -> dict[str, Factors]:
+    names = sorted({name.removeprefix(prefix)[:-2] for name in arrays if name.startswith(prefix)})
+    return {name: Factors(_tensor(arrays[f"{prefix}{name}/b"]), _tensor(arrays[f"{prefix}{name}/a"])) for name in names}
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = tensor.detach().float().contiguous().numpy()
+    return array
+
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(array.copy())  # what came over the wire may be read-only

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iotlam.contracts import BadInput
+from iotlam.federated.adapter import RoundModel
+from iotlam.federated.factors import no_update
+from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.messages import Answer, Given, Order, changes, check_answer, flat
+
+from .conftest import counted
+
+Asked = tuple[Order, dict[str, np.ndarray]]
+
+
+@pytest.fixture
+def device(task: Task, tmp_path: Path) -> Local:
+    data = LocalData([counted(seed) for seed in range(12)], [counted(seed) for seed in range(100, 106)])
+    return Local("press", task, data, tmp_path / "press.safetensors")
+
+
+@pytest.fixture
+def asked(base: Path) -> Callable[..., Asked]:
+    """`asked(**fields)`: an order to start from the model as it is, and its arrays."""
+    model = RoundModel(base, 3)
+
+    def make(**fields: object) -> Asked:
+        frozen = {name: no_update(*one.shape) for name, one in model.adapter.items()}
+        facts = Order("run", 0, "press", "n-0", model.digest, 3, ("a", "b"), True, False, 3, 1e-2, 5)
+        return facts.changed(**fields), Given(model.adapter, frozen, model.others).arrays()
+
+    return make
+
+
+def whole(order: Order, arrays: dict[str, np.ndarray], sent: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    given = Given.of(arrays)
+    return changes(sent, flat(given.start, order.trains, given.others if order.others else {}))
+
+
+def test_training_changes_what_it_should_and_is_the_same_twice(
+    device: Local, task: Task, asked, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked()
+    answer, sent = device.work(order, arrays)
+    check_answer(order, answer, sent, 12)
+    made = whole(order, arrays, sent)
+    assert any(change.abs().max() > 1e-4 for name, change in made.items() if name.startswith("adapter/"))
+    assert any(change.abs().max() > 1e-4 for name, change in made.items() if name.startswith("others/"))
+    assert 0 <= answer.score_before <= 1 and answer.loss > 0 and answer.examples == 12
+    data = LocalData([counted(seed) for seed in range(12)], [])
+    again = Local("press", task, data, tmp_path / "again.safetensors").work(order, arrays)
+    assert again[0].content == answer.content
+    assert again[0].score_before == -1.0
+
+
+@pytest.mark.parametrize("trains", [("b",), ("a",)])
+def test_only_one_factor_is_trained_where_the_mode_says_so(device: Local, asked, trains) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked(trains=trains, others=False)
+    _, sent = device.work(order, arrays)
+    assert {name[-1] for name in sent} == set(trains)
+    assert all(name.startswith("adapter/") for name in sent)
+
+
+def test_without_steps_nothing_changes(device: Local, asked) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked(steps=0)
+    answer, sent = device.work(order, arrays)
+    assert answer.loss == -1.0
+    assert not any(change.any() for change in whole(order, arrays, sent).values())
+
+
+def test_asked_again_a_device_gives_the_same_answer_without_training(device: Local, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked(eight_bits=True)
+    first, sent = device.work(order, arrays)
+    later = Local("press", device._task, device._data, tmp_path / "press.safetensors")
+    again, resent = later.work(order, arrays)
+    assert again == first, "the seconds, too: it is the answer that was kept"
+    assert all(np.array_equal(sent[name], resent[name]) for name in sent)
+
+
+def test_eight_bits_are_a_quarter_of_the_bytes_and_lose_nothing_over_rounds(task: Task, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = LocalData([counted(seed) for seed in range(12)], [])
+    coarse, fine = (Local("press", task, data, tmp_path / f"{n}.safetensors") for n in "cf")
+    lost = {}
+    for number in range(4):
+        order, arrays = asked(number=number, nonce=f"n-{number}", eight_bits=True)
+        _, sent = coarse.work(order, arrays)
+        _, exact = fine.work(order.changed(eight_bits=False), arrays)
+        assert sum(a.nbytes for a in sent.values()) < 0.4 * sum(a.nbytes for a in exact.values())
+        made, wanted = whole(order, arrays, sent), whole(order, arrays, exact)
+        for name in made:
+            lost[name] = lost.get(name, 0.0) + wanted[name] - made[name]
+    for name, residual in lost.items():
+        step = whole(order, arrays, exact)[name].abs().max() / 127
+        assert residual.abs().max() <= 3 * step + 1e-7, "the rounding of four rounds is that of one"
+
+
+def test_orders_for_others_are_refused(device: Local, asked, other_base: Path) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked()
+    with pytest.raises(BadInput, match="'press'"):
+        device.work(order.changed(device="pump"), arrays)
+    with pytest.raises(BadInput, match="model that the run began with"):
+        device.work(order.changed(base=RoundModel(other_base, 3).digest), arrays)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"run": "other"},
+        {"number": 3},
+        {"device": "pump"},
+        {"nonce": "n-9"},
+        {"base": "0" * 64},
+        {"examples": 0},
+        {"examples": 13},
+        {"loss": float("nan")},
+        {"content": "0" * 64},
+    ],
+)
+def test_answers_that_lie_are_refused(device: Local, asked, lie: dict[str, object]) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked()
+    answer, sent = device.work(order, arrays)
+    with pytest.raises(BadInput, match="'press' in round 0"):
+        check_answer(order, answer.changed(**lie), sent, 12)
+
+
+def test_changes_of_another_shape_or_not_finite_are_refused(device: Local, asked) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked()
+    _, sent = device.work(order, arrays)
+    name = next(iter(sent))
+    for harmed in (
+        {**sent, name: sent[name][:1]},
+        {**sent, name: np.full_like(sent[name], np.nan)},
+        {key: value for key, value in sent.items() if key != name},
+        {**sent, "adapter/other/b": sent[name]},
+        {**{k: v for k, v in sent.items() if k != name}, f"{name}/values": sent[name], f"{name}/step": sent[name]},
+    ):
+        with pytest.raises(BadInput, match="Change"):
+            whole(order, arrays, harmed)
+
+
+def test_a_device_without_data_is_refused(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="examples to learn from"):
+        Local("empty", task, LocalData([], []), tmp_path / "m")
+
+
+def test_a_broken_memory_is_named(device: Local, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "press.safetensors").write_bytes(b"no memory")
+    with pytest.raises(BadInput, match="device's memory"):
+        device.work(*asked())
+
+
+def test_an_answer_is_the_same_in_json(device: Local, asked) -> None:  # type: ignore[no-untyped-def]
+    answer, _ = device.work(*asked())
+    assert Answer.from_json(answer.to_json(), "answer") == answer
