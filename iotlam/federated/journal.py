@@ -66,7 +66,7 @@ class Journal:
         Raises:
             BadInput: if the disk is full; the journal is as it was.
         """
-        record = sealed({"number": len(self.records), "after": self._last, "kind": kind, **facts})
+        record = sealed({"line": len(self.records), "after": self._last, "kind": kind, **facts})
         line = (json.dumps(record) + "\n").encode()
         try:
             self._file.write(line)
@@ -121,8 +121,8 @@ def read(path: Path) -> tuple[list[Json], int]:
         if number == len(lines) - 1 and not line.endswith(b"\n"):
             break
         record = _parsed(line)
-        if record is None or record != sealed(record) or (record["number"], record["after"]) != (number, last):
-            got = f"another record {number} than was written"
+        if record is None or record != sealed(record) or (record["line"], record["after"]) != (number, last):
+            got = f"another line {number} than was written"
             raise BadInput(str(path), expected="an unbroken chain", got=got, fix="restore the file from a copy")
         records.append(record)
         last, good = record["hash"], good + len(line)
@@ -140,7 +140,7 @@ def _parsed(line: bytes) -> Json | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and {"number", "after", "kind"} <= record.keys() else None
+    return record if isinstance(record, dict) and {"line", "after", "kind"} <= record.keys() else None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,19 +17,23 @@ from iotlam.federated.factors import Factors, inner
 STEPS, NEAR = 100, 1e-9
 
 
-def gram(changes: Sequence[Mapping[str, Factors]]) -> Tensor:
+def gram(changes: Sequence[Mapping[str, Factors]], others: Sequence[Tensor] | None = None) -> Tensor:
     """Inner products of the devices' changes, summed over layers.
 
     Args:
         changes: of each device, by layer; the devices' ranks may differ.
+        others: all that each changed besides, as one vector; None where nothing.
 
     Returns:
         Symmetric, devices x devices, double precision.
     """
+    double = [{layer: factors.double() for layer, factors in change.items()} for change in changes]
     products_NN = torch.zeros(len(changes), len(changes), dtype=torch.float64)
-    for row, left in enumerate(changes):
-        for column, right in enumerate(changes[: row + 1]):
-            value = sum(float(inner(left[layer].double(), right[layer].double())) for layer in left)
+    for row, left in enumerate(double):
+        for column, right in enumerate(double[: row + 1]):
+            value = sum(float(inner(left[layer], right[layer])) for layer in left)
+            if others is not None:
+                value += float(others[row].double() @ others[column].double())
             products_NN[row, column] = products_NN[column, row] = value
     return products_NN
 

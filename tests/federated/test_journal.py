@@ -25,7 +25,7 @@ def test_what_was_appended_is_read_again(tmp_path: Path) -> None:
         assert [record["loss"] for record in journal.of("round")] == [number / 7 for number in range(5)]
         journal.append("end")
     records, _ = read(tmp_path / "j.jsonl")
-    assert [record["number"] for record in records] == list(range(6))
+    assert [record["line"] for record in records] == list(range(6))
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -67,7 +67,7 @@ def test_a_record_signed_anew_breaks_what_follows(tmp_path: Path) -> None:
     lines = written(path)
     forged = sealed({**json.loads(lines[1]), "loss": 0.0})
     path.write_bytes(b"".join([lines[0], json.dumps(forged).encode() + b"\n", *lines[2:]]))
-    with pytest.raises(BadInput, match="record 2"):
+    with pytest.raises(BadInput, match="line 2"):
         read(path)
 
 

@@ -1,0 +1,75 @@
+"""What decides a federated run, but for the devices' data."""
+
+from __future__ import annotations
+
+from iotlam.contracts import BadInput, Record
+from iotlam.federated.aggregation import MODES
+from iotlam.federated.robust import RULES
+
+
+class Enrolled(Record, frozen=True):
+    """A device that may take part.
+
+    Attributes:
+        name: its own, unique.
+        rank: greatest rank of LoRA that it can train.
+        examples: no more than it can have learnt from.
+    """
+
+    name: str
+    rank: int
+    examples: int
+
+
+class RunConfig(Record, frozen=True):
+    """What decides a run, but for the devices' data.
+
+    Attributes:
+        devices: who may take part.
+        mode: how updates are put together.
+        rule: how much each device counts.
+        attackers: how many devices the rule should stand.
+        rounds: how many.
+        steps: optimiser steps of a device in a round.
+        learning_rate: their peak.
+        others: whether weights outside the decoder are trained, too.
+        eight_bits: whether changes are sent in eight bits.
+        at_least: answers that make a round; with fewer it changes nothing.
+        deadline_s: seconds after which a round ends without those who have not answered.
+        seed: of everything.
+    """
+
+    devices: tuple[Enrolled, ...]
+    mode: str = "product_svd"
+    rule: str = "mean"
+    attackers: int = 0
+    rounds: int = 20
+    steps: int = 10
+    learning_rate: float = 2e-3
+    others: bool = True
+    eight_bits: bool = True
+    at_least: int = 1
+    deadline_s: float = 300.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        if not names or len(set(names)) < len(names):
+            raise _bad("devices", "one or more, each once", ", ".join(names) or "none", "list each device once")
+        if self.mode not in MODES:
+            raise _bad("mode", ", ".join(MODES), self.mode, "name one of them")
+        if self.rule not in RULES:
+            raise _bad("rule", ", ".join(RULES), self.rule, "name one of them")
+        if not 0 <= self.attackers < len(names) / 2:
+            raise _bad("attackers", "fewer than half of the devices", str(self.attackers), "enrol more devices")
+        if not 1 <= self.at_least <= len(names):
+            raise _bad("at_least", f"1 to {len(names)}", str(self.at_least), "correct it")
+        if any(device.rank < 1 or device.examples < 1 for device in self.devices):
+            raise _bad("devices", "positive ranks and examples", "others", "correct them")
+        for name in ("rounds", "steps", "learning_rate", "deadline_s"):
+            if not getattr(self, name) > 0:
+                raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
+
+
+def _bad(name: str, expected: str, got: str, fix: str) -> BadInput:
+    return BadInput(f"RunConfig.{name}", expected=expected, got=got, fix=fix)

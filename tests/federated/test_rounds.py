@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iotlam.contracts import BadInput
+from iotlam.federated.aggregation import MODES
+from iotlam.federated.config import Enrolled, RunConfig
+from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.messages import content
+from iotlam.federated.rounds import Run
+from iotlam.model import IotlamModel, from_pretrained, save_pretrained
+
+from .conftest import counted, right
+
+RANKS = {"fan": 1, "press": 2, "pump": 4}
+DEVICES = tuple(Enrolled(name, rank, 24) for name, rank in RANKS.items())
+TEST = [counted(seed) for seed in range(5000, 5060)]
+
+
+def config(**fields: object) -> RunConfig:
+    return RunConfig(DEVICES, rounds=2, steps=3, learning_rate=1e-2).changed(**fields)
+
+
+def fleet(task: Task, folder: Path) -> dict[str, Local]:
+    found = {}
+    for place, name in enumerate(RANKS):
+        first = 1000 * place
+        learnt, held_out = ([counted(first + seed) for seed in span] for span in (range(24), range(100, 108)))
+        found[name] = Local(name, task, LocalData(learnt, held_out), folder / f"{name}.safetensors")
+    return found
+
+
+def play(run: Run, devices: dict[str, Local], until: int | None = None) -> None:
+    while not run.finished and run.number != until:
+        for order, arrays in run.orders():
+            answer, sent = devices[order.device].work(order, arrays)
+            assert run.take(order.device, answer, sent) == "taken"
+        assert run.awaited == []
+        run.close({})
+
+
+def state(model: IotlamModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_of_unequal_devices_ends_in_an_ordinary_model(mode: str, task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(mode=mode))
+    play(run, fleet(task, tmp_path))
+    save_pretrained(run.model(), tmp_path / "model")
+    found = from_pretrained(tmp_path / "model")
+    assert not same(state(found), state(from_pretrained(task.base)))
+    assert [outcome.round for outcome in run.outcomes] == [0, 1]
+    assert run.outcomes[0].shares == pytest.approx(dict.fromkeys(RANKS, 1 / 3))
+    assert 0 < run.outcomes[1].score <= 1
+
+
+def test_together_the_devices_learn(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(rounds=4, steps=20))
+    before = right(run.model(), TEST)
+    play(run, fleet(task, tmp_path))
+    assert right(run.model(), TEST) > max(before, 0.5) + 0.2
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_weights(task: Task, tmp_path: Path) -> None:
+    whole = Run(tmp_path / "whole", task.base, config(rounds=3))
+    play(whole, fleet(task, tmp_path / "a"))
+    first = Run(tmp_path / "parts", task.base, config(rounds=3))
+    play(first, fleet(task, tmp_path / "b"), until=1)
+    orders = first.orders()  # planned, one device has answered, and then the power fails
+    fleet(task, tmp_path / "b")["press"].work(*next(one for one in orders if one[0].device == "press"))
+    first.leave()
+    second = Run(tmp_path / "parts", task.base, config(rounds=3))
+    assert second.number == 1
+    assert [order.nonce for order, _ in second.orders()] == [order.nonce for order, _ in orders]
+    play(second, fleet(task, tmp_path / "b"))
+    assert same(state(whole.model()), state(second.model()))
+
+
+def test_late_doubled_and_forged_answers_do_not_count(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config())
+    devices = fleet(task, tmp_path)
+    answers = {order.device: devices[order.device].work(order, arrays) for order, arrays in run.orders()}
+    assert run.take("press", *answers["press"]) == "taken"
+    assert run.take("press", *answers["press"]) == "doubled"
+    assert run.take("stranger", *answers["press"]) == "late"
+    with pytest.raises(BadInput, match="'fan' in round 0: expected device"):
+        run.take("fan", *answers["press"])
+    assert run.awaited == ["pump"]
+    outcome = run.close({"pump": "switched off"})
+    assert outcome.shares == {"press": 1.0}
+    assert outcome.missing == {"pump": "switched off"}
+    assert "expected device fan, got press" in outcome.refused["fan"]
+    assert run.take("pump", *answers["pump"]) == "late"
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert kinds == ["begin", "plan", "answer", "doubled", "late", "refused", "round", "late"]
+
+
+def test_after_a_refusal_a_device_may_answer_rightly(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config())
+    (order, arrays), *_ = run.orders()
+    answer, sent = fleet(task, tmp_path)[order.device].work(order, arrays)
+    with pytest.raises(BadInput):
+        run.take(order.device, answer.changed(examples=25), sent)
+    assert run.take(order.device, answer, sent) == "taken"
+    assert run.close({}).refused == {}
+
+
+def test_too_few_answers_change_nothing(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(at_least=2))
+    before = state(run.model())
+    order, arrays = run.orders()[0]
+    run.take(order.device, *fleet(task, tmp_path)[order.device].work(order, arrays))
+    outcome = run.close({})
+    assert outcome.shares == {}
+    assert set(outcome.missing.values()) == {"no answer by the deadline"}
+    assert same(state(run.model()), before)
+
+
+def test_some_devices_may_be_asked_at_less_than_their_rank(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config())
+    orders = run.orders({"pump": 2})
+    assert [(order.device, order.rank) for order, _ in orders] == [("pump", 2)]
+
+
+def test_a_robust_rule_leaves_the_attacker_out(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(rule="trimmed_mean", attackers=1, eight_bits=False))
+    devices = fleet(task, tmp_path)
+    for order, arrays in run.orders():
+        answer, sent = devices[order.device].work(order, arrays)
+        if order.device == "pump":
+            sent = {name: np.asarray(-30 * array) for name, array in sent.items()}
+            answer = answer.changed(content=content(sent))
+        run.take(order.device, answer, sent)
+    assert run.close({}).shares["pump"] == 0.0
+
+
+def test_other_options_and_other_leaders_are_refused(task: Task, other_base: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config())
+    with pytest.raises(BadInput, match="another process"):
+        Run(tmp_path / "run", task.base, config())
+    run.leave()
+    with pytest.raises(BadInput, match="other options"):
+        Run(tmp_path / "run", task.base, config(steps=4))
+    with pytest.raises(BadInput, match="another model"):
+        Run(tmp_path / "run", other_base, config())
+    Run(tmp_path / "run", task.base, config()).leave()
+
+
+def test_a_changed_checkpoint_is_refused(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config())
+    play(run, fleet(task, tmp_path), until=1)
+    run.leave()
+    path = tmp_path / "run" / "round-0.safetensors"
+    harmed = bytearray(path.read_bytes())
+    harmed[-1] ^= 1
+    path.write_bytes(bytes(harmed))
+    with pytest.raises(BadInput, match="state after a round"):
+        Run(tmp_path / "run", task.base, config())
+    path.unlink()
+    with pytest.raises(BadInput, match="restore it"):
+        Run(tmp_path / "run", task.base, config())
+
+
+def test_only_the_last_checkpoints_stay(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(rounds=4))
+    play(run, fleet(task, tmp_path))
+    assert sorted(path.name for path in (tmp_path / "run").glob("round-*")) == [
+        "round-2.safetensors",
+        "round-3.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"devices": ()},
+        {"devices": (DEVICES[0], DEVICES[0])},
+        {"devices": (Enrolled("a", 0, 5),)},
+        {"mode": "median"},
+        {"rule": "zero_pad"},
+        {"attackers": 2},
+        {"at_least": 4},
+        {"rounds": 0},
+        {"learning_rate": float("nan")},
+    ],
+)
+def test_runs_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="RunConfig"):
+        config(**wrong).changed()
+        RunConfig(**{name: getattr(config(), name) for name in RunConfig.__struct_fields__} | wrong)  # type: ignore[arg-type]
+
+
+def test_bytes_are_those_that_were_sent(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(eight_bits=False))
+    devices, up, down = fleet(task, tmp_path), 0, 0
+    for order, arrays in run.orders():
+        answer, sent = devices[order.device].work(order, arrays)
+        run.take(order.device, answer, sent)
+        up += sum(np.asarray(array).nbytes for array in sent.values())
+        down += sum(np.asarray(array).nbytes for array in arrays.values())
+    outcome = run.close({})
+    assert (outcome.up_bytes, outcome.down_bytes) == (up, down)
