@@ -177,13 +177,24 @@ class Run:
             check_answer(asked.order, answer, arrays, self._enrolled[device].examples)
             made = changes(arrays, flat(_starts(asked.given), asked.order.trains, self._trained_others))
         except BadInput as error:
-            self._refused[device] = str(error)
-            self._journal.append("refused", device=device, round=self.number, reason=str(error))
+            self.refuse(device, self.number, str(error))
             raise
         self._taken[device] = _Taken(answer, made, size_bytes(arrays))
         self._refused.pop(device, None)
         self._journal.append("answer", device=device, round=self.number, content=answer.content)
         return "taken"
+
+    def refuse(self, device: str, number: int, reason: str) -> None:
+        """Go on without a device that failed, or whose answer cannot be used; it is asked again in the next round.
+
+        Args:
+            device: its name.
+            number: of the round that it failed in.
+            reason: why.
+        """
+        self._journal.append("refused", device=device, round=number, reason=reason)
+        if number == self.number and device in self._asked:
+            self._refused[device] = reason
 
     def close(self, causes: Mapping[str, str]) -> Outcome:
         """Put the answers together; the round is on disk when this returns.

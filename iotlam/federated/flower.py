@@ -1,0 +1,274 @@
+"""Flower carries orders and answers: the only place where it is imported.
+
+The same client app runs in one process, under Ray and on SuperNodes; the round loop is ours, for Flower's own waits
+without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name in
+their node's configuration: a node that starts anew has another number.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower asks nobody before it sends
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run as FlowerRun
+from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, IotlamError
+from iotlam.federated.local import Local
+from iotlam.federated.messages import Answer, Arrays, Order
+from iotlam.federated.rounds import Outcome, Run
+
+POLL_S = 0.05
+"""How often replies are asked for; HttpGrid is asked as often as it likes."""
+
+DEVICE = "device"
+"""Key of a device's name in its node's configuration."""
+
+GONE = (
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    ErrorCode.NODE_UNAVAILABLE,
+    ErrorCode.CLIENT_APP_CRASHED,
+)
+"""Errors after which a device may come back and be asked again."""
+
+SERVER = 1
+"""Number of the server's node where all is one process."""
+
+
+def client_app(device: Callable[[str], Local]) -> ClientApp:
+    """Flower's client app of devices.
+
+    Args:
+        device: the device of a name; called at each message, since on SuperNodes each message has its own process.
+    """
+    app = ClientApp()
+
+    @app.query()
+    def tell_name(message: Message, context: Context) -> Message:
+        return Message(_facts("name", str(context.node_config[DEVICE])), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        name = str(context.node_config[DEVICE])
+        try:
+            order = Order.from_json(_fact(message, "order"), f"Order for '{name}'")
+            answer, sent = device(name).work(order, _arrays(message))
+        except IotlamError as error:
+            return Message(_facts("failure", str(error)), reply_to=message)
+        return Message(_content("answer", answer.to_json(), sent), reply_to=message)
+
+    return app
+
+
+def play(run: Run, grid: Grid, on_round: Callable[[Outcome], object] = lambda _: None) -> None:
+    """Do what is left of a run; each round ends by its deadline, whoever has answered.
+
+    Args:
+        run: the server's side.
+        grid: Flower's way to the nodes.
+        on_round: told what came of each round.
+    """
+    loop = _Loop(run, grid)
+    while not run.finished:
+        on_round(loop.round())
+
+
+class _Loop:
+    """Orders go out as their devices appear, answers come in until all have answered or the time is up."""
+
+    def __init__(self, run: Run, grid: Grid) -> None:
+        self._run, self._grid = run, grid
+        self._names: dict[int, str] = {}
+        self._calls: dict[str, int] = {}
+        self._asked: dict[str, tuple[str, int, int]] = {}
+        """By message: device, node and round; those of earlier rounds, too, for what comes late is logged."""
+
+    def round(self) -> Outcome:
+        """One round."""
+        deadline = time.monotonic() + self._run.config.deadline_s
+        orders = {order.device: (order, arrays) for order, arrays in self._run.orders()}
+        causes = dict.fromkeys(orders, "not connected")
+        while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
+            nodes = sorted(self._grid.get_node_ids())
+            self._call([node for node in nodes if node not in self._names], left_s)
+            self._order(nodes, orders, causes, left_s)
+            replies = list(self._grid.pull_messages([*self._calls, *self._asked]))
+            for reply in replies:
+                self._take(reply, causes)
+            if not replies:
+                time.sleep(min(POLL_S, left_s))
+        return self._run.close(causes)
+
+    def _call(self, nodes: Sequence[int], left_s: float) -> None:
+        """Ask nodes that are new for their names."""
+        new = [node for node in nodes if node not in self._calls.values()]
+        for node, message in zip(
+            new, self._push(new, MessageType.QUERY, [RecordDict()] * len(new), left_s), strict=True
+        ):
+            self._calls[message] = node
+
+    def _order(
+        self, nodes: Sequence[int], orders: Mapping[str, tuple[Order, Arrays]], causes: dict[str, str], left_s: float
+    ) -> None:
+        """Send orders to the devices that are there and have not got theirs; one that came back is asked again."""
+        asked = {node for _, node, number in self._asked.values() if number == self._run.number}
+        awaited = set(self._run.awaited)
+        new = [node for node in nodes if node not in asked and self._names.get(node) in awaited]
+        contents = [
+            _content("order", order.to_json(), arrays) for order, arrays in (orders[self._names[n]] for n in new)
+        ]
+        for node, message in zip(new, self._push(new, MessageType.TRAIN, contents, left_s), strict=True):
+            self._asked[message] = self._names[node], node, self._run.number
+            causes[self._names[node]] = "no answer by the deadline"
+
+    def _push(self, nodes: Sequence[int], kind: str, contents: Sequence[RecordDict], left_s: float) -> list[str]:
+        group = str(self._run.number)
+        # A list, not a generator: Flower's HTTP grid goes over it twice.
+        messages = [Message(c, node, kind, ttl=left_s, group_id=group) for node, c in zip(nodes, contents, strict=True)]
+        return list(self._grid.push_messages(messages)) if messages else []
+
+    def _take(self, reply: Message, causes: dict[str, str]) -> None:
+        message = reply.metadata.reply_to_message_id
+        if (node := self._calls.pop(message, None)) is not None:
+            if reply.has_content():
+                self._names[node] = _fact(reply, "name")
+            return
+        name, node, number = self._asked.pop(message)
+        if reply.has_error() and reply.error.code in GONE:
+            self._names.pop(node, None)  # whoever comes back has another number, or is called anew
+            if number == self._run.number:
+                causes[name] = _reason(reply.error)
+        elif reply.has_error():
+            self._run.refuse(name, number, _reason(reply.error))
+        elif failure := _fact(reply, "failure", ""):
+            self._run.refuse(name, number, failure)
+        else:
+            with suppress(BadInput):  # it is in the journal, with its reason
+                answer = Answer.from_json(_fact(reply, "answer"), f"Answer of device '{name}'")
+                self._run.take(name, answer, _arrays(reply))
+
+
+class LocalGrid(Grid):
+    """Flower's grid in one process: nodes are threads of it, and no message is sent anywhere.
+
+    Args:
+        app: the client app.
+        devices: names, one node each.
+        workers: nodes that work at a time; one where they share models.
+    """
+
+    def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
+        self._app = app
+        self._contexts = {
+            node: Context(SERVER, node, {DEVICE: name}, RecordDict(), {})
+            for node, name in enumerate(devices, SERVER + 1)
+        }
+        self._pool = ThreadPoolExecutor(workers)
+        self._replies: dict[str, Future[Message]] = {}
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, SERVER, SERVER
+        self._run = FlowerRun.create_empty(SERVER)
+
+    def __enter__(self) -> LocalGrid:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def set_run(self, run: FlowerRun) -> None:
+        """Not used: there is one run."""
+        self._run = run
+
+    @property
+    def run(self) -> FlowerRun:
+        """Flower's own record of the run."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """A message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """All nodes; none of them ever leaves."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Have the nodes work on messages, each in its turn."""
+        found = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = message.object_id  # as the SuperLink does
+            self._replies[message.object_id] = self._pool.submit(self._work, message)
+            found.append(message.object_id)
+        return found
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """The replies that are ready, each once."""
+        ready = [one for one in message_ids if one in self._replies and self._replies[one].done()]
+        return [self._replies.pop(one).result() for one in ready]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Push messages, and wait for the replies until the time is up; Flower's own strategies ask so."""
+        waiting = set(self.push_messages(messages))
+        deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        found: list[Message] = []
+        while waiting and time.monotonic() < deadline:
+            replies = self.pull_messages(list(waiting))
+            waiting -= {reply.metadata.reply_to_message_id for reply in replies}
+            found += replies
+            time.sleep(0.0 if replies else POLL_S)
+        return found
+
+    def _work(self, message: Message) -> Message:
+        try:
+            return self._app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:  # as on a SuperNode: the others go on
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
+
+
+def _content(kind: str, text: str, arrays: Arrays) -> RecordDict:
+    record = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
+    return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": record})
+
+
+def _facts(kind: str, text: str) -> RecordDict:
+    return RecordDict({"facts": ConfigRecord({kind: text})})
+
+
+def _fact(message: Message, kind: str, default: str | None = None) -> str:
+    """A text among a message's facts.
+
+    Raises:
+        BadInput: if it is not there and there is no default.
+    """
+    record = message.content.config_records.get("facts", ConfigRecord())
+    text = record.get(kind, default)
+    if not isinstance(text, str):
+        got = ", ".join(record) or "nothing"
+        raise BadInput("Message", expected=f"'{kind}'", got=got, fix="run the same version of iotlam on all devices")
+    return text
+
+
+def _arrays(message: Message) -> dict[str, NDArray[np.generic]]:
+    records = message.content.array_records
+    return {name: array.numpy() for name, array in records.get("arrays", ArrayRecord()).items()}
+
+
+def _reason(error: Error) -> str:
+    """What Flower says of a failure, as one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", error.reason or "no reason given")
+    return f"Flower error {error.code}: {' '.join(text.split())[:300]}"

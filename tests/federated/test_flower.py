@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
+
+from iotlam.contracts import BadInput
+from iotlam.federated.config import RunConfig
+from iotlam.federated.flower import LocalGrid, client_app, play
+from iotlam.federated.local import Local, Task
+from iotlam.federated.rounds import Run
+
+from .test_rounds import config, fleet, same, state
+from .test_rounds import play as play_without_flower
+
+Work = Callable[..., object]
+
+
+@pytest.fixture
+def run(task: Task, tmp_path: Path) -> Callable[[RunConfig], Run]:
+    return lambda settings: Run(tmp_path / "run", task.base, settings)
+
+
+def test_flower_carries_a_run_to_the_same_weights_as_none(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path / "a")
+    ours, outcomes = run(config()), []
+    with LocalGrid(client_app(devices.__getitem__), devices) as grid:
+        play(ours, grid, outcomes.append)
+    plain = Run(tmp_path / "plain", task.base, config())
+    play_without_flower(plain, fleet(task, tmp_path / "b"))
+    assert same(state(ours.model()), state(plain.model()))
+    assert [outcome.shares for outcome in outcomes] == [outcome.shares for outcome in plain.outcomes]
+
+
+class Harmed:
+    """A device that fails in its own way."""
+
+    def __init__(self, device: Local, work: Work) -> None:
+        self._device, self._work = device, work
+
+    def work(self, *asked: object) -> object:
+        return self._work(self._device, *asked)
+
+
+def slow(device: Local, *asked: object) -> object:
+    time.sleep(3.0)
+    return device.work(*asked)  # type: ignore[arg-type]
+
+
+def raises(device: Local, *asked: object) -> object:
+    raise RuntimeError("the disk\nis on fire")
+
+
+def refuses(device: Local, *asked: object) -> object:
+    raise BadInput("Sensor", expected="a signal", got="silence", fix="plug it in")
+
+
+@pytest.mark.parametrize(
+    ("work", "where", "why"),
+    [
+        (slow, "missing", "no answer by the deadline"),
+        (raises, "refused", "the disk is on fire"),
+        (refuses, "refused", "Sensor: expected a signal, got silence; plug it in."),
+    ],
+)
+def test_a_round_goes_on_without_a_device_and_says_why(task: Task, tmp_path: Path, run, work, where, why) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    failing = {**devices, "press": Harmed(devices["press"], work)}
+    leader = run(config(rounds=1, deadline_s=1.5))
+    for name, device in devices.items():  # models are built before the clock runs
+        if name != "press":
+            device._model(next(order for order, _ in leader.orders() if order.device == name))
+    start = time.monotonic()
+    with LocalGrid(client_app(failing.__getitem__), failing, workers=3) as grid:
+        play(leader, grid)
+    (outcome,) = leader.outcomes
+    assert time.monotonic() - start < 2.5
+    assert set(outcome.shares) == {"fan", "pump"}
+    assert why in getattr(outcome, where)["press"]
+
+
+def test_a_device_that_is_not_there_is_named(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=3.0))
+    with LocalGrid(client_app(devices.__getitem__), ["fan", "pump"]) as grid:
+        play(leader, grid)
+    assert leader.outcomes[0].missing == {"press": "not connected"}
+
+
+@pytest.mark.slow
+def test_what_comes_late_is_logged_and_does_not_count(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    failing = {**devices, "press": Harmed(devices["press"], slow)}
+    leader = run(config(rounds=3, deadline_s=2.0))
+    with LocalGrid(client_app(failing.__getitem__), failing, workers=3) as grid:
+        play(leader, grid)
+    assert all("press" not in outcome.shares for outcome in leader.outcomes)
+    assert '"kind": "late"' in (tmp_path / "run" / "journal.jsonl").read_text()
+
+
+def test_flowers_own_strategies_plug_in() -> None:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = message.content.array_records["arrays"]
+        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1, "loss": 0.5})}), reply_to=message)
+
+    with LocalGrid(app, ["a", "b"]) as grid:
+        result = FedAvg(min_available_nodes=2).start(grid, ArrayRecord(), num_rounds=1, timeout=5.0)
+    assert result.evaluate_metrics_clientapp[1]["loss"] == pytest.approx(0.5)
