@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import iotlam
-from iotlam.cli import pretrain, sensors
+from iotlam.cli import federated, pretrain, sensors
 from iotlam.cli.lazy import RootGroup
 from iotlam.cli.output import print_json, print_table
 from iotlam.contracts import Terminated
@@ -18,6 +18,7 @@ from iotlam.plugins import load_entry
 
 app = typer.Typer(cls=RootGroup, no_args_is_help=True, pretty_exceptions_enable=False, suggest_commands=False)
 app.add_typer(sensors.app, name="sensors")
+app.add_typer(federated.app, name="federated")
 app.command()(pretrain.pretrain)
 
 

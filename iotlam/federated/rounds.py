@@ -62,6 +62,11 @@ class Outcome(Record, frozen=True):
     down_bytes: int
     checkpoint: str
 
+    @classmethod
+    def of(cls, record: Json, subject: str) -> Outcome:
+        """Read a journal's record of a round."""
+        return cls.from_raw({key: value for key, value in record.items() if key in cls.__struct_fields__}, subject)
+
     @property
     def score(self) -> float:
         """Mean score of what was sent, over the devices that have held-out examples; -1 without any."""
@@ -111,7 +116,7 @@ class Run:
         self._journal = Journal(folder / JOURNAL)
         try:
             self.name = self._begin()
-            self.outcomes = [self._outcome(record) for record in self._journal.of("round")]
+            self.outcomes = [Outcome.of(record, str(folder / JOURNAL)) for record in self._journal.of("round")]
             if self.outcomes:
                 self._load(self.outcomes[-1])
         except BaseException:
@@ -254,10 +259,6 @@ class Run:
                 fix="give another --out, or the same options to resume",
             )
         return str(begun[0]["run"])
-
-    def _outcome(self, record: Json) -> Outcome:
-        facts = {key: value for key, value in record.items() if key in Outcome.__struct_fields__}
-        return Outcome.from_raw(facts, str(self.folder / JOURNAL))
 
     def _order(self, name: str, rank: int, nonce: str, given: Mapping[str, Assignment]) -> Order:
         config, trains = self.config, next(iter(given.values())).trains

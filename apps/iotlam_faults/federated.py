@@ -1,0 +1,156 @@
+"""Machine faults as a task for federated rounds: each device has its own bearings, from files or simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from msgspec import Meta
+
+from iotlam.contracts import BadInput, Json, Record, SensorFrame
+from iotlam.federated.local import LocalData, Task
+from iotlam.fusion.sanity import auroc
+from iotlam.model import IotlamModel, IotlamProcessor
+from iotlam.training.imitation import label_loss
+from iotlam.training.shards import FACTS, PRESENT, Sample
+from iotlam_faults.data.folder import own_waveforms
+from iotlam_faults.data.reading import Waveform
+from iotlam_faults.data.store import Store, default_root
+from iotlam_faults.model import SHIPPED, load_model
+from iotlam_faults.query import FAULTS, PLACES, machine_query
+from iotlam_faults.recordings import Recordings, cut, of_set
+from iotlam_faults.train import LEARNING
+from iotlam_faults.windows import ROI, simulated
+from iotlam_machine.machine import BEARING_FAULTS, Machine, random_machine
+
+SENSOR = "vibration_orders"
+HELD_OUT_EVERY = 4
+"""One bearing in so many is kept from learning, where a device has as many."""
+
+FIRST_MACHINE = 9_000_000
+"""Simulated machines begin here: the model that is shipped has met none of them."""
+
+BATCH = 64
+
+
+class Source(Record, frozen=True):
+    """What one device has learnt its trade on.
+
+    Attributes:
+        kind: `simulated` machines, recordings of a published `set`, or a `folder` of one's own.
+        name: of the set, or path of the folder.
+        part: of a set, where in its machine the sensor sits; empty for all.
+        faults: only bearings with one of these, or `sound`; empty for all.
+        machines: simulated, how many.
+        seconds: of a window.
+        seed: of the simulated machines.
+    """
+
+    kind: Literal["simulated", "set", "folder"]
+    name: str = ""
+    part: str = ""
+    faults: tuple[str, ...] = ()
+    machines: Annotated[int, Meta(gt=0)] = 20
+    seconds: Annotated[float, Meta(gt=0.0)] = 1.0
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if unknown := [fault for fault in self.faults if fault not in ("sound", *BEARING_FAULTS)]:
+            expected = ", ".join(("sound", *BEARING_FAULTS))
+            raise BadInput("data.faults", expected=expected, got=f"'{unknown[0]}'", fix="name some of them")
+        if (self.kind == "simulated") == bool(self.name):
+            got = f"'{self.name}'" if self.name else "none"
+            expected = "no name" if self.kind == "simulated" else f"the name of a {self.kind}"
+            raise BadInput("data.name", expected=expected, got=got, fix="correct it")
+
+    def wants(self, faults: Sequence[str]) -> bool:
+        """Whether a bearing with these faults is asked for."""
+        return not self.faults or bool(set(faults or ("sound",)) & set(self.faults))
+
+
+def task(base: Path | None) -> Task:
+    """The task: which faults each window's bearing has.
+
+    Args:
+        base: folder of the model that all devices begin with; None for the shipped one.
+    """
+    load_model(base)  # refuses one for other questions
+    return Task(base or SHIPPED, label_loss, told_apart, replace(LEARNING, batch=16, drop=0.0, facts_weight=0.0))
+
+
+def data(source: Json) -> LocalData:
+    """What a device has, bearings held out from learning apart.
+
+    Args:
+        source: as a `Source`.
+
+    Raises:
+        BadInput: if it is no source, or there is nothing of what it asks for.
+    """
+    wanted = Source.from_raw(source, "data")
+    by_bearing = list(_simulated(wanted)) if wanted.kind == "simulated" else _recorded(wanted)
+    held_out = by_bearing[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+    learnt = [one for place, one in enumerate(by_bearing) if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
+    return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing])
+
+
+def told_apart(model: IotlamModel, samples: Sequence[Sample]) -> float:
+    """Area under the curve of a bearing's faults, over those that some windows have and others do not; .5 for none."""
+    logits = []
+    for start in range(0, len(samples), BATCH):
+        some = [(dict(sample.tokens), sample.query) for sample in samples[start : start + BATCH]]
+        logits.append(model.answer_all(some).logits_BP)
+    scores_BP = torch.cat(logits).numpy()
+    present_BP = np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])
+    places = [FAULTS.index(fault) for fault in BEARING_FAULTS]
+    found = [auroc(scores_BP[:, p], present_BP[:, p]) for p in places if 0 < present_BP[:, p].sum() < len(samples)]
+    return float(np.mean(found)) if found else 0.5
+
+
+def _simulated(wanted: Source) -> Iterator[list[Sample]]:
+    processor = IotlamProcessor((SENSOR,), ROI)
+    first = FIRST_MACHINE + 100_000 * wanted.seed
+    machines = (random_machine(first + number) for number in count())
+    fitting = (machine for machine in machines if wanted.wants(_bearing_faults(machine)))
+    for number, machine in enumerate(islice(fitting, wanted.machines)):
+        yield [simulated(processor, machine, round(wanted.seconds), first + number)]
+
+
+def _bearing_faults(machine: Machine) -> list[str]:
+    return [fault for fault in BEARING_FAULTS if machine.fault(fault) > 0.0]
+
+
+def _recorded(wanted: Source) -> list[list[Sample]]:
+    """Windows of each bearing."""
+    waves = own_waveforms(Path(wanted.name)) if wanted.kind == "folder" else of_set(Store(default_root()), wanted.name)
+    chosen = [wave for wave in waves if _asked_for(wave, wanted)]
+    if not chosen:
+        parts = ", ".join(sorted({wave.entry.part for wave in waves}))
+        got, fix = f"recordings at {parts}, none with these faults", "ask for others"
+        raise BadInput(f"data of {wanted.name}", expected=f"recordings at '{wanted.part}'", got=got, fix=fix)
+    recordings = cut(chosen, wanted.seconds)
+    processor = IotlamProcessor((SENSOR,), ROI)
+    by_bearing: dict[str, list[Sample]] = {}
+    for row, window in enumerate(recordings.windows):
+        by_bearing.setdefault(window.piece.group, []).append(_sample(processor, recordings, row))
+    return list(by_bearing.values())
+
+
+def _asked_for(wave: Waveform, wanted: Source) -> bool:
+    return wanted.wants(wave.entry.faults) and wanted.part in ("", wave.entry.part)
+
+
+def _sample(processor: IotlamProcessor, recordings: Recordings, row: int) -> Sample:
+    """A window of a recording; of faults elsewhere than in the bearing nothing is known, and nothing is asked."""
+    query = machine_query(recordings.orders[row], float(recordings.shaft_W[row]), BEARING_FAULTS)
+    meta = {"sensor": "bearing", "rate_hz": recordings.rate_hz, "shaft_hz": float(recordings.shaft_W[row])}
+    frame = SensorFrame(0, recordings.values_WN[row].numpy()[:, None], meta=meta)
+    faults = recordings.windows[row].entry.faults
+    present_P = np.array([fault in faults for fault in FAULTS], np.float32)
+    severity_KF = np.zeros((len(PLACES), 1), np.float32)  # not known; nothing is learnt from it
+    return Sample(processor.tokenize({SENSOR: [frame]}, query), query, {PRESENT: present_P, FACTS: severity_KF})

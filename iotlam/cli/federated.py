@@ -1,0 +1,107 @@
+"""`iotlam federated`: run, resume, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iotlam.cli.output import print_json, print_rows
+from iotlam.contracts import BadInput, Json, check_writable
+
+if TYPE_CHECKING:
+    from iotlam.federated.plan import Plan
+    from iotlam.federated.rounds import Outcome
+
+app = typer.Typer(no_args_is_help=True, help="Train one model on many devices whose data stay where they are.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    plan: Annotated[Path, typer.Argument(help="What to do (.toml): app, devices, rounds.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/federated"),
+    as_json: AsJson = False,
+) -> None:
+    """Train by rounds; Ctrl-C leaves a run that the same command, or `resume`, goes on with.
+
+    A plan for two devices of unequal ranks:
+
+    app = "faults"
+    rounds = {rounds = 10, mode = "product_svd"}
+    devices = [
+    {name = "press", rank = 4, data = {kind = "set", name = "cwru", part = "DE"}},
+    {name = "pump", rank = 16, data = {kind = "folder", name = "my-recordings"}},
+    ]
+
+    Example: iotlam federated run plan.toml --out runs/plant
+    """
+    from iotlam.federated.plan import Plan
+
+    check_writable("--out", out)
+    _carry_out(Plan.from_toml(plan), out, as_json)
+
+
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_json: AsJson = False) -> None:
+    """Go on with a run that was stopped, to the weights that it would have had.
+
+    Example: iotlam federated resume runs/plant
+    """
+    from iotlam.federated.plan import PLAN, Plan
+
+    try:
+        text = (folder / PLAN).read_text()
+    except OSError as error:
+        fix = "name the folder that 'iotlam federated run' was given as --out"
+        raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
+    _carry_out(Plan.from_json(text, str(folder / PLAN)), folder, as_json)
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_json: AsJson = False) -> None:
+    """Say how far a run is: its rounds, who answered, who did not and why. The run may be under way.
+
+    Example: iotlam federated status runs/plant
+    """
+    from iotlam.federated.journal import read
+    from iotlam.federated.rounds import JOURNAL, Outcome
+
+    records, _ = read(folder / JOURNAL)
+    outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
+    print_rows([_row(outcome) for outcome in outcomes], as_json, {"rounds": [one.to_raw() for one in outcomes]})
+
+
+def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
+    from iotlam.federated.plan import carry_out
+    from iotlam.training.progress import progress
+
+    outcomes: list[Outcome] = []
+    with progress("Rounds", total=int(plan.rounds.get("rounds", 20))) as step:
+
+        def on_round(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            step(1, loss=outcome.loss, score=outcome.score)
+
+        model = carry_out(plan, folder, on_round)
+    found: Json = {"model": str(model), "rounds": [one.to_raw() for one in outcomes]}
+    if as_json:
+        print_json(found)
+    else:
+        print_rows([_row(outcome) for outcome in outcomes], False)
+        typer.echo(f"{model}: an ordinary model folder")
+
+
+def _row(outcome: Outcome) -> Json:
+    without = {**outcome.missing, **outcome.refused}
+    return {
+        "round": outcome.round,
+        "devices": len(outcome.shares),
+        "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
+        "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
+        "up kB": f"{outcome.up_bytes / 1000:.0f}",
+        "down kB": f"{outcome.down_bytes / 1000:.0f}",
+        "without": "; ".join(f"{name}: {why}" for name, why in without.items()),
+    }
