@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from iotlam.federated.factors import Factors, inner, no_update, spectrum, total
+from iotlam.federated.factors import Factors, Spectrum, inner, no_update, spectrum, total
 
 Factor = Literal["a", "b"]
 
@@ -255,14 +255,21 @@ class ProductSvd(Mode):
         return Assignment(total([known, new]), self.frozen, tuple(range(rank)))
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
-        """Take what was given out of the whole, put in what came back, and decompose anew."""
-        kept_R = torch.ones(self.shared.rank, dtype=torch.float64)
-        for update in updates:  # what was given is the whole's first columns: no need to carry it as factors
-            kept_R[: update.trained.rank] -= update.weight
-        left = kept_R.abs() > 1e-12
-        kept = Factors((self.shared.b_OR * kept_R)[:, left], self.shared.a_RI[left])
+        """Add the changes to the whole."""
         most = self.KEEP * self._most
-        self.shared = spectrum(total([kept, *_weighted(updates)]), most).best(most)
+        self.shared = self.added(updates, most).best(most)
+
+    def added(self, updates: Sequence[Update], most: int | None = None) -> Spectrum:
+        """The whole with the changes added, or the greatest directions of it.
+
+        What devices were given is the whole's first columns: taken out as shares of these, it need not be carried.
+        """
+        kept_R = torch.ones(self.shared.rank, dtype=torch.float64)
+        for update in updates:
+            kept_R[: update.trained.rank] -= update.weight
+        left_R = kept_R.abs() > 1e-12
+        kept = Factors((self.shared.b_OR * kept_R)[:, left_R], self.shared.a_RI[left_R])
+        return spectrum(total([kept, *_weighted(updates)]), most)
 
 
 MODES: Mapping[str, type[Mode]] = {
