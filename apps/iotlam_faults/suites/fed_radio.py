@@ -1,0 +1,197 @@
+"""Suite `fed-radio`: who takes part in a round and how the band is split, against trying all, solvers and simple rules.
+
+Fleets, channels and demands are drawn by `iotlam_edge`; a request is to train the model of machine faults at some rank.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+from scipy.optimize import minimize
+
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
+from iotlam.contracts import Json
+from iotlam.federated.radio import Requests, Work, requests, round_seconds, seconds, split
+from iotlam.federated.selection import Choice, Indices, cheapest, plan
+from iotlam_edge.channels import channels
+from iotlam_edge.fleet import Fleet, draw_fleet
+
+BAND_HZ, SERVER_W = 5e6, 1.0
+"""A private band of 5 MHz, and what a small base station transmits to one device."""
+
+DRAWS, SMALL, LARGE, LARGE_DRAWS, LATENCY_DRAWS, ROUNDS = 1000, 10, 100, 30, 40, 200
+
+LAYERS, WIDTHS = 42, (256, 768)
+"""About those of `nano`: an adapter of rank r has LAYERS x r x sum(WIDTHS) numbers, one byte each on the way up."""
+
+OTHERS = 140_000
+"""Weights outside the decoder."""
+
+FLOPS = 2.4e11
+"""Of a device's training in a round: ten steps of sixteen windows through five million weights, forth and back."""
+
+RANKS = (2, 4, 8, 16, 32)
+
+
+def radio(quick: bool, progress: Progress) -> SuiteResult:
+    """Gap to the best set, certified gap, time of a decision, and rounds against equal parts for a random set.
+
+    Args:
+        quick: few draws, to see that it works.
+        progress: draws the progress of a piece of work.
+    """
+    start = time.monotonic()
+    draws, large, latency, rounds = (20, 3, 3, 20) if quick else (DRAWS, LARGE_DRAWS, LATENCY_DRAWS, ROUNDS)
+    rows: list[Json] = []
+    with progress("Small fleets, all sets tried", draws) as step:
+        for seed in range(draws):
+            rows.append(_small(seed))
+            step(1)
+    with progress("Fleets of a hundred", large) as step:
+        for seed in range(large):
+            rows.append(_large(seed))
+            step(1)
+    with progress("Splits against a solver", latency) as step:
+        for seed in range(latency):
+            rows.append(_latency(seed))
+            step(1)
+    with progress("Rounds over fading channels", rounds) as step:
+        for number in range(rounds):
+            rows.append(_round(number))
+            step(1)
+    return SuiteResult("fed-radio", rows, figures(rows), time.monotonic() - start)
+
+
+def figures(rows: Sequence[Json]) -> dict[str, Metric]:
+    """The worst gaps, the median time and the ratio of slow rounds."""
+    small, large, latency, rounds = (_of(rows, kind) for kind in ("small", "large", "latency", "round"))
+    slow = {who: float(np.percentile([row[who] for row in rounds], 95)) for who in ("ours_s", "rival_s", "equal_s")}
+    return {
+        "gap_to_exhaustive_max": figure(max(row["gap"] for row in small), len(small), most=1e-9),
+        "certified_gap_n100": figure(max(row["gap"] for row in large), len(large), most=0.01),
+        "decision_ms": figure(median(row["ms"] for row in large), len(large), most=50, unit="ms"),
+        "decision_worst_ms": figure(max(row["ms"] for row in large), len(large), unit="ms"),
+        "p95_round_speedup_over_equal_random": figure(
+            slow["rival_s"] / slow["ours_s"],
+            len(rounds),
+            least=2.0,
+            anchor=f"the same devices, equal parts: {slow['equal_s'] / slow['ours_s']:.2f} times as long",
+        ),
+        "two_way_latency_relative_error": figure(
+            max(row["error"] for row in latency), len(latency), most=1e-6, anchor="SLSQP"
+        ),
+        "devices_of_a_round": figure(median(row["devices"] for row in rounds), len(rounds)),
+    }
+
+
+def _of(rows: Sequence[Json], kind: str) -> list[Json]:
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _asked(fleet: Fleet, seed: int, number: int, options: int) -> tuple[Requests, Indices]:
+    """Each device asks for some ranks, up to the greatest that it can train."""
+    found = channels(fleet.devices, seed, number)
+    works, devices, states, whose = [], [], [], []
+    for place, (device, state) in enumerate(zip(fleet.devices, found, strict=True)):
+        ranks = [rank for rank in RANKS if rank <= fleet.ranks[device.name]][-options:]
+        for rank in ranks:
+            values = LAYERS * rank * sum(WIDTHS) / len(WIDTHS) + OTHERS
+            works.append(Work(32.0 * values, device.compute_s(FLOPS), 8.0 * values))
+            devices.append(device)
+            states.append(state)
+            whose.append(place)
+    return requests(works, devices, states, SERVER_W), np.array(whose, dtype=np.intp)
+
+
+def _choice(count: int, seed: int, options: int) -> Choice:
+    """A fleet and what its devices' rounds are worth: from hardly anything to more than any round costs."""
+    rng = np.random.default_rng((seed, 71))
+    asked, device_R = _asked(draw_fleet(count, seed), seed, 0, options)
+    scale = float(np.median(asked.least_s)) * 10 ** rng.uniform(-1.5, 1.5)
+    worth_N = scale * rng.uniform(0.2, 3.0, count)
+    place_R = np.concatenate([np.arange(1, 1 + size) for size in np.unique(device_R, return_counts=True)[1]])
+    return Choice(asked, device_R, worth_N[device_R] * np.sqrt(place_R))
+
+
+def _small(seed: int) -> Json:
+    count = 2 + seed % (SMALL - 1)
+    choice = _choice(count, seed, options=1 if count > 6 else 1 + seed % 3)
+    best = cheapest(choice, BAND_HZ)
+    return {"kind": "small", "seed": seed, "devices": count, "gap": plan(choice, BAND_HZ).cost_s / best.cost_s - 1}
+
+
+def _large(seed: int) -> Json:
+    choice = _choice(LARGE, 10_000 + seed, options=1)
+    start = time.process_time()
+    found = plan(choice, BAND_HZ)
+    return {
+        "kind": "large",
+        "seed": seed,
+        "granted": len(found.granted),
+        "gap": found.gap,
+        "ms": (time.process_time() - start) * 1e3,
+    }
+
+
+def _latency(seed: int) -> Json:
+    """Two-way latency of a fixed set against a general solver that starts from equal parts, and from ours."""
+    count = 1 + seed % 5
+    asked, _ = _asked(draw_fleet(count, 20_000 + seed), seed, 0, options=1)
+    ours = split(asked, BAND_HZ)
+    found = [_solved(asked, start, ours.round_s) for start in (np.zeros(2 * count), _logits(ours.down_hz, ours.up_hz))]
+    return {"kind": "latency", "seed": seed, "devices": count, "error": max(ours.round_s / min(found) - 1, 0.0)}
+
+
+def _logits(down_hz: np.ndarray, up_hz: np.ndarray) -> np.ndarray:
+    return np.log(np.concatenate([down_hz, up_hz]) / BAND_HZ)
+
+
+def _solved(asked: Requests, first: np.ndarray, unit_s: float) -> float:
+    """The shortest round that SLSQP finds."""
+
+    def times_s(logits: np.ndarray) -> np.ndarray:
+        part = np.exp(logits - logits.max())
+        hz = BAND_HZ * part / part.sum()
+        found: np.ndarray = seconds(asked, hz[: len(asked)], hz[len(asked) :])
+        return found
+
+    start = np.append(first, times_s(first).max() / unit_s)
+    room = {"type": "ineq", "fun": lambda x: x[-1] - times_s(x[:-1]) / unit_s}
+    solved = minimize(
+        lambda x: x[-1], start, method="SLSQP", constraints=room, options={"maxiter": 1000, "ftol": 1e-15}
+    )
+    return float(times_s(solved.x[:-1]).max())
+
+
+def _round(number: int) -> Json:
+    """One round of twenty devices: ours, and equal parts of the band for as many devices drawn at random."""
+    fleet = draw_fleet(20, seed=1)
+    asked, device_R = _asked(fleet, 1, number, options=3)
+    found = plan(Choice(asked, device_R, _worth(asked, device_R)), BAND_HZ)
+    rng = np.random.default_rng((number, 73))
+    greatest = np.array([np.flatnonzero(device_R == device)[-1] for device in range(len(fleet.devices))])
+    drawn = rng.choice(greatest, len(found.granted), replace=False)
+    return {
+        "kind": "round",
+        "number": number,
+        "devices": len(found.granted),
+        "ours_s": found.split.round_s,
+        "rival_s": _equal_s(asked, drawn),
+        "equal_s": _equal_s(asked, found.granted),
+        "best_split_of_random_s": float(round_seconds(asked[drawn], np.ones((1, len(drawn)), bool), BAND_HZ)[0]),
+    }
+
+
+def _worth(asked: Requests, device_R: Indices) -> np.ndarray:
+    """Each device is worth a twentieth of what a typical round takes, its smaller ranks a part of that."""
+    typical_s = float(np.median(asked.least_s)) * 4
+    place_R = np.concatenate([np.arange(1, 1 + size) / size for size in np.unique(device_R, return_counts=True)[1]])
+    return typical_s / 5 * np.sqrt(place_R)
+
+
+def _equal_s(asked: Requests, members: Indices) -> float:
+    part_hz = BAND_HZ / (2 * len(members))
+    return float(seconds(asked[members], part_hz, part_hz).max())
