@@ -21,7 +21,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower asks nobody befor
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid
+from flwr.serverapp import Grid as Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
@@ -49,24 +49,29 @@ SERVER = 1
 """Number of the server's node where all is one process."""
 
 
-def client_app(device: Callable[[str], Local]) -> ClientApp:
+def client_app(find: Callable[[str, Context], Local], names: Sequence[str] = ()) -> ClientApp:
     """Flower's client app of devices.
 
     Args:
-        device: the device of a name; called at each message, since on SuperNodes each message has its own process.
+        find: the device of a name; called at each message, since on SuperNodes each message has its own process.
+        names: of devices in the order of Flower's partitions, where nodes' configurations give no names.
     """
     app = ClientApp()
 
+    def name_of(context: Context) -> str:
+        node = context.node_config
+        return str(node[DEVICE]) if DEVICE in node else names[int(str(node["partition-id"]))]
+
     @app.query()
     def tell_name(message: Message, context: Context) -> Message:
-        return Message(_facts("name", str(context.node_config[DEVICE])), reply_to=message)
+        return Message(_facts("name", name_of(context)), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        name = str(context.node_config[DEVICE])
+        name = name_of(context)
         try:
             order = Order.from_json(_fact(message, "order"), f"Order for '{name}'")
-            answer, sent = device(name).work(order, _arrays(message))
+            answer, sent = find(name, context).work(order, _arrays(message))
         except IotlamError as error:
             return Message(_facts("failure", str(error)), reply_to=message)
         return Message(_content("answer", answer.to_json(), sent), reply_to=message)

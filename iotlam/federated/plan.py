@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -11,8 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from iotlam.contracts import BadInput, Record
+from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
-from iotlam.federated.flower import LocalGrid, client_app, play
+from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.rounds import Outcome, Run
 from iotlam.model import save_pretrained
@@ -48,11 +48,13 @@ class DevicePlan(Record, frozen=True):
         name: its own, unique.
         data: where its data come from, as its app reads it.
         rank: greatest rank of LoRA that it can train.
+        examples: no more than it can have learnt from; what it says of itself is held against that.
     """
 
     name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     data: dict[str, Any]
     rank: Annotated[int, Meta(gt=0, le=256)] = 8
+    examples: Annotated[int, Meta(gt=0)] = 1_000_000
 
 
 class Plan(Record, frozen=True):
@@ -75,34 +77,46 @@ class Plan(Record, frozen=True):
             expected = f"some of {', '.join(SETTINGS)}"
             raise BadInput("Plan, rounds", expected=expected, got=f"'{odd[0]}'", fix="correct or remove it")
 
-
-@dataclass(frozen=True, slots=True)
-class Federation:
-    """A plan with all that it names.
-
-    Attributes:
-        task: what is learnt.
-        data: of each device.
-        config: of the run.
-    """
-
-    task: Task
-    data: Mapping[str, LocalData]
-    config: RunConfig
-
-    @classmethod
-    def of(cls, plan: Plan) -> Federation:
-        """Read the devices' data.
+    @property
+    def config(self) -> RunConfig:
+        """What decides the run.
 
         Raises:
-            BadInput: if the app, a device's data or a setting is not there.
+            BadInput: if a setting is wrong.
         """
-        app: App = load_entry(GROUP, plan.app, "Federated app")
-        task = app.task(Path(plan.base) if plan.base else None)
-        data = {device.name: app.data(device.data) for device in plan.devices}
-        enrolled = [Enrolled(one.name, one.rank, max(len(data[one.name].learnt), 1)) for one in plan.devices]
-        raw = {**plan.rounds, "devices": [one.to_raw() for one in enrolled]}
-        return cls(task, data, RunConfig.from_raw(raw, "Plan, rounds"))
+        devices = [Enrolled(one.name, one.rank, one.examples).to_raw() for one in self.devices]
+        return RunConfig.from_raw({**self.rounds, "devices": devices}, "Plan, rounds")
+
+    @property
+    def trained(self) -> App:
+        """The application.
+
+        Raises:
+            BadInput: if it is not installed, or brings nothing to be trained by rounds.
+        """
+        app: App = load_entry(GROUP, self.app, "Federated app")
+        return app
+
+    def task(self) -> Task:
+        """What is learnt, from the plan's base model."""
+        return self.trained.task(Path(self.base) if self.base else None)
+
+    def device(self, name: str, folder: Path, models: dict[int, RoundModel] | None = None) -> Local:
+        """One of the devices, with its own data.
+
+        Args:
+            name: its own.
+            folder: of the run, where it keeps its memory.
+            models: by rank, which devices in one process share.
+
+        Raises:
+            BadInput: if there is no such device, or it has no data.
+        """
+        data = {device.name: device.data for device in self.devices}
+        if name not in data:
+            raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
+        memory = folder / DEVICES / f"{name}.safetensors"
+        return Local(name, self.task(), self.trained.data(data[name]), memory, models)
 
 
 def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
@@ -119,26 +133,32 @@ def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = 
     Raises:
         BadInput: if the plan cannot be carried out, or the folder holds another run.
     """
-    federation = Federation.of(plan)
-    models: dict[int, Any] = {}
-    devices = {
-        name: Local(name, federation.task, data, folder / DEVICES / f"{name}.safetensors", models)
-        for name, data in federation.data.items()
-    }
-    run = Run(folder, federation.task.base, federation.config)
+    plan.config  # noqa: B018 - refuses wrong settings before data are read
+    models: dict[int, RoundModel] = {}
+    devices = {one.name: plan.device(one.name, folder, models) for one in plan.devices}
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        return lead(plan, folder, grid, on_round)
+
+
+def lead(plan: Plan, folder: Path, grid: Grid, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
+    """Lead what is left of a plan over Flower's nodes; arguments and result as of `carry_out`.
+
+    The devices' data are not looked at.
+    """
+    config = plan.config
+    run = Run(folder, plan.task().base, config)
     try:
         (folder / PLAN).write_text(plan.to_json())
-        with LocalGrid(client_app(devices.__getitem__), devices) as grid:
-            play(run, grid, on_round)
+        play(run, grid, on_round)
         save_pretrained(
             run.model(),
             folder / MODEL,
             {
-                "Task": f"{plan.app}, learnt by {len(devices)} devices whose data stayed where they are",
-                "Rounds": federation.config.rounds,
-                "Aggregation": federation.config.mode,
-                "Ranks": ", ".join(str(device.rank) for device in federation.config.devices),
-                "Seed": federation.config.seed,
+                "Task": f"{plan.app}, learnt by {len(config.devices)} devices whose data stayed where they are",
+                "Rounds": config.rounds,
+                "Aggregation": config.mode,
+                "Ranks": ", ".join(str(device.rank) for device in config.devices),
+                "Seed": config.seed,
             },
         )
     finally:

@@ -29,7 +29,7 @@ def run(task: Task, tmp_path: Path) -> Callable[[RunConfig], Run]:
 def test_flower_carries_a_run_to_the_same_weights_as_none(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     devices = fleet(task, tmp_path / "a")
     ours, outcomes = run(config()), []
-    with LocalGrid(client_app(devices.__getitem__), devices) as grid:
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
         play(ours, grid, outcomes.append)
     plain = Run(tmp_path / "plain", task.base, config())
     play_without_flower(plain, fleet(task, tmp_path / "b"))
@@ -76,7 +76,7 @@ def test_a_round_goes_on_without_a_device_and_says_why(task: Task, tmp_path: Pat
         if name != "press":
             device._model(next(order for order, _ in leader.orders() if order.device == name))
     start = time.monotonic()
-    with LocalGrid(client_app(failing.__getitem__), failing, workers=3) as grid:
+    with LocalGrid(client_app(lambda name, _: failing[name]), failing, workers=3) as grid:
         play(leader, grid)
     (outcome,) = leader.outcomes
     assert time.monotonic() - start < 2.5
@@ -87,7 +87,7 @@ def test_a_round_goes_on_without_a_device_and_says_why(task: Task, tmp_path: Pat
 def test_a_device_that_is_not_there_is_named(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     devices = fleet(task, tmp_path)
     leader = run(config(rounds=1, deadline_s=3.0))
-    with LocalGrid(client_app(devices.__getitem__), ["fan", "pump"]) as grid:
+    with LocalGrid(client_app(lambda name, _: devices[name]), ["fan", "pump"]) as grid:
         play(leader, grid)
     assert leader.outcomes[0].missing == {"press": "not connected"}
 
@@ -97,7 +97,7 @@ def test_what_comes_late_is_logged_and_does_not_count(task: Task, tmp_path: Path
     devices = fleet(task, tmp_path)
     failing = {**devices, "press": Harmed(devices["press"], slow)}
     leader = run(config(rounds=3, deadline_s=2.0))
-    with LocalGrid(client_app(failing.__getitem__), failing, workers=3) as grid:
+    with LocalGrid(client_app(lambda name, _: failing[name]), failing, workers=3) as grid:
         play(leader, grid)
     assert all("press" not in outcome.shares for outcome in leader.outcomes)
     assert '"kind": "late"' in (tmp_path / "run" / "journal.jsonl").read_text()

@@ -146,7 +146,8 @@ def _latency(seed: int) -> Json:
 
 
 def _logits(down_hz: np.ndarray, up_hz: np.ndarray) -> np.ndarray:
-    return np.log(np.concatenate([down_hz, up_hz]) / BAND_HZ)
+    logits: np.ndarray = np.log(np.concatenate([down_hz, up_hz]) / BAND_HZ)
+    return logits
 
 
 def _solved(asked: Requests, first: np.ndarray, unit_s: float) -> float:
@@ -189,7 +190,8 @@ def _worth(asked: Requests, device_R: Indices) -> np.ndarray:
     """Each device is worth a twentieth of what a typical round takes, its smaller ranks a part of that."""
     typical_s = float(np.median(asked.least_s)) * 4
     place_R = np.concatenate([np.arange(1, 1 + size) / size for size in np.unique(device_R, return_counts=True)[1]])
-    return typical_s / 5 * np.sqrt(place_R)
+    worth_R: np.ndarray = typical_s / 5 * np.sqrt(place_R)
+    return worth_R
 
 
 def _equal_s(asked: Requests, members: Indices) -> float:

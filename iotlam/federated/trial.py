@@ -1,0 +1,322 @@
+"""A SuperLink and its SuperNodes on this machine, with TLS and node authentication: the real thing, for a trial.
+
+On several hosts the same commands run one on each; docs/federated.md names them. All that is started is written down
+with its process id, and that is what is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from iotlam.contracts import BadInput, IotlamError, whole_file
+from iotlam.federated.deployed import FOLDER
+from iotlam.federated.flower import DEVICE
+from iotlam.federated.plan import PLAN, Plan
+
+HOST = "127.0.0.1"
+START_S, STOP_S = 90.0, 10.0
+VALID_DAYS = 365
+
+BUNDLE = """[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "iotlam-rounds"
+version = "0.1.0"
+license = { file = "LICENSE" }
+dependencies = ["flwr>=1.41,<1.43"]
+
+[tool.hatch.build.targets.wheel]
+packages = ["."]
+
+[tool.flwr.app]
+publisher = "iotlam"
+fab-format-version = 1
+flwr-version-target = "1.41.0"
+
+[tool.flwr.app.components]
+serverapp = "rounds.apps:server"
+clientapp = "rounds.apps:client"
+
+[tool.flwr.app.config]
+folder = ""
+"""
+
+APPS = """from iotlam.federated import deployed
+
+client = deployed.client
+server = deployed.server
+"""
+"""Flower looks for assignments."""
+
+CONNECTION = """[superlink]
+default = "trial"
+
+[superlink.trial]
+address = "{address}"
+root-certificates = "{certificate}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Where a trial keeps its certificates, keys, logs and processes.
+
+    Attributes:
+        run: folder of the run.
+        port: of the SuperLink.
+    """
+
+    run: Path
+    port: int = 8000
+
+    @property
+    def folder(self) -> Path:
+        """All that is only of the trial."""
+        return self.run / "flower"
+
+    @property
+    def processes(self) -> Path:
+        """What was started: process id and when it began, by name."""
+        return self.folder / "processes.json"
+
+    def up(self, plan: Plan) -> None:
+        """Start SuperLink and SuperNodes, and have the run begun.
+
+        Raises:
+            BadInput: if it is up already, or the port is taken.
+            IotlamError: if a part of Flower does not start.
+        """
+        if self.running():
+            fix = f"run: iotlam federated down {self.run}"
+            raise BadInput(str(self.run), expected="a run that is not up", got="one that is", fix=fix)
+        ports = range(self.port, self.port + 1 + len(plan.devices))
+        if taken := [port for port in ports if not _free(port)]:
+            raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
+        plan.config  # noqa: B018 - refuses wrong settings
+        (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
+        (self.run / PLAN).write_text(plan.to_json())
+        self._write_bundle()
+        certify(self.folder)
+        try:
+            self._start_link()
+            for place, device in enumerate(plan.devices, 1):
+                self._start_node(device.name, self.port + place)
+            self._flwr(
+                "run", str(self.folder / "app"), "trial", "-c", f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
+            )
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> list[str]:
+        """Stop all that was started, and what that has started; returns their names."""
+        found = self.running()
+        for pid in found.values():
+            _signal_group(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in found.values():  # Flower's own children ignore the gentler signal
+            _signal_group(pid, signal.SIGKILL)
+        self.processes.unlink(missing_ok=True)
+        return list(found)
+
+    def running(self) -> dict[str, int]:
+        """What was started and still runs: process ids by name."""
+        if not self.processes.exists():
+            return {}
+        known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
+        return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
+
+    def _write_bundle(self) -> None:
+        """Flower's bundle: it only names apps that are installed with iotlam."""
+        package = self.folder / "app" / "rounds"
+        package.mkdir(parents=True, exist_ok=True)
+        (package.parent / "pyproject.toml").write_text(BUNDLE)
+        (package.parent / "LICENSE").write_text("Apache-2.0\n")
+        (package / "__init__.py").write_text("")
+        (package / "apps.py").write_text(APPS)
+
+    def _start_link(self) -> None:
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        connection = CONNECTION.format(address=f"{HOST}:{self.port}", certificate=(self.folder / "ca.crt").absolute())
+        (home / "config.toml").write_text(connection)
+        link = self._start(
+            "superlink",
+            "flower-superlink",
+            *("--host", HOST, "--port", str(self.port), "--database", str(self.folder / "superlink.db")),
+            *("--ssl-certfile", str(self.folder / "server.crt"), "--ssl-keyfile", str(self.folder / "server.key")),
+            *("--ssl-ca-certfile", str(self.folder / "ca.crt")),
+            *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+        )
+        self._wait_for(link)
+
+    def _wait_for(self, link: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and link.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, self.port)) == 0:
+                    return
+            time.sleep(0.2)
+        log = self._log("superlink")
+        raise IotlamError(f"SuperLink: expected it to listen within {START_S:.0f} s, got nothing; see {log}.")
+
+    def _start_node(self, name: str, port: int) -> None:
+        key = self.folder / "nodes" / name
+        make_key(key)
+        self._flwr("supernode", "register", f"{key}.pub", "trial", "--name", name)
+        self._start(
+            name,
+            "flower-supernode",
+            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
+            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
+            *("--node-config", f"{DEVICE}={json.dumps(name)} {FOLDER}={json.dumps(str(self.run.absolute()))}"),
+        )
+
+    def _start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with self._log(name).open("ab") as log:
+            process = subprocess.Popen(
+                [_tool(command), *arguments], stdout=log, stderr=log, env=self._environment(), start_new_session=True
+            )
+        known = json.loads(self.processes.read_text()) if self.processes.exists() else {}
+        with whole_file(self.processes) as partial:
+            partial.write_text(json.dumps({**known, name: (process.pid, _began(process.pid))}))
+        return process
+
+    def _flwr(self, *arguments: str) -> None:
+        found = subprocess.run([_tool("flwr"), *arguments], capture_output=True, text=True, env=self._environment())
+        if found.returncode:
+            said = " ".join((found.stderr or found.stdout).split())[-300:]
+            raise IotlamError(
+                f"flwr {arguments[0]}: expected it to be done, got '{said}'; see the logs in {self.folder}."
+            )
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _environment(self) -> dict[str, str]:
+        home = str((self.folder / "home").absolute())
+        path = (
+            f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # Flower starts its own commands
+        )
+        return {**os.environ, "PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
+
+
+def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
+    """Write a certificate authority and a server's certificate for some hosts; those that are still valid stay.
+
+    Args:
+        folder: `ca.crt`, `server.crt` and `server.key` go there; the authority's own key is kept nowhere.
+        hosts: names and addresses that the server is reached by.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import NameOID
+
+    if (folder / "server.crt").exists():
+        known = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+        if known.not_valid_after_utc > datetime.now(UTC) + timedelta(days=1):
+            return
+    now = datetime.now(UTC)
+
+    def certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        builder = x509.CertificateBuilder().subject_name(_named(name)).issuer_name(_named("iotlam trial"))
+        builder = builder.public_key(key).serial_number(x509.random_serial_number())
+        return builder.not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + timedelta(days=VALID_DAYS))
+
+    def _named(name: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+    authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
+    own = certificate("iotlam trial", authority.public_key()).add_extension(x509.BasicConstraints(True, None), True)
+    servers = certificate(hosts[0], server.public_key()).add_extension(x509.SubjectAlternativeName(reached), False)
+    (folder / "ca.crt").write_bytes(own.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
+    (folder / "server.crt").write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
+    _write_secret(
+        folder / "server.key", server.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    )
+
+
+def make_key(path: Path) -> None:
+    """Write a node's key pair, as `ssh-keygen -t ecdsa -b 384` does, unless it is there."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    if path.exists():
+        return
+    key = ec.generate_private_key(ec.SECP384R1())
+    path.with_name(f"{path.name}.pub").write_bytes(
+        key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"
+    )
+    _write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _tool(name: str) -> str:
+    """A command of Flower's, beside the Python that runs this."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise IotlamError(
+            f"{name}: expected to be installed, got no such command; run: pip install 'iotlam[federated]'."
+        )
+    return found
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _began(pid: int) -> int:
+    """When a process began, in ticks since the system did; -1 where there is none. Ids are used again, both are not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return -1
+    state, *fields = stat.rpartition(")")[2].split()
+    return -1 if state == "Z" else int(fields[18])
+
+
+def _signal_group(pid: int, number: int) -> None:
+    """To a process that was started in a session of its own, and to all of its children."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
