@@ -67,6 +67,8 @@ class Source(Record, frozen=True):
             got = f"'{self.name}'" if self.name else "none"
             expected = "no name" if self.kind == "simulated" else f"the name of a {self.kind}"
             raise BadInput("data.name", expected=expected, got=got, fix="correct it")
+        if self.kind == "simulated" and self.seconds % 1:
+            raise BadInput("data.seconds", expected="whole seconds", got=f"{self.seconds:g}", fix="correct it")
 
     def wants(self, faults: Sequence[str]) -> bool:
         """Whether a bearing with these faults is asked for."""

@@ -75,11 +75,11 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
 
 
 def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
-    from iotlam.federated.plan import carry_out
+    from iotlam.federated.plan import carry_out, rounds_left
     from iotlam.training.progress import progress
 
     outcomes: list[Outcome] = []
-    with progress("Rounds", total=int(plan.rounds.get("rounds", 20))) as step:
+    with progress("Rounds", total=rounds_left(plan, folder)) as step:
 
         def on_round(outcome: Outcome) -> None:
             outcomes.append(outcome)

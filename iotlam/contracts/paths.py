@@ -48,11 +48,12 @@ def check_page_path(option: str, page: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     """Write a file as a whole or not at all.
 
     Args:
         path: the file; folders that are missing are made.
+        durable: wait until it is on the disk, so that it is there after a power failure.
 
     Yields:
         Where to write: beside `path`, which it replaces at the end; it is removed where anything fails before.
@@ -61,9 +62,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
+        if durable:
+            _sync(partial)
         os.replace(partial, path)
+        if durable:
+            _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or what a folder lists, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -26,16 +26,17 @@ class RoundModel:
     Args:
         base: folder of a model that devices already have.
         rank: of the new adapter.
+        seed: of its A; its B is zero.
 
     Raises:
         BadInput: if the folder holds no model, or one whose adapter is on fused experts.
     """
 
-    def __init__(self, base: Path, rank: int) -> None:
+    def __init__(self, base: Path, rank: int, seed: int = 0) -> None:
         finished = from_pretrained(base)
         config = finished.config
         self.scale = config.lora_alpha / config.lora_rank
-        self.model = IotlamModel(config.changed(lora_rank=rank, lora_alpha=self.scale * rank))
+        self.model = IotlamModel(config.changed(lora_rank=rank, lora_alpha=self.scale * rank), seed)
         self.model.load_state_dict(_own(finished), strict=False)
         self._layers = _layers(self.model, base)
         learnt = factors_of(_layers(finished, base), self.scale)
@@ -99,7 +100,7 @@ def finished_model(base: Path, learnt: Adapter, others: Mapping[str, Tensor], ra
     scale = before.config.lora_alpha / before.config.lora_rank
     known = factors_of(_layers(before, base), scale)
     together = {name: spectrum(total([known[name].double(), learnt[name].double()])) for name in known}
-    rank = rank or max(len(one.s_R) for one in together.values())
+    rank = rank or max(1, *(len(one.s_R) for one in together.values()))
     model = IotlamModel(before.config.changed(lora_rank=rank, lora_alpha=scale * rank))
     model.load_state_dict(_own(before), strict=False)
     with torch.no_grad():

@@ -2,14 +2,14 @@
 
 Each mode keeps, for one layer, factors that devices train (`shared`) and a product that they add without training it
 (`frozen`). They differ in what a device is given and in how answers are put together. All arithmetic is in double
-precision; no matrix of output x input features is formed.
+precision, on factors.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,6 +19,9 @@ from torch import Tensor
 from iotlam.federated.factors import Factors, Spectrum, inner, no_update, spectrum, total
 
 Factor = Literal["a", "b"]
+
+Basis = Literal["kept", "turned", "new"]
+"""What a device's factors have in common with those that it last had: their columns, their product, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Mode(ABC):
     """
 
     name: ClassVar[str]
+    basis: ClassVar[Basis] = "kept"
 
     def __init__(self, start: Factors, seed: int) -> None:
         self.shared, self.frozen, self.seed = start.double(), no_update(*start.shape), seed
@@ -110,24 +114,24 @@ class ZeroPad(Mode):
 
 
 class ZeroPadSparsity(ZeroPad):
-    """Zero-padding in which an update weighs as much as its product is large (HetLoRA, Cho et al., EMNLP 2024)."""
+    """Zero-padding in which an update weighs by the size of its product, too (HetLoRA, Cho et al., EMNLP 2024)."""
 
     name = "zero_pad_sparsity"
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
-        """Average the padded factors by the norms of their products."""
-        norms = [math.sqrt(max(float(inner(update.trained, update.trained)), 0.0)) for update in updates]
-        whole = sum(norms)
-        if whole == 0.0:
-            return super().merge(updates, number)
-        weighed = [Update(u.assignment, u.trained, norm / whole) for u, norm in zip(updates, norms, strict=True)]
-        return super().merge(weighed, number)
+        """Average the padded factors by weight times the norm of the product."""
+        sizes = [u.weight * math.sqrt(max(float(inner(u.trained, u.trained)), 0.0)) for u in updates]
+        whole = sum(sizes)
+        if whole > 0.0:
+            updates = [Update(u.assignment, u.trained, size / whole) for u, size in zip(updates, sizes, strict=True)]
+        super().merge(updates, number)
 
 
 class Stack(Mode):
     """The weighted products are added to the frozen part, and training starts afresh (FLoRA, NeurIPS 2024)."""
 
     name = "stack"
+    basis = "new"
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
         """Add the exact mean of the products; draw a new A."""
@@ -135,15 +139,15 @@ class Stack(Mode):
         self.shared = Factors(torch.zeros_like(self.shared.b_OR), fresh_a(self.shared, self.seed, number + 1))
 
 
-class _Rest(Mode):
-    """Modes in which columns beyond a device's rank are part of what it adds: all devices compute the same."""
+class _Whole(Mode):
+    """Modes in which a device adds, frozen, all columns that it does not train: all devices compute the same."""
 
     def assign(self, device: int, rank: int, number: int) -> Assignment:
         """Some columns to train, the others frozen."""
         columns = self.columns(device, rank, number)
         others = sorted(set(range(self.shared.rank)) - set(columns))
-        frozen = total([self.frozen, _columns(self.shared, others)])
-        return Assignment(_columns(self.shared, columns), frozen, tuple(columns), self.trains(number))
+        frozen = total([self.frozen, self.shared.columns(others)])
+        return Assignment(self.shared.columns(columns), frozen, tuple(columns), self.trains(number))
 
     def columns(self, device: int, rank: int, number: int) -> list[int]:
         """Which columns a device trains in a round."""
@@ -154,20 +158,20 @@ class _Rest(Mode):
         return ("a", "b")
 
 
-class Residual(_Rest):
+class Residual(_Whole):
     """Averaged factors, and what they differ by from the mean of the products is frozen (FedEx-LoRA, ACL 2025)."""
 
     name = "residual"
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
-        """Average the padded factors; freeze the difference to the exact mean."""
-        rest = [_columns(self.shared, range(u.trained.rank, self.shared.rank)).scaled(u.weight) for u in updates]
-        mean = _padded_mean(updates, self.shared.rank)
+        """Average the factors column by column; freeze the difference to the exact mean."""
+        rest = [self.shared.columns(range(u.trained.rank, self.shared.rank)).scaled(u.weight) for u in updates]
+        mean = Factors(_mean_of(self.shared.b_OR, updates, "b"), _mean_of(self.shared.a_RI.T, updates, "a").T)
         self.frozen = _compact(total([self.frozen, *_weighted(updates), *rest, mean.scaled(-1.0)]))
         self.shared = mean
 
 
-class FreezeA(_Rest):
+class FreezeA(_Whole):
     """A stays as it was drawn and is common to all, so that the mean of B is exact (FFA-LoRA, ICLR 2024)."""
 
     name = "freeze_a"
@@ -178,10 +182,10 @@ class FreezeA(_Rest):
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
         """Average B, column by column, over all devices; those who did not train a column have it as it was."""
-        self.shared = Factors(_mean_of_parts(self.shared.b_OR, updates, "b"), self.shared.a_RI)
+        self.shared = Factors(_mean_of(self.shared.b_OR, updates, "b"), self.shared.a_RI)
 
 
-class Alternate(_Rest):
+class Alternate(_Whole):
     """B in even rounds, A in odd ones, the other being common to all: exact in either (RoLoRA, NeurIPS 2025)."""
 
     name = "alternate"
@@ -194,15 +198,16 @@ class Alternate(_Rest):
         """Average the factor of this round."""
         b_OR, a_RI = self.shared.b_OR, self.shared.a_RI
         if number % 2:
-            self.shared = Factors(b_OR, _mean_of_parts(a_RI.T, updates, "a").T)
+            self.shared = Factors(b_OR, _mean_of(a_RI.T, updates, "a").T)
         else:
-            self.shared = Factors(_mean_of_parts(b_OR, updates, "b"), a_RI)
+            self.shared = Factors(_mean_of(b_OR, updates, "b"), a_RI)
 
 
-class Fold(_Rest):
+class Fold(_Whole):
     """Modules of rank one, of which a device trains some and adds the others frozen (Fed-PLoRA, ICLR 2026)."""
 
     name = "fold"
+    basis = "new"
 
     def columns(self, device: int, rank: int, number: int) -> list[int]:
         """In turn, so that in time each device trains each module."""
@@ -237,6 +242,7 @@ class ProductSvd(Mode):
     """
 
     name = "product_svd"
+    basis = "turned"
 
     KEEP: ClassVar[int] = 4
     """The whole keeps directions up to that many times the greatest rank: beyond, they are noise of single devices."""
@@ -296,7 +302,7 @@ def _padded_mean(updates: Sequence[Update], rank: int) -> Factors:
     return Factors(b_OR, a_RI)
 
 
-def _mean_of_parts(shared_XR: Tensor, updates: Sequence[Update], factor: Factor) -> Tensor:
+def _mean_of(shared_XR: Tensor, updates: Sequence[Update], factor: Factor) -> Tensor:
     """Mean of one factor, each device's own columns in place of the shared ones."""
     mean_XR = torch.zeros_like(shared_XR)
     for update in updates:
@@ -305,11 +311,6 @@ def _mean_of_parts(shared_XR: Tensor, updates: Sequence[Update], factor: Factor)
         own_XR[:, list(update.assignment.columns)] = trained.b_OR if factor == "b" else trained.a_RI.T
         mean_XR += update.weight * own_XR
     return mean_XR
-
-
-def _columns(factors: Factors, which: Iterable[int]) -> Factors:
-    chosen = list(which)
-    return Factors(factors.b_OR[:, chosen], factors.a_RI[chosen])
 
 
 def _compact(factors: Factors) -> Factors:

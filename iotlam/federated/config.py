@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.aggregation import MODES
 from iotlam.federated.robust import RULES
@@ -27,7 +29,7 @@ class RunConfig(Record, frozen=True):
     Attributes:
         devices: who may take part.
         mode: how updates are put together.
-        rule: how much each device counts.
+        rule: how much each device counts: by its examples (`mean`), or robustly, one device, one vote.
         attackers: how many devices the rule should stand.
         rounds: how many.
         steps: optimiser steps of a device in a round.
@@ -67,8 +69,10 @@ class RunConfig(Record, frozen=True):
         if any(device.rank < 1 or device.examples < 1 for device in self.devices):
             raise _bad("devices", "positive ranks and examples", "others", "correct them")
         for name in ("rounds", "steps", "learning_rate", "deadline_s"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
+        if not 0 <= self.seed < 2**31:
+            raise _bad("seed", "0 to 2147483647", str(self.seed), "correct it")
 
 
 def _bad(name: str, expected: str, got: str, fix: str) -> BadInput:

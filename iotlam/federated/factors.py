@@ -38,6 +38,10 @@ class Factors:
         """The product times a number."""
         return Factors(self.b_OR * by, self.a_RI)
 
+    def columns(self, which: Sequence[int]) -> Factors:
+        """Some columns of B and rows of A."""
+        return Factors(self.b_OR[:, list(which)], self.a_RI[list(which)])
+
     def first(self, rank: int) -> Factors:
         """The first columns of B and rows of A."""
         return Factors(self.b_OR[:, :rank], self.a_RI[:rank])

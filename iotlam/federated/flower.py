@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from threading import Lock
 
 import numpy as np
 
@@ -31,8 +31,8 @@ from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
 from iotlam.federated.rounds import Outcome, Run
 
-POLL_S = 0.05
-"""How often replies are asked for; HttpGrid is asked as often as it likes."""
+POLL_S = 0.02
+"""How often replies are asked for; Flower's HTTP grid waits longer by itself."""
 
 DEVICE = "device"
 """Key of a device's name in its node's configuration."""
@@ -98,6 +98,7 @@ class _Loop:
     def __init__(self, run: Run, grid: Grid) -> None:
         self._run, self._grid = run, grid
         self._names: dict[int, str] = {}
+        self._doubles: set[int] = set()
         self._calls: dict[str, int] = {}
         self._asked: dict[str, tuple[str, int, int]] = {}
         """By message: device, node and round; those of earlier rounds, too, for what comes late is logged."""
@@ -111,16 +112,14 @@ class _Loop:
             nodes = sorted(self._grid.get_node_ids())
             self._call([node for node in nodes if node not in self._names], left_s)
             self._order(nodes, orders, causes, left_s)
-            replies = list(self._grid.pull_messages([*self._calls, *self._asked]))
-            for reply in replies:
+            for reply in self._grid.pull_messages([*self._calls, *self._asked]):
                 self._take(reply, causes)
-            if not replies:
-                time.sleep(min(POLL_S, left_s))
+            time.sleep(min(POLL_S, left_s))
         return self._run.close(causes)
 
     def _call(self, nodes: Sequence[int], left_s: float) -> None:
         """Ask nodes that are new for their names."""
-        new = [node for node in nodes if node not in self._calls.values()]
+        new = [node for node in nodes if node not in self._calls.values() and node not in self._doubles]
         for node, message in zip(
             new, self._push(new, MessageType.QUERY, [RecordDict()] * len(new), left_s), strict=True
         ):
@@ -149,22 +148,33 @@ class _Loop:
     def _take(self, reply: Message, causes: dict[str, str]) -> None:
         message = reply.metadata.reply_to_message_id
         if (node := self._calls.pop(message, None)) is not None:
-            if reply.has_content():
-                self._names[node] = _fact(reply, "name")
+            self._introduce(node, reply)
             return
         name, node, number = self._asked.pop(message)
         if reply.has_error() and reply.error.code in GONE:
             self._names.pop(node, None)  # whoever comes back has another number, or is called anew
             if number == self._run.number:
                 causes[name] = _reason(reply.error)
-        elif reply.has_error():
-            self._run.refuse(name, number, _reason(reply.error))
-        elif failure := _fact(reply, "failure", ""):
-            self._run.refuse(name, number, failure)
+            return
+        try:
+            answer, arrays = _answer(reply, name)
+        except UNREADABLE as error:
+            self._run.refuse(name, number, str(error))
         else:
-            with suppress(BadInput):  # it is in the journal, with its reason
-                answer = Answer.from_json(_fact(reply, "answer"), f"Answer of device '{name}'")
-                self._run.take(name, answer, _arrays(reply))
+            self._run.take(name, number, answer, arrays)
+
+    def _introduce(self, node: int, reply: Message) -> None:
+        """A node says its name; one that gives the name of another that is there is not listened to."""
+        try:
+            name = _fact(reply, "name")
+        except UNREADABLE:
+            return
+        taken = {known for other, known in self._names.items() if other in set(self._grid.get_node_ids())}
+        if name in taken:
+            self._doubles.add(node)
+            self._run.refuse(name, -1, f"node {node} gives the name of another node, and is not listened to")
+        else:
+            self._names[node] = name
 
 
 class LocalGrid(Grid):
@@ -173,7 +183,8 @@ class LocalGrid(Grid):
     Args:
         app: the client app.
         devices: names, one node each.
-        workers: nodes that work at a time; one where they share models.
+        workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
+            not the same twice.
     """
 
     def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
@@ -182,6 +193,7 @@ class LocalGrid(Grid):
             node: Context(SERVER, node, {DEVICE: name}, RecordDict(), {})
             for node, name in enumerate(devices, SERVER + 1)
         }
+        self._one_at_a_time = {node: Lock() for node in self._contexts}
         self._pool = ThreadPoolExecutor(workers)
         self._replies: dict[str, Future[Message]] = {}
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, SERVER, SERVER
@@ -191,7 +203,7 @@ class LocalGrid(Grid):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)  # nobody writes after this
 
     def set_run(self, run: FlowerRun) -> None:
         """Not used: there is one run."""
@@ -239,10 +251,31 @@ class LocalGrid(Grid):
         return found
 
     def _work(self, message: Message) -> Message:
-        try:
-            return self._app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception as error:  # as on a SuperNode: the others go on
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
+        node = message.metadata.dst_node_id
+        with self._one_at_a_time[node]:
+            if time.time() > message.metadata.created_at + message.metadata.ttl:
+                return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "the round is over"), reply_to=message)
+            try:
+                return self._app(message, self._contexts[node])
+            except Exception as error:  # as on a SuperNode: the others go on
+                return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
+
+
+UNREADABLE = (BadInput, ValueError, TypeError, KeyError, MemoryError)
+"""What reading a message that anybody may have sent can raise."""
+
+
+def _answer(reply: Message, name: str) -> tuple[Answer, Arrays]:
+    """A device's answer.
+
+    Raises:
+        BadInput: if it is none, or a failure; or whatever else of `UNREADABLE`.
+    """
+    if reply.has_error():
+        raise ValueError(_reason(reply.error))
+    if failure := _fact(reply, "failure", ""):
+        raise ValueError(failure)
+    return Answer.from_json(_fact(reply, "answer"), f"Answer of device '{name}'"), _arrays(reply)
 
 
 def _content(kind: str, text: str, arrays: Arrays) -> RecordDict:
@@ -260,7 +293,7 @@ def _fact(message: Message, kind: str, default: str | None = None) -> str:
     Raises:
         BadInput: if it is not there and there is no default.
     """
-    record = message.content.config_records.get("facts", ConfigRecord())
+    record = message.content.config_records.get("facts", ConfigRecord()) if message.has_content() else ConfigRecord()
     text = record.get(kind, default)
     if not isinstance(text, str):
         got = ", ".join(record) or "nothing"

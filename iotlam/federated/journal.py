@@ -1,4 +1,4 @@
-"""An append-only journal: on disk when `append` returns, chained by hashes so that no line can be changed unseen."""
+"""An append-only journal: on disk when `append` returns, and chained by hashes: what is damaged is seen."""
 
 from __future__ import annotations
 

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel
-from iotlam.federated.codec import ErrorFeedback
-from iotlam.federated.factors import turn
-from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays
+from iotlam.federated.codec import packed
+from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
@@ -94,36 +93,45 @@ class Local:
         if order.device != self.name:
             raise BadInput("Order", expected=f"one for '{self.name}'", got=f"'{order.device}'", fix="address it anew")
         memory = _Memory.read(self._memory)
-        if memory.nonce == order.nonce and memory.answer:
+        if memory.answer and memory.nonce == order.nonce:
             return memory.answer, memory.sent
-        start = time.monotonic()
-        model = self._model(order)
-        given = Given.of(arrays)
+        start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
+        score = self._load(model, given)
+        loss = self._train(order, model)
+        before = flat(given.start, order.trains, given.others)
+        after = flat(model.adapter, order.trains, model.others if order.others else {})
+        changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
+        if order.eight_bits:
+            sent = packed_arrays(changed)
+        else:
+            sent, left = {name: (after[name] - before[name]).numpy() for name in after}, {}
+        answer = Answer(
+            run=order.run,
+            number=order.number,
+            device=self.name,
+            nonce=order.nonce,
+            base=model.digest,
+            examples=len(self._data.learnt),
+            score_before=score,
+            loss=loss,
+            seconds=time.monotonic() - start,
+            content=content(sent),
+        )
+        _Memory(order.nonce, answer, sent, left, model.adapter).write(self._memory)
+        return answer, sent
+
+    @property
+    def examples(self) -> int:
+        """How many it learns from."""
+        return len(self._data.learnt)
+
+    def _load(self, model: RoundModel, given: Given) -> float:
+        """Give the model what was sent; returns its score on the device's held-out examples, -1 without any."""
         model.freeze(given.frozen)
         model.adapter = given.start
-        if order.others:
+        if given.others:
             model.others = given.others
-        score = self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
-        loss = self._train(order, model)
-        after = flat(model.adapter, order.trains, model.others if order.others else {})
-        before = flat(given.start, order.trains, given.others)
-        made = {name: after[name] - before[name] for name in after}
-        residual = memory.turned(given.start)
-        sent, residual = _packed(made, residual) if order.eight_bits else ({n: t.numpy() for n, t in made.items()}, {})
-        answer = Answer(
-            order.run,
-            order.number,
-            self.name,
-            order.nonce,
-            model.digest,
-            len(self._data.learnt),
-            score,
-            loss,
-            time.monotonic() - start,
-            content(sent),
-        )
-        _Memory(order.nonce, answer, sent, residual, model.adapter).write(self._memory)
-        return answer, sent
+        return self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
 
     def _model(self, order: Order) -> RoundModel:
         if order.rank not in self._models:
@@ -159,11 +167,6 @@ class Local:
         return float(np.mean(losses)) if losses else -1.0
 
 
-def _packed(made: Mapping[str, Tensor], residual: Mapping[str, Tensor]) -> tuple[Sent, dict[str, Tensor]]:
-    sender = ErrorFeedback(residual)
-    return packed_arrays(sender.pack(made)), sender.residual
-
-
 @dataclass(frozen=True, slots=True)
 class _Memory:
     """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
@@ -174,14 +177,15 @@ class _Memory:
     residual: Mapping[str, Tensor]
     trained: Adapter
 
-    def turned(self, start: Adapter) -> dict[str, Tensor]:
-        """The residual in the basis of factors that have been sent anew; of another rank it is dropped."""
-        kept = from_flat(self.residual)
-        found = {name: tensor for name, tensor in self.residual.items() if name.startswith("others/")}
-        for name, one in kept.items():
-            if name in start and start[name].rank == one.rank == self.trained[name].rank:
-                found |= flat({name: one.turned(turn(self.trained[name], start[name]))})
-        return found
+    def residual_for(self, order: Order, given: Given) -> Mapping[str, Tensor]:
+        """What rounding took, as far as it still means something: of an answer that counted, and in the basis given."""
+        if not order.after or order.after != self.nonce:
+            return {}
+        if order.basis == "turned":
+            return turned(self.residual, self.trained, given.start)
+        if order.basis == "new":
+            return {name: tensor for name, tensor in self.residual.items() if name.startswith("others/")}
+        return self.residual
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -189,7 +193,7 @@ class _Memory:
         tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
         tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
         tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
-        with whole_file(path) as partial:
+        with whole_file(path, durable=True) as partial:
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.adapter import Adapter
-from iotlam.federated.aggregation import Factor
-from iotlam.federated.codec import Packed, unpack
-from iotlam.federated.factors import Factors
+from iotlam.federated.aggregation import Basis, Factor
+from iotlam.federated.codec import Packed, rows, unpack
+from iotlam.federated.factors import Factors, turn
 
 Arrays = Mapping[str, NDArray[np.generic]]
+
+LARGEST = 1e6
+"""No weight changes by more in one round; squares of such numbers are still far from overflowing."""
 
 
 class Order(Record, frozen=True):
@@ -32,6 +36,8 @@ class Order(Record, frozen=True):
         base: digest of the model that the run began with.
         rank: of the adapter to train.
         trains: which of its factors.
+        basis: what the factors have in common with those that the device last had.
+        after: nonce of the device's last answer that counted; '' for none.
         others: whether weights outside the decoder are trained and sent, too.
         eight_bits: whether changes are sent in eight bits.
         steps: optimiser steps; 0 to evaluate only.
@@ -46,6 +52,8 @@ class Order(Record, frozen=True):
     base: str
     rank: int
     trains: tuple[Factor, ...]
+    basis: Basis
+    after: str
     others: bool
     eight_bits: bool
     steps: int
@@ -112,38 +120,39 @@ class Given:
         return cls(_factors(arrays, "start/"), _factors(arrays, "frozen/"), others)
 
 
-def changes(arrays: Arrays, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The changes that an answer's arrays hold, whole or in eight bits.
+def changes(arrays: Arrays, like: Mapping[str, Tensor], eight_bits: bool) -> dict[str, Tensor]:
+    """The changes that an answer's arrays hold.
 
     Args:
-        arrays: what was sent.
+        arrays: what was sent, by anybody.
         like: what the changes are to be of, by name.
+        eight_bits: how they were to be sent.
 
     Raises:
-        BadInput: if names or shapes are others, or numbers are not finite.
+        BadInput: if names, types or shapes are others, or a number is not finite or beyond `LARGEST`.
     """
-    packed = {name.removesuffix("/step") for name in arrays if name.endswith("/step")}
-    names = packed | {name for name in arrays if not name.endswith(("/step", "/values"))}
-    if names != like.keys():
-        odd = sorted(names ^ like.keys())[0]
-        raise BadInput("Changes", expected="those that were asked for", got=f"others, as '{odd}'", fix="ask again")
-    found = {}
-    for name, wanted in like.items():
-        values = _tensor(arrays[f"{name}/values"]) if name in packed else _tensor(arrays[name])
-        if values.shape != wanted.shape:
-            got = "x".join(map(str, values.shape))
-            expected = "x".join(map(str, wanted.shape))
-            raise BadInput(f"Change of '{name}'", expected=expected, got=got, fix="train the rank that was asked for")
-        if name in packed:
-            step_X = _tensor(arrays[f"{name}/step"])
-            if values.dtype != torch.int8 or step_X.shape != (len(values) if values.dim() else 1,):
-                raise BadInput(f"Change of '{name}'", expected="eight bits a number", got="others", fix="pack it")
-            values = unpack(Packed(values, step_X))
-        if not torch.isfinite(values).all():
+    wanted: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for name, tensor in like.items():
+        if eight_bits:
+            wanted[f"{name}/values"] = np.dtype(np.int8), tuple(tensor.shape)
+            wanted[f"{name}/step"] = np.dtype(np.float32), (rows(tensor),)
+        else:
+            wanted[name] = np.dtype(np.float32), tuple(tensor.shape)
+    got = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    if odd := sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name)):
+        expected, found = (_said(one.get(odd[0])) for one in (wanted, got))
+        raise BadInput(f"Change of '{odd[0][:100]}'", expected=expected, got=found, fix="answer what was asked for")
+    found_by_name = {}
+    for name in like:
+        if eight_bits:
+            change = unpack(Packed(_tensor(arrays[f"{name}/values"]), _tensor(arrays[f"{name}/step"])))
+        else:
+            change = _tensor(arrays[name])
+        if not bool((change.abs() <= LARGEST).all()):
             fix = "leave the device out, or mend its data"
-            raise BadInput(f"Change of '{name}'", expected="finite numbers", got="NaN or infinity", fix=fix)
-        found[name] = values
-    return found
+            raise BadInput(f"Change of '{name}'", expected=f"numbers up to {LARGEST:g}", got="others", fix=fix)
+        found_by_name[name] = change
+    return found_by_name
 
 
 def packed_arrays(packed: Mapping[str, Packed]) -> dict[str, NDArray[np.generic]]:
@@ -180,6 +189,24 @@ def content(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def turned(residual: Mapping[str, Tensor], trained: Adapter, start: Adapter) -> dict[str, Tensor]:
+    """What rounding took from factors, in the basis of factors given anew; of another rank it is dropped.
+
+    Args:
+        residual: as `flat` names it.
+        trained: the factors that it was taken from.
+        start: the factors that were given.
+    """
+    found = {name: tensor for name, tensor in residual.items() if name.startswith("others/")}
+    for layer, last in trained.items():
+        if layer in start and start[layer].rank == last.rank:
+            turn_RR = turn(last, start[layer])
+            for name in (f"adapter/{layer}/b", f"adapter/{layer}/a"):
+                if name in residual and len(residual[name]) == last.rank:
+                    found[name] = turn_RR.T @ residual[name]
+    return found
+
+
 def size_bytes(arrays: Arrays) -> int:
     """Of arrays on the wire, without headers."""
     return sum(array.nbytes for array in arrays.values())
@@ -208,13 +235,20 @@ def check_answer(order: Order, answer: Answer, arrays: Arrays, most_examples: in
     if not 1 <= answer.examples <= most_examples:
         got, fix = f"{answer.examples:,}", "correct what the device says of itself"
         raise BadInput(who, expected=f"1 to {most_examples:,} examples", got=got, fix=fix)
-    if not all(math.isfinite(one) for one in (answer.score_before, answer.loss, answer.seconds)):
-        raise BadInput(who, expected="finite figures", got="others", fix="leave the device out, or mend its data")
+    told = answer.score_before == -1.0 or 0.0 <= answer.score_before <= 1.0
+    if not (told and (answer.loss == -1.0 or 0.0 <= answer.loss < math.inf) and 0.0 <= answer.seconds < math.inf):
+        got = f"score {answer.score_before:g}, loss {answer.loss:g}, {answer.seconds:g} s"
+        fix = "leave the device out, or mend its data"
+        raise BadInput(who, expected="a score up to 1, a loss and seconds from 0", got=got, fix=fix)
 
 
 def _factors(arrays: Arrays, prefix: str) -> dict[str, Factors]:
     names = sorted({name.removeprefix(prefix)[:-2] for name in arrays if name.startswith(prefix)})
     return {name: Factors(_tensor(arrays[f"{prefix}{name}/b"]), _tensor(arrays[f"{prefix}{name}/a"])) for name in names}
+
+
+def _said(wanted: tuple[np.dtype[Any], tuple[int, ...]] | None) -> str:
+    return f"{wanted[0]} {'x'.join(map(str, wanted[1])) or 'scalar'}" if wanted else "none"
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.generic]:

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
-from iotlam.contracts import BadInput, Record
+from iotlam.contracts import BadInput, Record, whole_file
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
+from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task
-from iotlam.federated.rounds import Outcome, Run
+from iotlam.federated.rounds import JOURNAL, Outcome, Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
 
@@ -48,13 +49,14 @@ class DevicePlan(Record, frozen=True):
         name: its own, unique.
         data: where its data come from, as its app reads it.
         rank: greatest rank of LoRA that it can train.
-        examples: no more than it can have learnt from; what it says of itself is held against that.
+        examples: no more than it can have learnt from; what it says of itself is held against that. They are counted
+            where all is one process.
     """
 
     name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     data: dict[str, Any]
     rank: Annotated[int, Meta(gt=0, le=256)] = 8
-    examples: Annotated[int, Meta(gt=0)] = 1_000_000
+    examples: Annotated[int, Meta(gt=0)] | None = None
 
 
 class Plan(Record, frozen=True):
@@ -76,19 +78,25 @@ class Plan(Record, frozen=True):
         if odd := [name for name in self.rounds if name not in SETTINGS]:
             expected = f"some of {', '.join(SETTINGS)}"
             raise BadInput("Plan, rounds", expected=expected, got=f"'{odd[0]}'", fix="correct or remove it")
+        self.config_for(dict.fromkeys((device.name for device in self.devices), 1))
 
-    @property
-    def config(self) -> RunConfig:
+    def config_for(self, examples: Mapping[str, int]) -> RunConfig:
         """What decides the run.
 
-        Raises:
-            BadInput: if a setting is wrong.
-        """
-        devices = [Enrolled(one.name, one.rank, one.examples).to_raw() for one in self.devices]
-        return RunConfig.from_raw({**self.rounds, "devices": devices}, "Plan, rounds")
+        Args:
+            examples: of devices for which the plan names no bound, by name.
 
-    @property
-    def trained(self) -> App:
+        Raises:
+            BadInput: if a setting is wrong, or there is no bound for a device.
+        """
+        if lacking := [one.name for one in self.devices if not (one.examples or examples.get(one.name))]:
+            fix = "add it to the plan: 'examples' of each device, at least what it learns from"
+            raise BadInput(f"Device '{lacking[0]}'", expected="a bound on its examples", got="none", fix=fix)
+        enrolled = [Enrolled(one.name, one.rank, one.examples or examples[one.name]) for one in self.devices]
+        raw = {**self.rounds, "devices": [one.to_raw() for one in enrolled]}
+        return RunConfig.from_raw(raw, "Plan, rounds")
+
+    def entry(self) -> App:
         """The application.
 
         Raises:
@@ -99,7 +107,7 @@ class Plan(Record, frozen=True):
 
     def task(self) -> Task:
         """What is learnt, from the plan's base model."""
-        return self.trained.task(Path(self.base) if self.base else None)
+        return self.entry().task(Path(self.base) if self.base else None)
 
     def device(self, name: str, folder: Path, models: dict[int, RoundModel] | None = None) -> Local:
         """One of the devices, with its own data.
@@ -116,7 +124,7 @@ class Plan(Record, frozen=True):
         if name not in data:
             raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
         memory = folder / DEVICES / f"{name}.safetensors"
-        return Local(name, self.task(), self.trained.data(data[name]), memory, models)
+        return Local(name, self.task(), self.entry().data(data[name]), memory, models)
 
 
 def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
@@ -133,22 +141,40 @@ def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = 
     Raises:
         BadInput: if the plan cannot be carried out, or the folder holds another run.
     """
-    plan.config  # noqa: B018 - refuses wrong settings before data are read
     models: dict[int, RoundModel] = {}
     devices = {one.name: plan.device(one.name, folder, models) for one in plan.devices}
+    examples = {name: device.examples for name, device in devices.items()}
     with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
-        return lead(plan, folder, grid, on_round)
+        return lead(plan, folder, grid, on_round, examples)
 
 
-def lead(plan: Plan, folder: Path, grid: Grid, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
-    """Lead what is left of a plan over Flower's nodes; arguments and result as of `carry_out`.
+def lead(
+    plan: Plan,
+    folder: Path,
+    grid: Grid,
+    on_round: Callable[[Outcome], object] = lambda _: None,
+    examples: Mapping[str, int] | None = None,
+) -> Path:
+    """Lead what is left of a plan over Flower's nodes, without a look at the devices' data.
 
-    The devices' data are not looked at.
+    Args:
+        plan: what to do.
+        folder: of the run; where it holds part of the same run, that is gone on with.
+        grid: Flower's way to the nodes.
+        on_round: told what came of each round.
+        examples: of devices for which the plan names no bound, by name.
+
+    Returns:
+        Folder of the model that results.
+
+    Raises:
+        BadInput: if the plan cannot be carried out, or the folder holds another run.
     """
-    config = plan.config
-    run = Run(folder, plan.task().base, config)
+    config = plan.config_for(examples or {})
+    run = Run(folder, plan.task().base, config, plan.to_json())
     try:
-        (folder / PLAN).write_text(plan.to_json())
+        with whole_file(folder / PLAN) as partial:
+            partial.write_text(plan.to_json())
         play(run, grid, on_round)
         save_pretrained(
             run.model(),
@@ -164,3 +190,9 @@ def lead(plan: Plan, folder: Path, grid: Grid, on_round: Callable[[Outcome], obj
     finally:
         run.leave()
     return folder / MODEL
+
+
+def rounds_left(plan: Plan, folder: Path) -> int:
+    """How many rounds there are still to do."""
+    done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
+    return max(plan.config_for(dict.fromkeys((device.name for device in plan.devices), 1)).rounds - done, 0)

@@ -57,6 +57,12 @@ class Requests:
     up_hz: Floats
     compute_s: Floats
 
+    def __post_init__(self) -> None:
+        for name in ("down_s", "up_s", "down_hz", "up_hz"):
+            if not (np.isfinite(values := getattr(self, name)) & (values > 0)).all():
+                got, fix = f"{values.min():g}", "leave out what transfers nothing or cannot"
+                raise BadInput(f"Requests, {name}", expected="positive numbers", got=got, fix=fix)
+
     def __len__(self) -> int:
         return len(self.compute_s)
 
@@ -230,7 +236,7 @@ def round_seconds(asked: Requests, sets_SR: NDArray[np.bool_], band_hz: float) -
         slope_S = np.where(sets_SR, asks.hz_per_s, 0.0).sum(1, initial=1e-300)
         low_S, high_S = np.where(hz_S > band_hz, round_S, low_S), np.where(hz_S > band_hz, high_S, round_S)
         new_S = round_S + np.log(hz_S / band_hz) * hz_S / slope_S
-        new_S = np.where((new_S < low_S) | (new_S > high_S), (low_S + high_S) / 2, new_S)
+        new_S = np.where((new_S >= low_S) & (new_S <= high_S), new_S, (low_S + high_S) / 2)
         settled = np.abs(new_S - round_S) <= NEAR * round_S
         round_S = new_S
         if settled.all():

@@ -12,29 +12,33 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from iotlam.federated.factors import Factors, inner
+from iotlam.federated.factors import Factors, total
 
-STEPS, NEAR = 100, 1e-9
+STEPS, SETTLED = 100, 1e-9
+NEAR = 1e-6
+"""Share of the changes' size below which two are the same: rounding of inner products is about the root of that."""
 
 
 def gram(changes: Sequence[Mapping[str, Factors]], others: Sequence[Tensor] | None = None) -> Tensor:
     """Inner products of the devices' changes, summed over layers.
 
     Args:
-        changes: of each device, by layer; the devices' ranks may differ.
+        changes: of each device, by layer; the devices' ranks may differ, the layers of one are of one rank.
         others: all that each changed besides, as one vector; None where nothing.
 
     Returns:
         Symmetric, devices x devices, double precision.
     """
-    double = [{layer: factors.double() for layer, factors in change.items()} for change in changes]
+    ranks_N = torch.tensor([next(iter(change.values())).rank for change in changes])
+    device_NR = torch.repeat_interleave(torch.eye(len(changes), dtype=torch.float64), ranks_N, 1)
     products_NN = torch.zeros(len(changes), len(changes), dtype=torch.float64)
-    for row, left in enumerate(double):
-        for column, right in enumerate(double[: row + 1]):
-            value = sum(float(inner(left[layer], right[layer])) for layer in left)
-            if others is not None:
-                value += float(others[row].double() @ others[column].double())
-            products_NN[row, column] = products_NN[column, row] = value
+    for layer in changes[0]:
+        together = total([change[layer].double() for change in changes])
+        inner_RR = (together.b_OR.T @ together.b_OR) * (together.a_RI @ together.a_RI.T)
+        products_NN += device_NR @ inner_RR @ device_NR.T
+    if others is not None:
+        others_NX = torch.stack([one.double() for one in others])
+        products_NN += others_NX @ others_NX.T
     return products_NN
 
 
@@ -54,7 +58,7 @@ def median(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
         distance_N = _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
         closer_N = weight_N / distance_N
         new_N = closer_N / closer_N.sum()
-        settled = float((new_N - share_N).abs().max()) < NEAR
+        settled = float((new_N - share_N).abs().max()) < SETTLED
         share_N = new_N
         if settled:
             break

@@ -8,7 +8,6 @@ give the same answer without training again.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +30,10 @@ from iotlam.federated.robust import RULES, gram
 from iotlam.model import IotlamModel
 
 JOURNAL = "journal.jsonl"
-KEPT = 2
-"""Checkpoints that stay: the last, and the one before it."""
+LONGEST = 300
+"""Characters of a reason that are kept: devices give some."""
 
-Verdict = Literal["taken", "doubled", "late"]
+Verdict = Literal["taken", "doubled", "late", "stranger", "refused"]
 
 
 class Outcome(Record, frozen=True):
@@ -94,14 +93,15 @@ class Run:
         folder: the run's folder.
         base: folder of the model that devices begin with.
         config: what decides it.
+        about: what else it is, such as where its devices' data come from; another is another run.
 
     Raises:
         BadInput: if the folder holds another run, another process leads it, or its files are not as they were written.
     """
 
-    def __init__(self, folder: Path, base: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, base: Path, config: RunConfig, about: str = "") -> None:
         self.folder, self.base, self.config = folder, base, config
-        model = RoundModel(base, max(device.rank for device in config.devices))
+        model = RoundModel(base, max(device.rank for device in config.devices), config.seed)
         self.digest = model.digest
         self._enrolled = {device.name: device for device in sorted(config.devices, key=lambda one: one.name)}
         self._places = {name: place for place, name in enumerate(self._enrolled)}
@@ -115,8 +115,9 @@ class Run:
         self._refused: dict[str, str] = {}
         self._journal = Journal(folder / JOURNAL)
         try:
-            self.name = self._begin()
+            self.name = self._begin(hashlib.sha256(about.encode()).hexdigest())
             self.outcomes = [Outcome.of(record, str(folder / JOURNAL)) for record in self._journal.of("round")]
+            self._counted = self._nonces_that_counted()
             if self.outcomes:
                 self._load(self.outcomes[-1])
         except BaseException:
@@ -143,12 +144,20 @@ class Run:
 
         Args:
             ranks: of those who are to take part, by name; None for all, each at its greatest.
+
+        Raises:
+            BadInput: if a device is not enrolled, or cannot train that rank.
         """
+        if ranks is None:
+            ranks = {name: device.rank for name, device in self._enrolled.items()}
+        for name, rank in ranks.items():
+            most = self._enrolled[name].rank if name in self._enrolled else 0
+            if not 1 <= rank <= most:
+                raise BadInput(f"Device '{name}'", expected=f"rank 1 to {most}", got=str(rank), fix="ask for less")
         planned = [record for record in self._journal.of("plan") if record["round"] == self.number]
         if not planned:
-            chosen = dict(ranks or {name: device.rank for name, device in self._enrolled.items()})
-            nonces = {name: secrets.token_hex(8) for name in chosen}
-            planned = [self._journal.append("plan", round=self.number, ranks=chosen, nonces=nonces)]
+            nonces = {name: secrets.token_hex(8) for name in ranks}
+            planned = [self._journal.append("plan", round=self.number, ranks=dict(ranks), nonces=nonces)]
         self._asked, self._taken, self._refused = {}, {}, {}
         found: list[tuple[Order, Arrays]] = []
         for name, rank in sorted(planned[-1]["ranks"].items()):
@@ -160,33 +169,32 @@ class Run:
             found.append((order, arrays))
         return found
 
-    def take(self, device: str, answer: Answer, arrays: Arrays) -> Verdict:
-        """Take a device's answer to this round; it counts once, however often it comes.
+    def take(self, device: str, number: int, answer: Answer, arrays: Arrays) -> Verdict:
+        """Take a device's answer; it counts once, however often it comes, and not at all if it is not to its order.
 
         Args:
             device: who sent it, as the transport knows.
+            number: of the round whose order it answers, as the transport knows.
             answer: what it says.
             arrays: what came with it.
-
-        Raises:
-            BadInput: if the answer is refused; the round goes on without it.
         """
         asked = self._asked.get(device)
-        if asked is None or answer.number != self.number:
-            self._journal.append("late", device=device, round=answer.number)
-            return "late"
+        if device not in self._enrolled:
+            return self._note("stranger", device, number)
+        if asked is None or number != self.number:
+            return self._note("late", device, number)
         if device in self._taken:
-            self._journal.append("doubled", device=device, round=self.number)
-            return "doubled"
+            return self._note("doubled", device, number)
         try:
             check_answer(asked.order, answer, arrays, self._enrolled[device].examples)
-            made = changes(arrays, flat(_starts(asked.given), asked.order.trains, self._trained_others))
+            like = flat(_starts(asked.given), asked.order.trains, self._trained_others)
+            made = changes(arrays, like, self.config.eight_bits)
         except BadInput as error:
-            self.refuse(device, self.number, str(error))
-            raise
+            self.refuse(device, number, str(error))
+            return "refused"
         self._taken[device] = _Taken(answer, made, size_bytes(arrays))
         self._refused.pop(device, None)
-        self._journal.append("answer", device=device, round=self.number, content=answer.content)
+        self._journal.append("answer", device=device, round=number, content=answer.content)
         return "taken"
 
     def refuse(self, device: str, number: int, reason: str) -> None:
@@ -197,7 +205,8 @@ class Run:
             number: of the round that it failed in.
             reason: why.
         """
-        self._journal.append("refused", device=device, round=number, reason=reason)
+        reason = " ".join("".join(c if c.isprintable() else " " for c in reason[: 2 * LONGEST]).split())[:LONGEST]
+        self._journal.append("refused", device=device[:LONGEST], round=number, reason=reason)
         if number == self.number and device in self._asked:
             self._refused[device] = reason
 
@@ -211,18 +220,19 @@ class Run:
         taken = dict(sorted(self._taken.items()))
         shares = self._merge(taken) if len(taken) >= self.config.at_least else {}
         outcome = Outcome(
-            self.number,
-            shares,
-            missing,
-            self._refused,
-            {name: one.answer.score_before for name, one in taken.items() if one.answer.score_before >= 0},
-            sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
-            sum(one.size_bytes for one in taken.values()),
-            sum(one.size_bytes for one in self._asked.values()),
-            self._save(),
+            round=self.number,
+            shares=shares,
+            missing=missing,
+            refused=self._refused,
+            scores={name: one.answer.score_before for name, one in taken.items() if one.answer.score_before >= 0},
+            loss=sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
+            up_bytes=sum(one.size_bytes for one in taken.values()),
+            down_bytes=sum(one.size_bytes for one in self._asked.values()),
+            checkpoint=self._save(),
         )
         self._journal.append("round", **outcome.to_raw())
-        self._checkpoint(outcome.round - KEPT).unlink(missing_ok=True)
+        self._checkpoint(outcome.round - 1).unlink(missing_ok=True)
+        self._counted |= {name: self._asked[name].order.nonce for name in shares}
         self.outcomes.append(outcome)
         self._asked, self._taken, self._refused = {}, {}, {}
         return outcome
@@ -245,13 +255,22 @@ class Run:
     def _trained_others(self) -> dict[str, Tensor]:
         return self._others if self.config.others else {}
 
-    def _begin(self) -> str:
+    def _note(self, verdict: Verdict, device: str, number: int) -> Verdict:
+        self._journal.append(verdict, device=device[:LONGEST], round=number)
+        return verdict
+
+    def _nonces_that_counted(self) -> dict[str, str]:
+        """Of each device's last answer that did."""
+        nonces = {record["round"]: record["nonces"] for record in self._journal.of("plan")}
+        return {name: nonces[outcome.round][name] for outcome in self.outcomes for name in outcome.shares}
+
+    def _begin(self, about: str) -> str:
         begun = self._journal.of("begin")
         if not begun:
-            facts = {"config": self.config.to_raw(), "base": self.digest}
+            facts = {"config": self.config.to_raw(), "base": self.digest, "about": about}
             return str(self._journal.append("begin", run=secrets.token_hex(8), **facts)["run"])
         config = RunConfig.from_raw(begun[0]["config"], str(self.folder / JOURNAL))
-        if (config, begun[0]["base"]) != (self.config, self.digest):
+        if (config, begun[0]["base"], begun[0]["about"]) != (self.config, self.digest, about):
             raise BadInput(
                 str(self.folder),
                 expected="an empty folder or a run with the same options",
@@ -261,10 +280,22 @@ class Run:
         return str(begun[0]["run"])
 
     def _order(self, name: str, rank: int, nonce: str, given: Mapping[str, Assignment]) -> Order:
-        config, trains = self.config, next(iter(given.values())).trains
-        seed = config.seed * 1_000_003 + self._places[name]
-        told = (rank, trains, config.others, config.eight_bits, config.steps, config.learning_rate, seed)
-        return Order(self.name, self.number, name, nonce, self.digest, *told)
+        return Order(
+            run=self.name,
+            number=self.number,
+            device=name,
+            nonce=nonce,
+            base=self.digest,
+            rank=rank,
+            trains=next(iter(given.values())).trains,
+            basis=MODES[self.config.mode].basis,
+            after=self._counted.get(name, ""),
+            others=self.config.others,
+            eight_bits=self.config.eight_bits,
+            steps=self.config.steps,
+            learning_rate=self.config.learning_rate,
+            seed=self.config.seed * 1_000_003 + self._places[name],
+        )
 
     def _merge(self, taken: Mapping[str, _Taken]) -> dict[str, float]:
         """Put changes together; returns how much each device counted."""
@@ -279,11 +310,14 @@ class Run:
         return shares
 
     def _shares(self, taken: Mapping[str, _Taken], trained: Mapping[str, Mapping[str, Factors]]) -> dict[str, float]:
-        weight_N = torch.tensor([one.answer.examples for one in taken.values()], dtype=torch.float64)
+        """By examples where nobody is doubted; else one device, one vote: what it says of itself must not help it."""
+        if self.config.rule == "mean":
+            examples = sum(one.answer.examples for one in taken.values())
+            return {name: one.answer.examples / examples for name, one in taken.items()}
         moved = [_moved(self._asked[name].given, trained[name]) for name in taken]
         others = [_vector(one.changes, self._trained_others) for one in taken.values()]
         attackers = min(self.config.attackers, (len(taken) - 1) // 2)
-        share_N = RULES[self.config.rule](gram(moved, others), weight_N, attackers)
+        share_N = RULES[self.config.rule](gram(moved, others), torch.ones(len(taken), dtype=torch.float64), attackers)
         return dict(zip(taken, share_N.tolist(), strict=True))
 
     def _checkpoint(self, number: int) -> Path:
@@ -294,10 +328,12 @@ class Run:
         tensors = {f"mode/{layer}/{n}": t for layer, mode in self._modes.items() for n, t in mode.tensors().items()}
         tensors |= {f"others/{name}": tensor for name, tensor in self._others.items()}
         path = self._checkpoint(self.number)
-        with whole_file(path) as partial:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())  # before the journal says that it is there
+        try:
+            with whole_file(path, durable=True) as partial:  # before the journal says that it is there
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        except (OSError, SafetensorError) as error:
+            fix = "make room on the disk, then resume"
+            raise BadInput(str(path), expected="to write on its disk", got=str(error), fix=fix) from error
         return _sha256(path)
 
     def _load(self, last: Outcome) -> None:

@@ -57,14 +57,14 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Grant:
     """Who takes part in a round and how the band is split.
 
     Attributes:
         granted: requests, at most one of each device, in order.
         split: of the band among them.
         cost_s: time of the round and what is forgone.
-        bound_s: no plan costs less.
+        bound_s: none costs less.
     """
 
     granted: Indices
@@ -74,12 +74,12 @@ class Plan:
 
     @property
     def gap(self) -> float:
-        """How far from the least cost this plan is at most, as a share of the least."""
+        """How far from the least cost this is at most, as a share of the least."""
         return self.cost_s / self.bound_s - 1
 
 
-def plan(choice: Choice, band_hz: float, near: float = 0.008) -> Plan:
-    """A plan whose cost is within a gap of the least, or as near as the search comes.
+def select(choice: Choice, band_hz: float, near: float = 0.008) -> Grant:
+    """Grants whose cost is within a gap of the least, or as near as the search comes.
 
     Args:
         choice: what is asked.
@@ -101,11 +101,11 @@ def plan(choice: Choice, band_hz: float, near: float = 0.008) -> Plan:
         best = sets.bettered(found) if found.cost_s < best.cost_s else best
     members = np.sort(best.members)
     bound_s = min(float(nodes.bound_s.min()), best.cost_s)
-    return Plan(members, split(choice.asked[members], band_hz), best.cost_s, bound_s)
+    return Grant(members, split(choice.asked[members], band_hz), best.cost_s, bound_s)
 
 
-def cheapest(choice: Choice, band_hz: float) -> Plan:
-    """The plan of least cost, by trying every set: for tests, and for a few devices."""
+def cheapest(choice: Choice, band_hz: float) -> Grant:
+    """The grants of least cost, by trying every set: for tests, and for a few devices."""
     sets = np.zeros((1, len(choice.device_R)), dtype=bool)
     for device in np.unique(choice.device_R):
         with_one = [sets]
@@ -117,7 +117,7 @@ def cheapest(choice: Choice, band_hz: float) -> Plan:
     cost_S = round_seconds(choice.asked, sets[1:], band_hz) - sets[1:] @ choice.worth_s
     granted = np.flatnonzero(sets[1:][cost_S.argmin()])
     cost_s = float(cost_S.min()) + _Sets(choice, band_hz).best_s
-    return Plan(granted, split(choice.asked[granted], band_hz), cost_s, cost_s)
+    return Grant(granted, split(choice.asked[granted], band_hz), cost_s, cost_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,10 @@ class Trial:
         ports = range(self.port, self.port + 1 + len(plan.devices))
         if taken := [port for port in ports if not _free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
-        plan.config  # noqa: B018 - refuses wrong settings
+        plan.config_for({})  # refuses a plan that lacks the devices' bounds
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
-        (self.run / PLAN).write_text(plan.to_json())
+        with whole_file(self.run / PLAN) as partial:
+            partial.write_text(plan.to_json())
         self._write_bundle()
         certify(self.folder)
         try:

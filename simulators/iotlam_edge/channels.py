@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from iotlam.contracts import BadInput, ChannelState, Device, Record, whole_file
 
 NOISE_W_PER_HZ = 1.38e-23 * 290 * 10**0.9
 """Thermal noise at 290 K and a receiver's noise figure of 9 dB."""
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 STATION_M = 25.0
 """Height of the base station's antenna."""
@@ -26,16 +30,22 @@ def path_gain(device: Device) -> float:
 def channels(devices: Sequence[Device], seed: int, number: int) -> list[ChannelState]:
     """Channels of one round: path loss times Rayleigh fading, which stays for a round and is drawn anew for the next.
 
+    A device's fading does not depend on who else is asked about.
+
     Args:
         devices: who has a channel to the base station.
         seed: of the fading.
         number: of the round.
     """
-    fading_N = np.random.default_rng((seed, 2, number)).exponential(size=len(devices))
     return [
-        ChannelState(gain=min(path_gain(device) * float(fading), 1.0), noise_w_per_hz=NOISE_W_PER_HZ)
-        for device, fading in zip(devices, fading_N, strict=True)
+        ChannelState(min(path_gain(device) * _fading(device.name, seed, number), 1.0), NOISE_W_PER_HZ)
+        for device in devices
     ]
+
+
+def _fading(name: str, seed: int, number: int) -> float:
+    """Power of a Rayleigh-faded channel, mean 1."""
+    return float(np.random.default_rng((seed, 2, number, *name.encode())).exponential())
 
 
 class Trace(Record, frozen=True):
@@ -48,7 +58,7 @@ class Trace(Record, frozen=True):
     """
 
     devices: tuple[str, ...]
-    gain: tuple[tuple[float, ...], ...]
+    gain: tuple[tuple[Share, ...], ...]
     noise_w_per_hz: float = NOISE_W_PER_HZ
 
     def __post_init__(self) -> None:

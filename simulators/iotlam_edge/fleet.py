@@ -69,8 +69,8 @@ def draw_fleet(count: int, seed: int, radius_m: float = 500.0, kinds: tuple[str,
     Raises:
         BadInput: if there are none, the disc is too small or a kind is unknown.
     """
-    if count < 1 or radius_m <= NEAREST_M:
-        got = f"{count} within {radius_m:g} m"
+    if count < 1 or radius_m <= NEAREST_M or not kinds:
+        got = f"{count} of {len(kinds)} kinds within {radius_m:g} m"
         raise BadInput("Fleet", expected=f"devices beyond {NEAREST_M:g} m", got=got, fix="ask for more")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise BadInput("Kind of device", expected=", ".join(KINDS), got=f"'{unknown[0]}'", fix="name one of them")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
@@ -47,8 +48,11 @@ class Harmed:
         return self._work(self._device, *asked)
 
 
+RELEASED = threading.Event()
+
+
 def slow(device: Local, *asked: object) -> object:
-    time.sleep(3.0)
+    RELEASED.wait(30.0)
     return device.work(*asked)  # type: ignore[arg-type]
 
 
@@ -71,15 +75,16 @@ def refuses(device: Local, *asked: object) -> object:
 def test_a_round_goes_on_without_a_device_and_says_why(task: Task, tmp_path: Path, run, work, where, why) -> None:  # type: ignore[no-untyped-def]
     devices = fleet(task, tmp_path)
     failing = {**devices, "press": Harmed(devices["press"], work)}
-    leader = run(config(rounds=1, deadline_s=1.5))
-    for name, device in devices.items():  # models are built before the clock runs
-        if name != "press":
-            device._model(next(order for order, _ in leader.orders() if order.device == name))
-    start = time.monotonic()
+    leader = run(config(rounds=1, deadline_s=4.0))
+    for order, _ in leader.orders():  # models are built before the clock runs
+        devices[order.device]._model(order)
+    RELEASED.clear()
     with LocalGrid(client_app(lambda name, _: failing[name]), failing, workers=3) as grid:
+        start = time.monotonic()
         play(leader, grid)
+        assert time.monotonic() - start < 5.0
+        RELEASED.set()
     (outcome,) = leader.outcomes
-    assert time.monotonic() - start < 2.5
     assert set(outcome.shares) == {"fan", "pump"}
     assert why in getattr(outcome, where)["press"]
 
@@ -92,15 +97,85 @@ def test_a_device_that_is_not_there_is_named(task: Task, tmp_path: Path, run) ->
     assert leader.outcomes[0].missing == {"press": "not connected"}
 
 
-@pytest.mark.slow
 def test_what_comes_late_is_logged_and_does_not_count(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     devices = fleet(task, tmp_path)
     failing = {**devices, "press": Harmed(devices["press"], slow)}
-    leader = run(config(rounds=3, deadline_s=2.0))
+    leader = run(config(rounds=2, deadline_s=4.0))
+    for order, _ in leader.orders():
+        devices[order.device]._model(order)
+    RELEASED.clear()
     with LocalGrid(client_app(lambda name, _: failing[name]), failing, workers=3) as grid:
-        play(leader, grid)
-    assert all("press" not in outcome.shares for outcome in leader.outcomes)
+        play(leader, grid, lambda _: RELEASED.set())
+    first, second = leader.outcomes
+    assert "press" in first.missing
+    assert set(second.shares) == set(devices), "it answers the next round"
     assert '"kind": "late"' in (tmp_path / "run" / "journal.jsonl").read_text()
+
+
+def test_an_order_whose_round_is_over_is_not_worked_on() -> None:
+    app, done = ClientApp(), []
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        done.append(context.node_id)
+        time.sleep(0.3)
+        return Message(RecordDict(), reply_to=message)
+
+    with LocalGrid(app, ["a", "b"]) as grid:
+        messages = [Message(RecordDict(), node, "train", ttl=0.1) for node in grid.get_node_ids()]
+        sent = grid.push_messages(messages)
+        time.sleep(0.8)
+        replies = grid.pull_messages(sent)
+    assert len(done) == 1
+    assert [reply.has_error() for reply in replies] == [False, True]
+
+
+HOSTILE = {
+    "no answer": RecordDict({"facts": ConfigRecord({"something": "else"})}),
+    "no facts": RecordDict(),
+    "no text": RecordDict({"facts": ConfigRecord({"failure": 5})}),
+    "no JSON": RecordDict({"facts": ConfigRecord({"answer": "[" * 5000})}),
+    "no array": RecordDict(
+        {
+            "facts": ConfigRecord({"answer": "{}"}),
+            "arrays": ArrayRecord({"x": Array("float32", (3,), "numpy.ndarray", b"\x93NUMPY garbage")}),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_messages_of_another_kind_are_refused_and_the_round_goes_on(task: Task, tmp_path: Path, run, hostile) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    honest = client_app(lambda name, _: devices[name])
+    app, asked = ClientApp(), []
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        return honest(message, context)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        if context.node_config["device"] != "press":
+            return honest(message, context)
+        asked.append(message)
+        return Message(HOSTILE[hostile], reply_to=message)
+
+    leader = run(config(rounds=1, deadline_s=30.0))
+    with LocalGrid(app, devices) as grid:
+        play(leader, grid)
+    assert set(leader.outcomes[0].shares) == {"fan", "pump"}
+    assert "press" in leader.outcomes[0].refused
+    assert len(asked) == 1, "it is not asked again and again"
+
+
+def test_a_node_that_gives_the_name_of_another_is_not_listened_to(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=30.0))
+    with LocalGrid(client_app(lambda name, _: devices[name]), [*devices, "press"]) as grid:
+        play(leader, grid)
+    assert set(leader.outcomes[0].shares) == set(devices)
+    assert "name of another node" in (tmp_path / "run" / "journal.jsonl").read_text()
 
 
 def test_flowers_own_strategies_plug_in() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam.federated.selection import Choice, cheapest, plan
+from iotlam.federated.selection import Choice, cheapest, select
 
 from .conftest import drawn
 
@@ -24,7 +24,7 @@ def test_the_search_finds_what_trying_all_finds(
 ) -> None:
     for _ in range(8):
         asked = choice(rng, devices, options, worth)
-        found, best = plan(asked, BAND_HZ), cheapest(asked, BAND_HZ)
+        found, best = select(asked, BAND_HZ), cheapest(asked, BAND_HZ)
         assert found.cost_s == pytest.approx(best.cost_s, rel=1e-9)
         assert found.bound_s <= best.cost_s * (1 + 1e-9)
         assert found.gap <= 0.01
@@ -32,14 +32,14 @@ def test_the_search_finds_what_trying_all_finds(
 
 @pytest.mark.parametrize("worth", [0.3, 3.0, 30.0, 100.0])
 def test_a_hundred_devices_are_planned_within_a_certified_hundredth(rng: np.random.Generator, worth: float) -> None:
-    found = plan(choice(rng, 100, 3, worth), BAND_HZ)
+    found = select(choice(rng, 100, 3, worth), BAND_HZ)
     assert 0 <= found.gap <= 0.01
     assert len(found.granted) > 0
 
 
 def test_a_plan_costs_what_it_says_and_grants_each_device_one_request(rng: np.random.Generator) -> None:
     asked = choice(rng, 12, 3, 3.0)
-    found = plan(asked, BAND_HZ)
+    found = select(asked, BAND_HZ)
     devices = asked.device_R[found.granted]
     assert len(set(devices)) == len(devices)
     best = sum(asked.worth_s[asked.device_R == device].max() for device in range(12))
@@ -49,11 +49,11 @@ def test_a_plan_costs_what_it_says_and_grants_each_device_one_request(rng: np.ra
 
 def test_who_is_worth_more_takes_part_sooner(rng: np.random.Generator) -> None:
     asked = choice(rng, 8, 1, 1.0)
-    left = np.setdiff1d(np.arange(8), plan(asked, BAND_HZ).granted)
+    left = np.setdiff1d(np.arange(8), select(asked, BAND_HZ).granted)
     assert len(left), "otherwise there is nothing to see"
     worth_s = asked.worth_s.copy()
     worth_s[left[0]] = 1e4
-    assert left[0] in plan(Choice(asked.asked, asked.device_R, worth_s), BAND_HZ).granted
+    assert left[0] in select(Choice(asked.asked, asked.device_R, worth_s), BAND_HZ).granted
 
 
 def test_nothing_to_choose_from_is_refused(rng: np.random.Generator) -> None:
@@ -64,4 +64,4 @@ def test_nothing_to_choose_from_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(BadInput, match="Requests"):
         Choice(asked.asked[np.zeros(0, dtype=int)], np.zeros(0, dtype=int), np.zeros(0))
     with pytest.raises(BadInput, match="Band"):
-        plan(asked, -1.0)
+        select(asked, -1.0)

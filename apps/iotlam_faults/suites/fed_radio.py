@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam.federated.radio import Requests, Work, requests, round_seconds, seconds, split
-from iotlam.federated.selection import Choice, Indices, cheapest, plan
+from iotlam.federated.selection import Choice, Indices, cheapest, select
 from iotlam_edge.channels import channels
 from iotlam_edge.fleet import Fleet, draw_fleet
 
@@ -120,13 +120,13 @@ def _small(seed: int) -> Json:
     count = 2 + seed % (SMALL - 1)
     choice = _choice(count, seed, options=1 if count > 6 else 1 + seed % 3)
     best = cheapest(choice, BAND_HZ)
-    return {"kind": "small", "seed": seed, "devices": count, "gap": plan(choice, BAND_HZ).cost_s / best.cost_s - 1}
+    return {"kind": "small", "seed": seed, "devices": count, "gap": select(choice, BAND_HZ).cost_s / best.cost_s - 1}
 
 
 def _large(seed: int) -> Json:
     choice = _choice(LARGE, 10_000 + seed, options=1)
     start = time.process_time()
-    found = plan(choice, BAND_HZ)
+    found = select(choice, BAND_HZ)
     return {
         "kind": "large",
         "seed": seed,
@@ -171,7 +171,7 @@ def _round(number: int) -> Json:
     """One round of twenty devices: ours, and equal parts of the band for as many devices drawn at random."""
     fleet = draw_fleet(20, seed=1)
     asked, device_R = _asked(fleet, 1, number, options=3)
-    found = plan(Choice(asked, device_R, _worth(asked, device_R)), BAND_HZ)
+    found = select(Choice(asked, device_R, _worth(asked, device_R)), BAND_HZ)
     rng = np.random.default_rng((number, 73))
     greatest = np.array([np.flatnonzero(device_R == device)[-1] for device in range(len(fleet.devices))])
     drawn = rng.choice(greatest, len(found.granted), replace=False)
