@@ -1,4 +1,4 @@
-"""`iotlam federated`: run, resume, status."""
+"""`iotlam federated`: run, resume, status; up and down for a trial on Flower's own servers."""
 
 from __future__ import annotations
 
@@ -72,6 +72,36 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     records, _ = read(folder / JOURNAL)
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
     print_rows([_row(outcome) for outcome in outcomes], as_json, {"rounds": [one.to_raw() for one in outcomes]})
+
+
+@app.command()
+def up(
+    plan: Annotated[Path, typer.Argument(help="What to do (.toml); each device with its bound of `examples`.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/federated"),
+    port: Annotated[int, typer.Option(min=1024, max=65000, help="Of the SuperLink; each device has one more.")] = 8000,
+) -> None:
+    """Bring up a SuperLink and a SuperNode for each device on this machine, with TLS and node keys, and begin the run.
+
+    Example: iotlam federated up plan.toml --out runs/plant && iotlam federated status runs/plant
+    """
+    from iotlam.federated.plan import Plan
+    from iotlam.federated.trial import Trial
+
+    check_writable("--out", out)
+    Trial(out, port).up(Plan.from_toml(plan))
+    typer.echo(f"{out}: under way; see 'iotlam federated status {out}', end it with 'iotlam federated down {out}'")
+
+
+@app.command()
+def down(folder: Annotated[Path, typer.Argument(help="Folder of a run that was brought up.")]) -> None:
+    """Stop what `up` has started, by its process ids; the run can be brought up again and goes on.
+
+    Example: iotlam federated down runs/plant
+    """
+    from iotlam.federated.trial import Trial
+
+    stopped = Trial(folder).down()
+    typer.echo(f"{folder}: stopped {', '.join(stopped) or 'nothing: it was not up'}")
 
 
 def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:

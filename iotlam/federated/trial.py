@@ -97,7 +97,7 @@ class Trial:
         """Start SuperLink and SuperNodes, and have the run begun.
 
         Raises:
-            BadInput: if it is up already, or the port is taken.
+            BadInput: if it is up already, the port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
         if self.running():
@@ -107,6 +107,9 @@ class Trial:
         if taken := [port for port in ports if not _free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
+        if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
+            fix = "give another --out, or the same plan to go on"
+            raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
         with whole_file(self.run / PLAN) as partial:
             partial.write_text(plan.to_json())
@@ -179,8 +182,9 @@ class Trial:
 
     def _start_node(self, name: str, port: int) -> None:
         key = self.folder / "nodes" / name
-        make_key(key)
-        self._flwr("supernode", "register", f"{key}.pub", "trial", "--name", name)
+        if not key.exists():
+            make_key(key)
+            self._flwr("supernode", "register", f"{key}.pub", "trial", "--name", name)
         self._start(
             name,
             "flower-supernode",
@@ -257,12 +261,10 @@ def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
 
 
 def make_key(path: Path) -> None:
-    """Write a node's key pair, as `ssh-keygen -t ecdsa -b 384` does, unless it is there."""
+    """Write a node's key pair, as `ssh-keygen -t ecdsa -b 384` does."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-    if path.exists():
-        return
     key = ec.generate_private_key(ec.SECP384R1())
     path.with_name(f"{path.name}.pub").write_bytes(
         key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"

@@ -1,0 +1,111 @@
+"""A real SuperLink with two SuperNodes, TLS and node authentication."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from iotlam.cli.main import app
+from iotlam.contracts import BadInput
+from iotlam.federated.plan import Plan
+from iotlam.federated.trial import HOST, Trial, certify, make_key
+from iotlam_faults.model import load_model
+
+PLAN = """
+app = "faults"
+rounds = {rounds = 1, steps = 1, deadline_s = 240.0}
+devices = [
+{name = "press", rank = 1, examples = 4, data = {kind = "simulated", faults = ["inner"], machines = 4}},
+{name = "pump", rank = 3, examples = 4, data = {kind = "simulated", machines = 4, seed = 1}},
+]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return tmp_path / "plan.toml"
+
+
+@pytest.mark.slow
+def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path: Path) -> None:
+    folder, port = tmp_path / "run", free_port()
+    try:
+        told = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
+        assert told.exit_code == 0, told.output
+        again = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
+        assert again.exit_code == 2 and "one that is" in again.stderr
+        assert "Failed to activate SuperNode" in stranger(folder, port)
+        wait_for(folder / "model" / "config.json", 240)
+    finally:
+        stopped = CliRunner().invoke(app, ["federated", "down", str(folder)])
+    assert all(name in stopped.stdout for name in ("superlink", "press", "pump"))
+    assert Trial(folder).running() == {}
+    rounds = json.loads(CliRunner().invoke(app, ["federated", "status", str(folder), "--json"]).stdout)["rounds"]
+    assert set(rounds[0]["shares"]) == {"press", "pump"}
+    assert load_model(folder / "model").config.head == "classify"
+
+
+def stranger(folder: Path, port: int) -> str:
+    """What a node with a key that nobody registered gets to hear."""
+    make_key(folder / "stranger")
+    trial = Trial(folder, port)
+    node = trial._start(
+        "stranger",
+        "flower-supernode",
+        *("--superlink", f"{HOST}:{port}", "--root-certificates", str(folder / "flower" / "ca.crt")),
+        *("--auth-supernode-private-key", str(folder / "stranger"), "--port", str(free_port()), "--max-retries", "1"),
+    )
+    try:
+        node.wait(60)
+    except subprocess.TimeoutExpired:
+        node.kill()
+    return (folder / "flower" / "stranger.log").read_text()
+
+
+def wait_for(path: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} is not there"
+        time.sleep(0.5)
+
+
+def test_a_trial_that_cannot_be_is_refused_before_anything_is_written(plan: Path, tmp_path: Path) -> None:
+    found = Plan.from_toml(plan)
+    with socket.socket() as busy:
+        busy.bind((HOST, 0))
+        busy.listen()
+        with pytest.raises(BadInput, match="in use"):
+            Trial(tmp_path / "run", busy.getsockname()[1]).up(found)
+    unbound = found.changed(devices=tuple(device.changed(examples=None) for device in found.devices))
+    with pytest.raises(BadInput, match="bound on its examples"):
+        Trial(tmp_path / "run", free_port()).up(unbound)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    with pytest.raises(BadInput, match="another plan"):
+        Trial(tmp_path / "run", free_port()).up(found)
+    assert Trial(tmp_path / "none").down() == []
+
+
+def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:
+    certify(tmp_path)
+    first = (tmp_path / "server.crt").read_bytes()
+    certify(tmp_path)
+    assert (tmp_path / "server.crt").read_bytes() == first
+    make_key(tmp_path / "node")
+    assert (tmp_path / "node.pub").read_text().startswith("ecdsa-sha2-nistp384 ")
+    for secret in ("server.key", "node"):
+        assert (tmp_path / secret).stat().st_mode & 0o077 == 0
