@@ -244,7 +244,7 @@ class ProductSvd(Mode):
     name = "product_svd"
     basis = "turned"
 
-    KEEP: ClassVar[int] = 4
+    KEEP: ClassVar[int] = 2
     """The whole keeps directions up to that many times the greatest rank: beyond, they are noise of single devices."""
 
     def __init__(self, start: Factors, seed: int) -> None:
