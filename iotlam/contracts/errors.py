@@ -46,14 +46,14 @@ class PluginError(IotlamError):
 
     def __init__(self, plugin: str, step: str, reason: object) -> None:
         self.plugin, self.step = plugin, step
-        self.reason = _one_line(reason)
+        self.reason = one_line(reason)
         super().__init__(
             f"Modality plugin '{plugin}': expected '{step}' to succeed, got {self.reason}; "
             f"mend or uninstall the plugin, or leave the modality out."
         )
 
 
-def _one_line(reason: object) -> str:
+def one_line(reason: object) -> str:
     """What foreign code says, as part of a sentence: one printable line, not too long."""
     try:
         text = str(reason)

@@ -63,15 +63,15 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if durable:
-            _sync(partial)
+            sync(partial)
         os.replace(partial, path)
         if durable:
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have a file, or what a folder lists, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

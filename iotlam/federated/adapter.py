@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from iotlam.contracts import BadInput
 from iotlam.federated.factors import Factors, spectrum, total
 from iotlam.model import IotlamModel, from_pretrained
+from iotlam.model.folder import digest, own_state
 
 ADAPTER = "default"
 
@@ -37,10 +38,10 @@ class RoundModel:
         config = finished.config
         self.scale = config.lora_alpha / config.lora_rank
         self.model = IotlamModel(config.changed(lora_rank=rank, lora_alpha=self.scale * rank), seed)
-        self.model.load_state_dict(_own(finished), strict=False)
+        self.model.load_state_dict(own_state(finished), strict=False)
         self._layers = _layers(self.model, base)
         learnt = factors_of(_layers(finished, base), self.scale)
-        self.digest = _digest(finished, learnt)
+        self.digest = _common(finished, learnt)
         self._base = {name: _weight(layer).detach().clone() for name, layer in self._layers.items()}
         for name, factors in learnt.items():
             self._base[name] += factors.b_OR @ factors.a_RI
@@ -102,7 +103,7 @@ def finished_model(base: Path, learnt: Adapter, others: Mapping[str, Tensor], ra
     together = {name: spectrum(total([known[name].double(), learnt[name].double()])) for name in known}
     rank = rank or max(1, *(len(one.s_R) for one in together.values()))
     model = IotlamModel(before.config.changed(lora_rank=rank, lora_alpha=scale * rank))
-    model.load_state_dict(_own(before), strict=False)
+    model.load_state_dict(own_state(before), strict=False)
     with torch.no_grad():
         for name, layer in _layers(model, base).items():
             best = together[name].best(rank).padded(rank)
@@ -147,14 +148,7 @@ def _others(model: IotlamModel) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if not name.startswith("decoder.")}
 
 
-def _own(model: IotlamModel) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
-
-
-def _digest(model: IotlamModel, learnt: Adapter) -> str:
-    """SHA-256 of all that devices must have in common before the first round."""
-    digest = hashlib.sha256(model.base_sha256.encode())
-    tensors = {f"{name}.{part}": getattr(one, part) for name, one in learnt.items() for part in ("b_OR", "a_RI")}
-    for name, tensor in sorted((tensors | _own(model)).items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _common(model: IotlamModel, learnt: Adapter) -> str:
+    """A digest of all that devices must have in common before the first round."""
+    factors = {f"{name}.{part}": getattr(one, part) for name, one in learnt.items() for part in ("b_OR", "a_RI")}
+    return hashlib.sha256((model.base_sha256 + digest(factors | own_state(model))).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Flower carries orders and answers: the only place where it is imported.
+"""Flower carries orders and answers; it is imported here and, for its servers, in `deployed`.
 
-The same client app runs in one process, under Ray and on SuperNodes; the round loop is ours, for Flower's own waits
+The same client app runs in one process and on SuperNodes; the round loop is ours, for Flower's own waits
 without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name in
 their node's configuration: a node that starts anew has another number.
 """
@@ -27,6 +27,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, IotlamError
+from iotlam.contracts.errors import one_line
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
 from iotlam.federated.rounds import Outcome, Run
@@ -49,26 +50,21 @@ SERVER = 1
 """Number of the server's node where all is one process."""
 
 
-def client_app(find: Callable[[str, Context], Local], names: Sequence[str] = ()) -> ClientApp:
+def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
     """Flower's client app of devices.
 
     Args:
         find: the device of a name; called at each message, since on SuperNodes each message has its own process.
-        names: of devices in the order of Flower's partitions, where nodes' configurations give no names.
     """
     app = ClientApp()
 
-    def name_of(context: Context) -> str:
-        node = context.node_config
-        return str(node[DEVICE]) if DEVICE in node else names[int(str(node["partition-id"]))]
-
     @app.query()
     def tell_name(message: Message, context: Context) -> Message:
-        return Message(_facts("name", name_of(context)), reply_to=message)
+        return Message(_facts("name", str(context.node_config[DEVICE])), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        name = name_of(context)
+        name = str(context.node_config[DEVICE])
         try:
             order = Order.from_json(_fact(message, "order"), f"Order for '{name}'")
             answer, sent = find(name, context).work(order, _arrays(message))
@@ -309,4 +305,4 @@ def _arrays(message: Message) -> dict[str, NDArray[np.generic]]:
 def _reason(error: Error) -> str:
     """What Flower says of a failure, as one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", error.reason or "no reason given")
-    return f"Flower error {error.code}: {' '.join(text.split())[:300]}"
+    return f"Flower error {error.code}: {one_line(text)}"

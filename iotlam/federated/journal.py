@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iotlam.contracts import BadInput, Json
+from iotlam.contracts.paths import sync
 
 START = "0" * 64
 """What the first record follows."""
@@ -51,7 +52,7 @@ class Journal:
             raise
         self._last = self.records[-1]["hash"] if self.records else START
         self._size = good
-        _sync_folder(path.parent)
+        sync(path.parent)  # a new file is there after a power failure only if its folder is on disk, too
 
     def append(self, kind: str, **facts: Any) -> Json:
         """Write a record; it is on the disk when this returns.
@@ -141,12 +142,3 @@ def _parsed(line: bytes) -> Json | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and {"line", "after", "kind"} <= record.keys() else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file is there after a power failure only if its folder is on disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,8 +24,6 @@ from iotlam.training.shards import Sample
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
-
-Sent = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Local:
         self.name, self._task, self._data, self._memory = name, task, data, memory
         self._models = {} if models is None else models
 
-    def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Sent]:
+    def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Train as ordered; asked the same again, give the same answer.
 
         Returns:
@@ -173,7 +170,7 @@ class _Memory:
 
     nonce: str
     answer: Answer | None
-    sent: Sent
+    sent: Arrays
     residual: Mapping[str, Tensor]
     trained: Adapter
 
@@ -218,5 +215,5 @@ class _Memory:
             prefix: {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
             for prefix in ("residual", "trained", "sent")
         }
-        sent: Sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
+        sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
         return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]))

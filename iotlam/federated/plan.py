@@ -78,7 +78,16 @@ class Plan(Record, frozen=True):
         if odd := [name for name in self.rounds if name not in SETTINGS]:
             expected = f"some of {', '.join(SETTINGS)}"
             raise BadInput("Plan, rounds", expected=expected, got=f"'{odd[0]}'", fix="correct or remove it")
-        self.config_for(dict.fromkeys((device.name for device in self.devices), 1))
+        self.config_for(self._unbounded)  # whatever the bounds will be
+
+    @property
+    def _unbounded(self) -> dict[str, int]:
+        return {device.name: 1 for device in self.devices}
+
+    @property
+    def count(self) -> int:
+        """How many rounds there are in all."""
+        return self.config_for(self._unbounded).rounds
 
     def config_for(self, examples: Mapping[str, int]) -> RunConfig:
         """What decides the run.
@@ -195,4 +204,4 @@ def lead(
 def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
     done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
-    return max(plan.config_for(dict.fromkeys((device.name for device in plan.devices), 1)).rounds - done, 0)
+    return max(plan.count - done, 0)

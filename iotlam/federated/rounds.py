@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from iotlam.contracts import BadInput, Json, Record, whole_file
+from iotlam.contracts.errors import one_line
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.aggregation import MODES, Assignment, Update
 from iotlam.federated.config import RunConfig
@@ -205,8 +206,8 @@ class Run:
             number: of the round that it failed in.
             reason: why.
         """
-        reason = " ".join("".join(c if c.isprintable() else " " for c in reason[: 2 * LONGEST]).split())[:LONGEST]
-        self._journal.append("refused", device=device[:LONGEST], round=number, reason=reason)
+        reason = one_line(reason)[:LONGEST]
+        self._journal.append("refused", device=one_line(device), round=number, reason=reason)
         if number == self.number and device in self._asked:
             self._refused[device] = reason
 
@@ -256,7 +257,7 @@ class Run:
         return self._others if self.config.others else {}
 
     def _note(self, verdict: Verdict, device: str, number: int) -> Verdict:
-        self._journal.append(verdict, device=device[:LONGEST], round=number)
+        self._journal.append(verdict, device=one_line(device), round=number)
         return verdict
 
     def _nonces_that_counted(self) -> dict[str, str]:

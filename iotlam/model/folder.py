@@ -54,8 +54,8 @@ def from_pretrained(folder: Path) -> IotlamModel:
     _check_same(folder / ADAPTER, adapter, get_peft_model_state_dict(model.decoder, save_embedding_layers=False))
     set_peft_model_state_dict(model.decoder, adapter)
     weights = _tensors(folder / WEIGHTS)
-    _check_one_saving(folder, _digest(adapter | weights))
-    _check_same(folder / WEIGHTS, weights, _own_state(model))
+    _check_one_saving(folder, digest(adapter | weights))
+    _check_same(folder / WEIGHTS, weights, own_state(model))
     model.load_state_dict(weights, strict=False)
     return model.eval()
 
@@ -65,9 +65,9 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
     peft_config.base_model_name_or_path = model.config.decoder
     peft_config.save_pretrained(str(folder))
     adapter = get_peft_model_state_dict(model.decoder, save_embedding_layers=False)
-    own = _own_state(model)
+    own = own_state(model)
     # Both files say which weights they belong to: a save that dies between the two leaves no mixture that would load.
-    metadata = {"saving": _digest(adapter | own)}  # one key: safetensors writes several in any order
+    metadata = {"saving": digest(adapter | own)}  # one key: safetensors writes several in any order
     save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, metadata)
     save_file({name: tensor.contiguous() for name, tensor in own.items()}, folder / WEIGHTS, metadata)
     config = model.config.changed(decoder_sha256=model.base_sha256)
@@ -75,15 +75,17 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
     (folder / CARD).write_text(model_card(config, model.trainable_share(), training), encoding="utf-8")
 
 
-def _own_state(model: IotlamModel) -> dict[str, Tensor]:
+def own_state(model: IotlamModel) -> dict[str, Tensor]:
+    """Weights and buffers outside the decoder."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors and their names."""
+    found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()
+        found.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -111,8 +113,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path, error) from error
 
 
-def _check_one_saving(folder: Path, digest: str) -> None:
-    if any(_saving(folder / name) != digest for name in (ADAPTER, WEIGHTS)):
+def _check_one_saving(folder: Path, saving: str) -> None:
+    if any(_saving(folder / name) != saving for name in (ADAPTER, WEIGHTS)):
         raise BadInput(
             f"Model {folder}",
             expected="adapter and weights of one saving",

@@ -46,22 +46,16 @@ def radio(quick: bool, progress: Progress) -> SuiteResult:
     start = time.monotonic()
     draws, large, latency, rounds = (20, 3, 3, 20) if quick else (DRAWS, LARGE_DRAWS, LATENCY_DRAWS, ROUNDS)
     rows: list[Json] = []
-    with progress("Small fleets, all sets tried", draws) as step:
-        for seed in range(draws):
-            rows.append(_small(seed))
-            step(1)
-    with progress("Fleets of a hundred", large) as step:
-        for seed in range(large):
-            rows.append(_large(seed))
-            step(1)
-    with progress("Splits against a solver", latency) as step:
-        for seed in range(latency):
-            rows.append(_latency(seed))
-            step(1)
-    with progress("Rounds over fading channels", rounds) as step:
-        for number in range(rounds):
-            rows.append(_round(number))
-            step(1)
+    for title, count, measure in (
+        ("Small fleets, all sets tried", draws, _small),
+        ("Fleets of a hundred", large, _large),
+        ("Splits against a solver", latency, _latency),
+        ("Rounds over fading channels", rounds, _round),
+    ):
+        with progress(title, count) as step:
+            for number in range(count):
+                rows.append(measure(number))
+                step(1)
     return SuiteResult("fed-radio", rows, figures(rows), time.monotonic() - start)
 
 
