@@ -32,7 +32,7 @@ BOUNDS_S = {
 }
 """Median delay to reach on each map; arterial4x4 holds more traffic than it can pass, and has no bound but gridlock."""
 
-BEAT = {"cologne1": (0.9, 60.0, 18), "ingolstadt1": (1.0, 240.0, 50)}
+BEAT = {"cologne1": (0.9, 60.0, 23), "ingolstadt1": (1.0, 240.0, 50)}
 """Where a policy on lane state learns from nothing: share of greedy's delay to reach, seconds for it, rounds of PPO."""
 
 WITH_PRIORITY = ("cologne1", "ingolstadt1", "cologne8")
