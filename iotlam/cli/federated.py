@@ -126,6 +126,7 @@ def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
 
 def _row(outcome: Outcome) -> Json:
     without = {**outcome.missing, **outcome.refused}
+    radio: Json = {"radio s": f"{outcome.radio_s:.2f}"} if outcome.radio_s >= 0 else {}
     return {
         "round": outcome.round,
         "devices": len(outcome.shares),
@@ -133,5 +134,6 @@ def _row(outcome: Outcome) -> Json:
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
         "up kB": f"{outcome.up_bytes / 1000:.0f}",
         "down kB": f"{outcome.down_bytes / 1000:.0f}",
+        **radio,
         "without": "; ".join(f"{name}: {why}" for name, why in without.items()),
     }

@@ -30,7 +30,7 @@ from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
-from iotlam.federated.rounds import Outcome, Run
+from iotlam.federated.rounds import Outcome, Planned, Run
 
 POLL_S = 0.02
 """How often replies are asked for; Flower's HTTP grid waits longer by itself."""
@@ -75,15 +75,21 @@ def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
     return app
 
 
-def play(run: Run, grid: Grid, on_round: Callable[[Outcome], object] = lambda _: None) -> None:
+def play(
+    run: Run,
+    grid: Grid,
+    on_round: Callable[[Outcome], object] = lambda _: None,
+    planner: Callable[[Run], Planned] | None = None,
+) -> None:
     """Do what is left of a run; each round ends by its deadline, whoever has answered.
 
     Args:
         run: the server's side.
         grid: Flower's way to the nodes.
         on_round: told what came of each round.
+        planner: says who takes part in a round; None for all.
     """
-    loop = _Loop(run, grid)
+    loop = _Loop(run, grid, planner)
     while not run.finished:
         on_round(loop.round())
 
@@ -91,8 +97,8 @@ def play(run: Run, grid: Grid, on_round: Callable[[Outcome], object] = lambda _:
 class _Loop:
     """Orders go out as their devices appear, answers come in until all have answered or the time is up."""
 
-    def __init__(self, run: Run, grid: Grid) -> None:
-        self._run, self._grid = run, grid
+    def __init__(self, run: Run, grid: Grid, planner: Callable[[Run], Planned] | None) -> None:
+        self._run, self._grid, self._planner = run, grid, planner
         self._names: dict[int, str] = {}
         self._doubles: set[int] = set()
         self._calls: dict[str, int] = {}
@@ -102,7 +108,7 @@ class _Loop:
     def round(self) -> Outcome:
         """One round."""
         deadline = time.monotonic() + self._run.config.deadline_s
-        orders = {order.device: (order, arrays) for order, arrays in self._run.orders()}
+        orders = {order.device: (order, arrays) for order, arrays in self._run.orders(self._planner)}
         causes = dict.fromkeys(orders, "not connected")
         while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
             nodes = sorted(self._grid.get_node_ids())

@@ -35,12 +35,14 @@ class Task:
         loss: of examples.
         score: of a model on examples.
         learning: examples a step and weights of the loss; steps and learning rate come with each order.
+        step_flops: floating-point operations of one optimiser step, about; a planned radio reckons with them.
     """
 
     base: Path
     loss: Loss
     score: Score
     learning: ImitationConfig
+    step_flops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

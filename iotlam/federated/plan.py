@@ -9,12 +9,13 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
-from iotlam.contracts import BadInput, Record, whole_file
+from iotlam.contracts import BadInput, Device, Record, whole_file
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.planning import Planner, Radio, channels_of
 from iotlam.federated.rounds import JOURNAL, Outcome, Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
@@ -51,12 +52,26 @@ class DevicePlan(Record, frozen=True):
         rank: greatest rank of LoRA that it can train.
         examples: no more than it can have learnt from; what it says of itself is held against that. They are counted
             where all is one process.
+        hardware: fields of `Device` but for the name, where a radio is planned.
     """
 
     name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     data: dict[str, Any]
     rank: Annotated[int, Meta(gt=0, le=256)] = 8
     examples: Annotated[int, Meta(gt=0)] | None = None
+    hardware: dict[str, Any] | None = None
+
+    @property
+    def device(self) -> Device:
+        """The device as a plan of the radio sees it.
+
+        Raises:
+            BadInput: if its hardware is not told, or not in these terms.
+        """
+        if self.hardware is None:
+            fix = "tell it, as in docs/federated.md, or leave out 'radio'"
+            raise BadInput(f"Device '{self.name}'", expected="'hardware', for the radio", got="none", fix=fix)
+        return Device.from_raw({"name": self.name, **self.hardware}, f"Device '{self.name}', hardware")
 
 
 class Plan(Record, frozen=True):
@@ -67,18 +82,23 @@ class Plan(Record, frozen=True):
         devices: who takes part.
         base: folder of the model to begin with; empty for the app's own.
         rounds: fields of `RunConfig` other than the devices, by name.
+        radio: over which the devices are reached; None to ask all of them in each round.
     """
 
     app: str
     devices: tuple[DevicePlan, ...]
     base: str = ""
     rounds: dict[str, Any] = msgspec.field(default_factory=dict)
+    radio: Radio | None = None
 
     def __post_init__(self) -> None:
         if odd := [name for name in self.rounds if name not in SETTINGS]:
             expected = f"some of {', '.join(SETTINGS)}"
             raise BadInput("Plan, rounds", expected=expected, got=f"'{odd[0]}'", fix="correct or remove it")
         self.config_for(self._unbounded)  # whatever the bounds will be
+        if self.radio:
+            for device in self.devices:
+                _ = device.device
 
     @property
     def _unbounded(self) -> dict[str, int]:
@@ -117,6 +137,17 @@ class Plan(Record, frozen=True):
     def task(self) -> Task:
         """What is learnt, from the plan's base model."""
         return self.entry().task(Path(self.base) if self.base else None)
+
+    def planner(self, task: Task) -> Planner | None:
+        """Who says which devices take part in a round; None for all.
+
+        Raises:
+            BadInput: if nobody knows how the radio's channels are.
+        """
+        if self.radio is None:
+            return None
+        devices = [device.device for device in self.devices]
+        return Planner(self.radio, devices, channels_of(self.radio), task.step_flops)
 
     def device(self, name: str, folder: Path, models: dict[int, RoundModel] | None = None) -> Local:
         """One of the devices, with its own data.
@@ -180,11 +211,13 @@ def lead(
         BadInput: if the plan cannot be carried out, or the folder holds another run.
     """
     config = plan.config_for(examples or {})
-    run = Run(folder, plan.task().base, config, plan.to_json())
+    task = plan.task()
+    planner = plan.planner(task)
+    run = Run(folder, task.base, config, plan.to_json())
     try:
         with whole_file(folder / PLAN) as partial:
             partial.write_text(plan.to_json())
-        play(run, grid, on_round)
+        play(run, grid, on_round, planner)
         save_pretrained(
             run.model(),
             folder / MODEL,

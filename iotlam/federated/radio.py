@@ -246,6 +246,19 @@ def round_seconds(asked: Requests, sets_SR: NDArray[np.bool_], band_hz: float) -
 
 def seconds(asked: Requests, down_hz: Floats | float, up_hz: Floats | float) -> Floats:
     """How long each request takes with so much of the band for its download and its upload."""
-    down_s = asked.down_s * asked.down_hz / (down_hz * np.log1p(asked.down_hz / down_hz))
-    up_s = asked.up_s * asked.up_hz / (up_hz * np.log1p(asked.up_hz / up_hz))
-    return np.asarray(down_s + asked.compute_s + up_s)
+    return (
+        transfer_seconds(asked.down_s, asked.down_hz, down_hz)
+        + asked.compute_s
+        + transfer_seconds(asked.up_s, asked.up_hz, up_hz)
+    )
+
+
+def transfer_seconds(least_s: Floats, wide_hz: Floats, hz: Floats | float) -> Floats:
+    """How long transfers take in a part of the band.
+
+    Args:
+        least_s: in an unlimited band.
+        wide_hz: transmitted power x gain / noise density.
+        hz: the part.
+    """
+    return np.asarray(least_s * wide_hz / (hz * np.log1p(wide_hz / hz)))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from iotlam.contracts import BadInput, Json, Record, whole_file
 from iotlam.contracts.errors import one_line
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.aggregation import MODES, Assignment, Update
+from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
 from iotlam.federated.journal import Journal
@@ -49,6 +50,7 @@ class Outcome(Record, frozen=True):
         loss: mean loss of the devices' steps; -1 without answers.
         up_bytes: sent to the server.
         down_bytes: sent to devices.
+        radio_s: how long the round takes as its radio was planned, seconds; -1 where none was.
         checkpoint: SHA-256 of the state after the round.
     """
 
@@ -60,6 +62,7 @@ class Outcome(Record, frozen=True):
     loss: float
     up_bytes: int
     down_bytes: int
+    radio_s: float
     checkpoint: str
 
     @classmethod
@@ -71,6 +74,19 @@ class Outcome(Record, frozen=True):
     def score(self) -> float:
         """Mean score of what was sent, over the devices that have held-out examples; -1 without any."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Who takes part in a round.
+
+    Attributes:
+        ranks: at which each is to train, by name.
+        radio: what the radio is planned to do; empty where none is planned.
+    """
+
+    ranks: Mapping[str, int]
+    radio: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,7 @@ class Run:
         self._asked: dict[str, _Asked] = {}
         self._taken: dict[str, _Taken] = {}
         self._refused: dict[str, str] = {}
+        self._radio_s = -1.0
         self._journal = Journal(folder / JOURNAL)
         try:
             self.name = self._begin(hashlib.sha256(about.encode()).hexdigest())
@@ -140,30 +157,22 @@ class Run:
         """Devices that have been asked in this round and have neither answered nor been refused."""
         return [name for name in self._asked if name not in self._taken and name not in self._refused]
 
-    def orders(self, ranks: Mapping[str, int] | None = None) -> list[tuple[Order, Arrays]]:
+    def orders(self, planner: Callable[[Run], Planned] | None = None) -> list[tuple[Order, Arrays]]:
         """Plan the next round, or take up the plan that was made before the run stopped.
 
         Args:
-            ranks: of those who are to take part, by name; None for all, each at its greatest.
+            planner: says who is to take part; None for all, each at its greatest rank.
 
         Raises:
-            BadInput: if a device is not enrolled, or cannot train that rank.
+            BadInput: if a device is planned that is not enrolled, or cannot train that rank.
         """
-        if ranks is None:
-            ranks = {name: device.rank for name, device in self._enrolled.items()}
-        for name, rank in ranks.items():
-            most = self._enrolled[name].rank if name in self._enrolled else 0
-            if not 1 <= rank <= most:
-                raise BadInput(f"Device '{name}'", expected=f"rank 1 to {most}", got=str(rank), fix="ask for less")
-        planned = [record for record in self._journal.of("plan") if record["round"] == self.number]
-        if not planned:
-            nonces = {name: secrets.token_hex(8) for name in ranks}
-            planned = [self._journal.append("plan", round=self.number, ranks=dict(ranks), nonces=nonces)]
+        plan = self._planned(planner)
+        self._radio_s = float(plan["radio"].get("round_s", -1.0))
         self._asked, self._taken, self._refused = {}, {}, {}
         found: list[tuple[Order, Arrays]] = []
-        for name, rank in sorted(planned[-1]["ranks"].items()):
+        for name, rank in sorted(plan["ranks"].items()):
             given = {layer: m.assign(self._places[name], rank, self.number) for layer, m in self._modes.items()}
-            order = self._order(name, rank, planned[-1]["nonces"][name], given)
+            order = self._order(name, rank, plan["nonces"][name], given)
             frozen = {layer: one.frozen for layer, one in given.items()}
             arrays = Given(_starts(given), frozen, self._trained_others).arrays()
             self._asked[name] = _Asked(order, given, size_bytes(arrays))
@@ -229,6 +238,7 @@ class Run:
             loss=sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
             up_bytes=sum(one.size_bytes for one in taken.values()),
             down_bytes=sum(one.size_bytes for one in self._asked.values()),
+            radio_s=self._radio_s,
             checkpoint=self._save(),
         )
         self._journal.append("round", **outcome.to_raw())
@@ -237,6 +247,26 @@ class Run:
         self.outcomes.append(outcome)
         self._asked, self._taken, self._refused = {}, {}, {}
         return outcome
+
+    def waited(self) -> dict[str, int]:
+        """Rounds since each device last counted, by name; those before its first count, too."""
+        last = {name: outcome.round for outcome in self.outcomes for name in outcome.shares}
+        return {name: self.number - 1 - last.get(name, -1) for name in self._enrolled}
+
+    def size_bit(self, rank: int) -> tuple[int, int]:
+        """Bits of an order of the round to come, and of its answer.
+
+        Args:
+            rank: that it asks for.
+        """
+        given = {layer: mode.assign(0, rank, self.number) for layer, mode in self._modes.items()}
+        frozen = {layer: one.frozen for layer, one in given.items()}
+        down = size_bytes(Given(_starts(given), frozen, self._trained_others).arrays())
+        trains = next(iter(given.values())).trains
+        sent = flat(_starts(given), trains, self._trained_others).values()
+        if self.config.eight_bits:
+            return 8 * down, sum(8 * tensor.numel() + 32 * rows(tensor) for tensor in sent)
+        return 8 * down, sum(32 * tensor.numel() for tensor in sent)
 
     def model(self, rank: int | None = None) -> IotlamModel:
         """An ordinary model of what has been learnt so far.
@@ -255,6 +285,21 @@ class Run:
     @property
     def _trained_others(self) -> dict[str, Tensor]:
         return self._others if self.config.others else {}
+
+    def _planned(self, planner: Callable[[Run], Planned] | None) -> Json:
+        """The journal's plan of this round, made where there is none."""
+        for record in self._journal.of("plan"):
+            if record["round"] == self.number:
+                return record
+        everybody = {name: device.rank for name, device in self._enrolled.items()}
+        plan = planner(self) if planner else Planned(everybody)
+        for name, rank in plan.ranks.items():
+            most = everybody.get(name, 0)
+            if not 1 <= rank <= most:
+                raise BadInput(f"Device '{name}'", expected=f"rank 1 to {most}", got=str(rank), fix="ask for less")
+        nonces = {name: secrets.token_hex(8) for name in plan.ranks}
+        facts = {"ranks": dict(plan.ranks), "nonces": nonces, "radio": plan.radio}
+        return self._journal.append("plan", round=self.number, **facts)
 
     def _note(self, verdict: Verdict, device: str, number: int) -> Verdict:
         self._journal.append(verdict, device=one_line(device), round=number)

@@ -12,7 +12,7 @@ from iotlam.federated.aggregation import MODES
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import content
-from iotlam.federated.rounds import Run
+from iotlam.federated.rounds import Planned, Run
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 
 from .conftest import counted, right
@@ -129,13 +129,13 @@ def test_too_few_answers_change_nothing(task: Task, tmp_path: Path) -> None:
 
 def test_some_devices_may_be_asked_at_less_than_their_rank(task: Task, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", task.base, config())
-    orders = run.orders({"pump": 2})
+    orders = run.orders(lambda _: Planned({"pump": 2}))
     assert [(order.device, order.rank) for order, _ in orders] == [("pump", 2)]
     other = Run(tmp_path / "other", task.base, config())
     for ranks in ({"pump": 5}, {"stranger": 1}, {"pump": 0}):
         with pytest.raises(BadInput, match="rank 1 to"):
-            other.orders(ranks)
-    assert other.orders({}) == []
+            other.orders(lambda _, ranks=ranks: Planned(ranks))
+    assert other.orders(lambda _: Planned({})) == []
 
 
 @pytest.mark.parametrize("mode", MODES)

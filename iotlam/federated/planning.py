@@ -1,0 +1,165 @@
+"""Rounds planned over radio: which devices take part, at which rank, with which part of the band.
+
+A device asks for its greatest rank, and for a half and a quarter of it. What its answer is worth, in seconds of a
+round, grows with its examples and with the rounds that it has waited, so none is left out for ever; a lower rank is
+worth less by the square root. The plan depends on the run's journal and the channels alone, so a run that goes on plans
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from iotlam.contracts import BadInput, ChannelState, Device, Json, Record
+from iotlam.federated.radio import Requests, Split, Work, requests, seconds, transfer_seconds
+from iotlam.federated.rounds import Planned, Run
+from iotlam.federated.selection import Choice, select
+from iotlam.federated.trace import Trace
+from iotlam.plugins import load_entry
+
+Channels = Callable[[Sequence[Device], int], Sequence[ChannelState]]
+"""Channels between devices and their server in a round."""
+
+GROUP = "iotlam.channels"
+
+PARTS = (1, 2, 4)
+"""Of its greatest rank a device asks for these parts."""
+
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class Radio(Record, frozen=True):
+    """The radio of a run, as its plan says it.
+
+    Attributes:
+        band_hz: the band, hertz.
+        server_w: power that the server transmits to a device with, watt.
+        channels: who says how channels are: an entry of group `iotlam.channels`, a trace (.json), or the folder of a
+            run, whose channels come again.
+        seed: of channels that are drawn.
+        worth: of a mean device's answer, in times that the median device takes alone in the band.
+    """
+
+    band_hz: Positive
+    server_w: Positive = 1.0
+    channels: str = "edge"
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    worth: Positive = 1.0
+
+
+def channels_of(radio: Radio) -> Channels:
+    """How the channels of a run are in each round.
+
+    Raises:
+        BadInput: if nobody says so under that name.
+    """
+    path = Path(radio.channels)
+    if path.is_dir():
+        return Trace.of_run(path).channels
+    if path.suffix == ".json":
+        return Trace.read(path).channels
+    drawn = load_entry(GROUP, radio.channels, "Radio channels")
+
+    def channels(devices: Sequence[Device], number: int) -> Sequence[ChannelState]:
+        found: Sequence[ChannelState] = drawn(devices, radio.seed, number)
+        return found
+
+    return channels
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    device: Device
+    rank: int
+    worth: float
+    work: Work
+    channel: ChannelState
+
+
+class Planner:
+    """Plans the rounds of a run.
+
+    Args:
+        radio: band and powers.
+        devices: those that may take part.
+        channels: between them and the server.
+        step_flops: floating-point operations of one optimiser step.
+    """
+
+    def __init__(self, radio: Radio, devices: Sequence[Device], channels: Channels, step_flops: float) -> None:
+        self._radio, self._devices, self._channels, self._step_flops = radio, devices, channels, step_flops
+
+    def __call__(self, run: Run) -> Planned:
+        """Who takes part in the round to come, at which rank, and what the radio is planned to do."""
+        channels = self._channels(self._devices, run.number)
+        asking = self._asking(run, channels)
+        asked = requests(
+            [one.work for one in asking],
+            [one.device for one in asking],
+            [one.channel for one in asking],
+            self._radio.server_w,
+        )
+        _, device_R = np.unique([one.device.name for one in asking], return_inverse=True)
+        alone_s = seconds(asked, self._radio.band_hz / 2, self._radio.band_hz / 2)
+        worth_s = self._radio.worth * float(np.median(alone_s)) * np.array([one.worth for one in asking])
+        grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
+        granted = [asking[place] for place in grant.granted]
+        return Planned(
+            {one.device.name: one.rank for one in granted},
+            {
+                "round_s": grant.split.round_s,
+                "gap": grant.gap,
+                "gain": {one.name: channel.gain for one, channel in zip(self._devices, channels, strict=True)},
+                "noise_w_per_hz": channels[0].noise_w_per_hz,
+                "slots": self._slots(granted, asked[grant.granted], grant.split),
+            },
+        )
+
+    def _asking(self, run: Run, channels: Sequence[ChannelState]) -> list[_Request]:
+        """What devices whose radio carries something ask for."""
+        heard = [
+            (device, channel)
+            for device, channel in zip(self._devices, channels, strict=True)
+            if channel.gain * device.transmit_w > 0.0
+        ]
+        if not heard:
+            fix = "bring the devices nearer, or give them power"
+            raise BadInput("Radio", expected="a device that is heard", got="none", fix=fix)
+        enrolled = {one.name: one for one in run.config.devices}
+        mean = sum(one.examples for one in enrolled.values()) / len(enrolled)
+        waited, size_bit = run.waited(), cache(run.size_bit)
+        found = []
+        for device, channel in heard:
+            one = enrolled[device.name]
+            compute_s = device.compute_s(self._step_flops * run.config.steps)
+            for rank in sorted({max(one.rank // part, 1) for part in PARTS}):
+                down_bit, up_bit = size_bit(rank)
+                worth = one.examples / mean * (1 + waited[one.name]) * (rank / one.rank) ** 0.5
+                found.append(_Request(device, rank, worth, Work(down_bit, compute_s, up_bit), channel))
+        return found
+
+    @staticmethod
+    def _slots(granted: Sequence[_Request], asked: Requests, split: Split) -> dict[str, Json]:
+        """What each device does with its part of the band, in seconds, hertz and joule."""
+        down_s = transfer_seconds(asked.down_s, asked.down_hz, split.down_hz)
+        up_s = transfer_seconds(asked.up_s, asked.up_hz, split.up_hz)
+        return {
+            one.device.name: {
+                "rank": one.rank,
+                "down_hz": float(split.down_hz[place]),
+                "up_hz": float(split.up_hz[place]),
+                "down_s": float(down_s[place]),
+                "compute_s": one.work.compute_s,
+                "up_s": float(up_s[place]),
+                "energy_j": one.device.compute_j(one.device.compute_flops * one.work.compute_s)
+                + one.device.transmit_w * float(up_s[place]),
+            }
+            for place, one in enumerate(granted)
+        }

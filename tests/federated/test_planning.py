@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iotlam.contracts import BadInput, ChannelState, Device
+from iotlam.federated.config import Enrolled, RunConfig
+from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.messages import size_bytes
+from iotlam.federated.planning import Planner, Radio, channels_of
+from iotlam.federated.rounds import Run
+from iotlam.federated.trace import Trace
+
+from .conftest import counted
+
+RANKS = {"fan": 2, "press": 4, "pump": 8}
+DEVICES = tuple(Device(name, 1e9, 2**30, 1e-10, transmit_w=0.1) for name in RANKS)
+CONFIG = RunConfig(tuple(Enrolled(name, rank, 24) for name, rank in RANKS.items()), rounds=6, steps=1)
+NOISE = 1e-20
+
+
+def faded(devices: Sequence[Device], number: int) -> list[ChannelState]:
+    """In even rounds the pump is hardly heard."""
+    gains = {"fan": 1e-9, "press": 1e-10, "pump": 1e-10 if number % 2 else 1e-14}
+    return [ChannelState(gains[device.name], NOISE) for device in devices]
+
+
+@pytest.fixture
+def run(task: Task, tmp_path: Path) -> Run:
+    return Run(tmp_path / "run", task.base, CONFIG)
+
+
+def planner(channels: object = faded, **radio: float) -> Planner:
+    return Planner(Radio(1e5, **radio), DEVICES, channels, step_flops=1e8)  # type: ignore[arg-type]
+
+
+def answered(run: Run, task: Task, folder: Path, planner: Planner) -> None:
+    """One round in which all who are asked answer."""
+    data = LocalData([counted(seed) for seed in range(4)], [])
+    for order, arrays in run.orders(planner):
+        answer, sent = Local(order.device, task, data, folder / f"{order.device}.st").work(order, arrays)
+        assert run.take(order.device, run.number, answer, sent) == "taken"
+    run.close({})
+
+
+def test_slots_fill_the_band_and_all_end_together(run: Run) -> None:
+    radio = planner(worth=100.0)(run).radio
+    slots = radio["slots"]
+    assert set(slots) == set(RANKS)
+    assert sum(slot["down_hz"] + slot["up_hz"] for slot in slots.values()) == pytest.approx(1e5)
+    for slot in slots.values():
+        assert slot["down_s"] + slot["compute_s"] + slot["up_s"] == pytest.approx(radio["round_s"], rel=1e-6)
+        assert slot["compute_s"] == pytest.approx(0.1)
+        assert slot["energy_j"] == pytest.approx(1e8 * 1e-10 + 0.1 * slot["up_s"])
+
+
+def test_bits_are_those_that_travel(run: Run, task: Task, tmp_path: Path) -> None:
+    (order, arrays), *_ = run.orders()
+    answer, sent = Local(order.device, task, LocalData([counted(0)], []), tmp_path / "m.st").work(order, arrays)
+    run.close({})
+    assert run.size_bit(order.rank) == (8 * size_bytes(arrays), 8 * size_bytes(sent))
+    assert answer.device == "fan"
+
+
+def test_who_is_hardly_heard_waits_until_it_is_heard_or_has_waited_long(run: Run, task: Task, tmp_path: Path) -> None:
+    asked = []
+    while not run.finished:
+        answered(run, task, tmp_path, planner())
+        asked.append(set(run.outcomes[-1].shares))
+    assert "pump" not in asked[0]
+    assert "pump" in asked[1]
+    for name in RANKS:
+        assert any(name in some for some in asked[2:])
+
+
+def test_a_plan_is_in_the_journal_and_is_not_made_again(run: Run, task: Task, tmp_path: Path) -> None:
+    first = run.orders(planner())
+    run.leave()
+
+    def again(_: Run) -> object:
+        raise AssertionError("planned twice")
+
+    resumed = Run(tmp_path / "run", task.base, CONFIG).orders(again)  # type: ignore[arg-type]
+    assert [order for order, _ in resumed] == [order for order, _ in first]
+
+
+def test_channels_of_a_run_come_again(run: Run, task: Task, tmp_path: Path) -> None:
+    for _ in range(2):
+        answered(run, task, tmp_path, planner())
+    run.leave()
+    channels = channels_of(Radio(1e5, channels=str(tmp_path / "run")))
+    assert [channels(DEVICES, number) for number in range(3)] == [faded(DEVICES, number) for number in (0, 1, 0)]
+
+
+def test_no_radio_carries_nothing(run: Run) -> None:
+    def silent(devices: Sequence[Device], number: int) -> list[ChannelState]:
+        return [ChannelState(0.0, NOISE) for _ in devices]
+
+    with pytest.raises(BadInput, match="a device that is heard"):
+        planner(silent)(run)
+
+
+def test_channels_are_drawn_by_who_registered(tmp_path: Path) -> None:
+    one, other = (channels_of(Radio(1e5, seed=seed))(DEVICES, 0) for seed in (1, 2))
+    assert one != other
+    with pytest.raises(BadInput, match="Radio channels"):
+        channels_of(Radio(1e5, channels="nobody"))
+    with pytest.raises(BadInput, match="a run whose radio was planned"):
+        channels_of(Radio(1e5, channels=str(tmp_path)))
+
+
+def test_a_trace_is_met_again(tmp_path: Path) -> None:
+    gain = np.random.default_rng(0).uniform(size=(3, 3))
+    trace = Trace(tuple(RANKS), tuple(tuple(row) for row in gain.tolist()), NOISE)
+    trace.write(tmp_path / "trace.json")
+    channels = channels_of(Radio(1e5, channels=str(tmp_path / "trace.json")))
+    assert [channel.gain for channel in channels(DEVICES[1:], 4)] == gain[1, 1:].tolist()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"devices": ["a"], "gain": []}', '{"devices": ["a"], "gain": [[0.1, 0.2]]}']
+)
+def test_what_is_no_trace_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trace.json").write_text(text)
+    with pytest.raises(BadInput):
+        Trace.read(tmp_path / "trace.json")
+
+
+def test_a_stranger_is_not_in_a_trace() -> None:
+    with pytest.raises(BadInput, match="'fan'"):
+        Trace(("other",), ((0.5,),), NOISE).channels(DEVICES, 0)
