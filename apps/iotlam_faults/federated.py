@@ -98,11 +98,19 @@ def data(source: Json) -> LocalData:
     Raises:
         BadInput: if it is no source, or there is nothing of what it asks for.
     """
-    wanted = Source.from_raw(source, "data")
-    by_bearing = list(_simulated(wanted)) if wanted.kind == "simulated" else _recorded(wanted)
+    by_bearing = bearings(Source.from_raw(source, "data"))
     held_out = by_bearing[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     learnt = [one for place, one in enumerate(by_bearing) if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
     return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing])
+
+
+def bearings(wanted: Source) -> list[list[Sample]]:
+    """Windows of each bearing.
+
+    Raises:
+        BadInput: if there is nothing of what is asked for.
+    """
+    return list(_simulated(wanted)) if wanted.kind == "simulated" else _recorded(wanted)
 
 
 def told_apart(model: IotlamModel, samples: Sequence[Sample]) -> float:

@@ -12,7 +12,7 @@ from iotlam.contracts import BadInput, Json, check_writable
 
 if TYPE_CHECKING:
     from iotlam.federated.plan import Plan
-    from iotlam.federated.rounds import Outcome
+    from iotlam.federated.rounds import Outcome, Run
 
 app = typer.Typer(no_args_is_help=True, help="Train one model on many devices whose data stay where they are.")
 
@@ -111,9 +111,9 @@ def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
     outcomes: list[Outcome] = []
     with progress("Rounds", total=rounds_left(plan, folder)) as step:
 
-        def on_round(outcome: Outcome) -> None:
-            outcomes.append(outcome)
-            step(1, loss=outcome.loss, score=outcome.score)
+        def on_round(run: Run) -> None:
+            outcomes.append(run.outcomes[-1])
+            step(1, loss=outcomes[-1].loss, score=outcomes[-1].score)
 
         model = carry_out(plan, folder, on_round)
     found: Json = {"model": str(model), "rounds": [one.to_raw() for one in outcomes]}

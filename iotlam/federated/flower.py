@@ -30,7 +30,7 @@ from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
-from iotlam.federated.rounds import Outcome, Planned, Run
+from iotlam.federated.rounds import Planned, Run
 
 POLL_S = 0.02
 """How often replies are asked for; Flower's HTTP grid waits longer by itself."""
@@ -78,7 +78,7 @@ def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
 def play(
     run: Run,
     grid: Grid,
-    on_round: Callable[[Outcome], object] = lambda _: None,
+    on_round: Callable[[Run], object] = lambda _: None,
     planner: Callable[[Run], Planned] | None = None,
 ) -> None:
     """Do what is left of a run; each round ends by its deadline, whoever has answered.
@@ -86,12 +86,13 @@ def play(
     Args:
         run: the server's side.
         grid: Flower's way to the nodes.
-        on_round: told what came of each round.
+        on_round: told of the run after each round.
         planner: says who takes part in a round; None for all.
     """
     loop = _Loop(run, grid, planner)
     while not run.finished:
-        on_round(loop.round())
+        loop.round()
+        on_round(run)
 
 
 class _Loop:
@@ -105,7 +106,7 @@ class _Loop:
         self._asked: dict[str, tuple[str, int, int]] = {}
         """By message: device, node and round; those of earlier rounds, too, for what comes late is logged."""
 
-    def round(self) -> Outcome:
+    def round(self) -> None:
         """One round."""
         deadline = time.monotonic() + self._run.config.deadline_s
         orders = {order.device: (order, arrays) for order, arrays in self._run.orders(self._planner)}
@@ -117,7 +118,7 @@ class _Loop:
             for reply in self._grid.pull_messages([*self._calls, *self._asked]):
                 self._take(reply, causes)
             time.sleep(min(POLL_S, left_s))
-        return self._run.close(causes)
+        self._run.close(causes)
 
     def _call(self, nodes: Sequence[int], left_s: float) -> None:
         """Ask nodes that are new for their names."""

@@ -16,7 +16,7 @@ from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.planning import Planner, Radio, channels_of
-from iotlam.federated.rounds import JOURNAL, Outcome, Run
+from iotlam.federated.rounds import JOURNAL, Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
 
@@ -167,13 +167,13 @@ class Plan(Record, frozen=True):
         return Local(name, self.task(), self.entry().data(data[name]), memory, models)
 
 
-def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
+def carry_out(plan: Plan, folder: Path, on_round: Callable[[Run], object] = lambda _: None) -> Path:
     """Do what is left of a plan in this process; all devices are in it, each with its own data.
 
     Args:
         plan: what to do.
         folder: of the run; where it holds part of the same run, that is gone on with.
-        on_round: told what came of each round.
+        on_round: told of the run after each round.
 
     Returns:
         Folder of the model that results.
@@ -192,7 +192,7 @@ def lead(
     plan: Plan,
     folder: Path,
     grid: Grid,
-    on_round: Callable[[Outcome], object] = lambda _: None,
+    on_round: Callable[[Run], object] = lambda _: None,
     examples: Mapping[str, int] | None = None,
 ) -> Path:
     """Lead what is left of a plan over Flower's nodes, without a look at the devices' data.
@@ -201,7 +201,7 @@ def lead(
         plan: what to do.
         folder: of the run; where it holds part of the same run, that is gone on with.
         grid: Flower's way to the nodes.
-        on_round: told what came of each round.
+        on_round: told of the run after each round.
         examples: of devices for which the plan names no bound, by name.
 
     Returns:

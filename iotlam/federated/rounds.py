@@ -278,6 +278,16 @@ class Run:
             self.base, {layer: mode.whole() for layer, mode in self._modes.items()}, self._others, rank
         )
 
+    def held(self, rank: int) -> IotlamModel:
+        """What a device of a rank has of it: the model that it is given in the next round.
+
+        Args:
+            rank: that it can train.
+        """
+        given = {layer: mode.assign(0, rank, self.number) for layer, mode in self._modes.items()}
+        together = {layer: total([one.start, one.frozen]) for layer, one in given.items()}
+        return finished_model(self.base, together, self._others, None)
+
     def leave(self) -> None:
         """Let another process lead the run."""
         self._journal.close()
