@@ -77,7 +77,7 @@ def _row(device: Device, plan: Plan, fleet: Fleet, found: Mapping[str, Json]) ->
         "rank": fleet.ranks[device.name],
         "far": f"{math.hypot(*device.position_m[:2]):.0f}",
         "asked": f"{len(slots)}",
-        "ranks": ", ".join(str(slot["rank"]) for slot in slots) or "–",
+        "ranks": ", ".join(map(str, sorted({slot["rank"] for slot in slots}))) or "–",
         "joule": f"{sum(slot['energy_j'] for slot in slots):.1f}",
         "scores": [f"{found[name]['scores'][device.name]:.3f}" for name in PAINTS],
     }
