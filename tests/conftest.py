@@ -46,3 +46,17 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield _install
     for package in installed:
         sys.modules.pop(package, None)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random decoder of one narrow layer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("decoder")
+    sizes = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(sizes).save_pretrained(folder)
+    return folder

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from iotlam_street.junction import LaneTraffic, SignalRules
 from iotlam_street.scenarios import Scenario, find_scenario
@@ -53,17 +52,6 @@ def config_in() -> Callable[[Path], Path]:
 def short_config(tmp_path: Path, config_in: Callable[[Path], Path]) -> Path:
     """A .sumocfg for two minutes of cologne1."""
     return config_in(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random decoder of one narrow layer."""
-    folder = tmp_path_factory.mktemp("decoder")
-    sizes = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=16)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(sizes).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
