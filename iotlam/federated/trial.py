@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -26,8 +26,17 @@ from iotlam.federated.flower import DEVICE
 from iotlam.federated.plan import PLAN, Plan
 
 HOST = "127.0.0.1"
+LINK = "superlink"
 START_S, STOP_S = 90.0, 10.0
-VALID_DAYS = 365
+NODES_S = 180.0
+"""A node that was killed is not let in again before the SuperLink has missed it for a minute."""
+
+VALID_DAYS, RENEWED_DAYS = 365, 1
+LET_IN = "SuperNode ID:"
+"""What a node's log says when the SuperLink has let it in."""
+
+MARK = "IOTLAM_TRIAL"
+"""In the environment of what was started: which part of which trial it belongs to."""
 
 BUNDLE = """[build-system]
 requires = ["hatchling"]
@@ -94,37 +103,60 @@ class Trial:
         return self.folder / "processes.json"
 
     def up(self, plan: Plan) -> None:
-        """Start SuperLink and SuperNodes, and have the run begun.
+        """Start SuperLink and SuperNodes, and have the run begun; of a trial that is up, what has died.
 
         Raises:
-            BadInput: if it is up already, the port is taken, or the folder holds another plan.
+            BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
-        if self.running():
+        running = self.running()
+        ports = {LINK: self.port} | {device.name: self.port + place for place, device in enumerate(plan.devices, 1)}
+        missing = {name: port for name, port in ports.items() if name not in running}
+        if not missing:
             fix = f"run: iotlam federated down {self.run}"
             raise BadInput(str(self.run), expected="a run that is not up", got="one that is", fix=fix)
-        ports = range(self.port, self.port + 1 + len(plan.devices))
-        if taken := [port for port in ports if not _free(port)]:
-            raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
+        for name in missing:
+            self._sweep(name)  # children outlive a parent that was killed
+        if taken := [port for port in missing.values() if not _free(port)]:
+            raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
         with whole_file(self.run / PLAN) as partial:
             partial.write_text(plan.to_json())
         self._write_bundle()
         certify(self.folder)
         try:
-            self._start_link()
-            for place, device in enumerate(plan.devices, 1):
-                self._start_node(device.name, self.port + place)
-            self._flwr(
-                "run", str(self.folder / "app"), "trial", "-c", f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
-            )
+            self._start_parts(missing)
         except BaseException:
             self.down()
             raise
+
+    def _start_parts(self, missing: Mapping[str, int]) -> None:
+        nodes = {name: port for name, port in missing.items() if name != LINK}
+        if LINK in missing:
+            self._start_link()
+        before = {name: self._activations(name) for name in nodes}
+        for name, port in nodes.items():
+            self._start_node(name, port)
+        if LINK in missing:  # a run does not outlive its SuperLink
+            folder = f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
+            self._flwr("run", str(self.folder / "app"), "trial", "-c", folder)
+        deadline = time.monotonic() + NODES_S
+        while waiting := [name for name in nodes if self._activations(name) == before[name]]:
+            if time.monotonic() > deadline:
+                log = self._log(waiting[0])
+                raise IotlamError(f"SuperNode '{waiting[0]}': expected it to be let in, got nothing; see {log}.")
+            for name in set(waiting) - self.running().keys():
+                self._start_node(name, nodes[name])
+            time.sleep(1.0)
+
+    def _activations(self, name: str) -> int:
+        """How often a node was let in."""
+        log = self._log(name)
+        return log.read_text(errors="replace").count(LET_IN) if log.exists() else 0
 
     def down(self) -> list[str]:
         """Stop all that was started, and what that has started; returns their names."""
@@ -134,8 +166,7 @@ class Trial:
         deadline = time.monotonic() + STOP_S
         while self.running() and time.monotonic() < deadline:
             time.sleep(0.1)
-        for pid in found.values():  # Flower's own children ignore the gentler signal
-            _signal_group(pid, signal.SIGKILL)
+        self._sweep()  # Flower's own children ignore the gentler signal, and outlive parents that were killed
         self.processes.unlink(missing_ok=True)
         return list(found)
 
@@ -145,6 +176,17 @@ class Trial:
             return {}
         known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
         return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
+
+    def _sweep(self, name: str = "") -> None:
+        """Kill whatever belongs to one part of this trial, or to any."""
+        mark = f"{MARK}={self.folder.absolute()}/{name}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                marks = [one for one in (entry / "environ").read_bytes().split(b"\0") if one.startswith(mark)]
+                if marks and (not name or marks[0] == mark):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:  # another user's, or gone
+                pass
 
     def _write_bundle(self) -> None:
         """Flower's bundle: it only names apps that are installed with iotlam."""
@@ -161,7 +203,7 @@ class Trial:
         connection = CONNECTION.format(address=f"{HOST}:{self.port}", certificate=(self.folder / "ca.crt").absolute())
         (home / "config.toml").write_text(connection)
         link = self._start(
-            "superlink",
+            LINK,
             "flower-superlink",
             *("--host", HOST, "--port", str(self.port), "--database", str(self.folder / "superlink.db")),
             *("--ssl-certfile", str(self.folder / "server.crt"), "--ssl-keyfile", str(self.folder / "server.key")),
@@ -177,7 +219,7 @@ class Trial:
                 if probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.2)
-        log = self._log("superlink")
+        log = self._log(LINK)
         raise IotlamError(f"SuperLink: expected it to listen within {START_S:.0f} s, got nothing; see {log}.")
 
     def _start_node(self, name: str, port: int) -> None:
@@ -196,7 +238,11 @@ class Trial:
     def _start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
-                [_tool(command), *arguments], stdout=log, stderr=log, env=self._environment(), start_new_session=True
+                [_tool(command), *arguments],
+                stdout=log,
+                stderr=log,
+                env=self._environment(name),
+                start_new_session=True,
             )
         known = json.loads(self.processes.read_text()) if self.processes.exists() else {}
         with whole_file(self.processes) as partial:
@@ -214,20 +260,22 @@ class Trial:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, name: str = "flwr") -> dict[str, str]:
         home = str((self.folder / "home").absolute())
         path = (
             f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # Flower starts its own commands
         )
-        return {**os.environ, "PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
+        ours = {"PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
+        return os.environ | ours | {MARK: f"{self.folder.absolute()}/{name}"}
 
 
-def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
-    """Write a certificate authority and a server's certificate for some hosts; those that are still valid stay.
+def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost"), now: datetime | None = None) -> None:
+    """Write a certificate authority and a server's certificate for some hosts; those that are valid for a day stay.
 
     Args:
         folder: `ca.crt`, `server.crt` and `server.key` go there; the authority's own key is kept nowhere.
         hosts: names and addresses that the server is reached by.
+        now: when they begin to be valid; None for the time that it is.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -235,11 +283,9 @@ def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from cryptography.x509.oid import NameOID
 
-    if (folder / "server.crt").exists():
-        known = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
-        if known.not_valid_after_utc > datetime.now(UTC) + timedelta(days=1):
-            return
-    now = datetime.now(UTC)
+    if _valid([folder / "ca.crt", folder / "server.crt"]):
+        return
+    now = now or datetime.now(UTC)
 
     def certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().subject_name(_named(name)).issuer_name(_named("iotlam trial"))
@@ -253,11 +299,24 @@ def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
     reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
     own = certificate("iotlam trial", authority.public_key()).add_extension(x509.BasicConstraints(True, None), True)
     servers = certificate(hosts[0], server.public_key()).add_extension(x509.SubjectAlternativeName(reached), False)
+    (folder / "server.crt").unlink(missing_ok=True)
     (folder / "ca.crt").write_bytes(own.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
-    (folder / "server.crt").write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
     _write_secret(
         folder / "server.key", server.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
+    with whole_file(folder / "server.crt") as partial:  # last: by it the others are known to fit
+        partial.write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+
+def _valid(paths: Sequence[Path]) -> bool:
+    """Whether certificates are there, and valid for a while."""
+    from cryptography import x509
+
+    until = datetime.now(UTC) + timedelta(days=RENEWED_DAYS)
+    try:
+        return all(x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc > until for path in paths)
+    except (OSError, ValueError):
+        return False
 
 
 def make_key(path: Path) -> None:

@@ -1,0 +1,2 @@
+def killed_trials(folder):
+    return []
