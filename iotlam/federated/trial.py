@@ -14,13 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from iotlam.contracts import BadInput, IotlamError, whole_file
+from iotlam.federated.certificates import certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.flower import DEVICE
 from iotlam.federated.plan import PLAN, Plan
@@ -31,7 +30,6 @@ START_S, STOP_S = 90.0, 10.0
 NODES_S = 180.0
 """A node that was killed is not let in again before the SuperLink has missed it for a minute."""
 
-VALID_DAYS, RENEWED_DAYS = 365, 1
 LET_IN = "SuperNode ID:"
 """What a node's log says when the SuperLink has let it in."""
 
@@ -120,7 +118,7 @@ class Trial:
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
         for name in missing:
-            self._sweep(name)  # children outlive a parent that was killed
+            self.kill(name)  # children outlive a parent that was killed
         if taken := [port for port in missing.values() if not _free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
@@ -140,7 +138,7 @@ class Trial:
             self._start_link()
         before = {name: self._activations(name) for name in nodes}
         for name, port in nodes.items():
-            self._start_node(name, port)
+            self.start_node(name, port)
         if LINK in missing:  # a run does not outlive its SuperLink
             folder = f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
             self._flwr("run", str(self.folder / "app"), "trial", "-c", folder)
@@ -150,7 +148,7 @@ class Trial:
                 log = self._log(waiting[0])
                 raise IotlamError(f"SuperNode '{waiting[0]}': expected it to be let in, got nothing; see {log}.")
             for name in set(waiting) - self.running().keys():
-                self._start_node(name, nodes[name])
+                self.start_node(name, nodes[name])
             time.sleep(1.0)
 
     def _activations(self, name: str) -> int:
@@ -166,7 +164,7 @@ class Trial:
         deadline = time.monotonic() + STOP_S
         while self.running() and time.monotonic() < deadline:
             time.sleep(0.1)
-        self._sweep()  # Flower's own children ignore the gentler signal, and outlive parents that were killed
+        self.kill()  # Flower's own children ignore the gentler signal, and outlive parents that were killed
         self.processes.unlink(missing_ok=True)
         return list(found)
 
@@ -177,8 +175,8 @@ class Trial:
         known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
         return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
 
-    def _sweep(self, name: str = "") -> None:
-        """Kill whatever belongs to one part of this trial, or to any."""
+    def kill(self, name: str = "") -> None:
+        """Kill -9 one part of this trial, or all, with everything that it has started."""
         mark = f"{MARK}={self.folder.absolute()}/{name}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -187,6 +185,32 @@ class Trial:
                     os.kill(int(entry.name), signal.SIGKILL)
             except OSError:  # another user's, or gone
                 pass
+
+    def start_node(self, name: str, port: int, device: str = "") -> None:
+        """Start a SuperNode; its key is made and registered where it has none.
+
+        Args:
+            name: that its key is registered under, by which rounds know it.
+            port: of its own.
+            device: that it says it is; '' for its name.
+        """
+        key = self.folder / "nodes" / name
+        if not key.exists():
+            new = key.with_name(f".{name}.new")
+            make_key(new)
+            self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name)
+            new.with_name(f"{new.name}.pub").replace(f"{key}.pub")
+            new.replace(key)  # last: it says that the key is registered
+        self._start(
+            name,
+            "flower-supernode",
+            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
+            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
+            *(
+                "--node-config",
+                f"{DEVICE}={json.dumps(device or name)} {FOLDER}={json.dumps(str(self.run.absolute()))}",
+            ),
+        )
 
     def _write_bundle(self) -> None:
         """Flower's bundle: it only names apps that are installed with iotlam."""
@@ -222,19 +246,6 @@ class Trial:
         log = self._log(LINK)
         raise IotlamError(f"SuperLink: expected it to listen within {START_S:.0f} s, got nothing; see {log}.")
 
-    def _start_node(self, name: str, port: int) -> None:
-        key = self.folder / "nodes" / name
-        if not key.exists():
-            make_key(key)
-            self._flwr("supernode", "register", f"{key}.pub", "trial", "--name", name)
-        self._start(
-            name,
-            "flower-supernode",
-            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
-            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
-            *("--node-config", f"{DEVICE}={json.dumps(name)} {FOLDER}={json.dumps(str(self.run.absolute()))}"),
-        )
-
     def _start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
@@ -267,82 +278,6 @@ class Trial:
         )
         ours = {"PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
         return os.environ | ours | {MARK: f"{self.folder.absolute()}/{name}"}
-
-
-def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost"), now: datetime | None = None) -> None:
-    """Write a certificate authority and a server's certificate for some hosts; those that are valid for a day stay.
-
-    Args:
-        folder: `ca.crt`, `server.crt` and `server.key` go there; the authority's own key is kept nowhere.
-        hosts: names and addresses that the server is reached by.
-        now: when they begin to be valid; None for the time that it is.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from cryptography.x509.oid import NameOID
-
-    if _valid([folder / "ca.crt", folder / "server.crt"]):
-        return
-    now = now or datetime.now(UTC)
-
-    def certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        builder = x509.CertificateBuilder().subject_name(_named(name)).issuer_name(_named("iotlam trial"))
-        builder = builder.public_key(key).serial_number(x509.random_serial_number())
-        return builder.not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + timedelta(days=VALID_DAYS))
-
-    def _named(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-    authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-    reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
-    own = certificate("iotlam trial", authority.public_key()).add_extension(x509.BasicConstraints(True, None), True)
-    servers = certificate(hosts[0], server.public_key()).add_extension(x509.SubjectAlternativeName(reached), False)
-    (folder / "server.crt").unlink(missing_ok=True)
-    (folder / "ca.crt").write_bytes(own.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
-    _write_secret(
-        folder / "server.key", server.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    )
-    with whole_file(folder / "server.crt") as partial:  # last: by it the others are known to fit
-        partial.write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
-
-
-def _valid(paths: Sequence[Path]) -> bool:
-    """Whether certificates are there, and valid for a while."""
-    from cryptography import x509
-
-    until = datetime.now(UTC) + timedelta(days=RENEWED_DAYS)
-    try:
-        return all(x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc > until for path in paths)
-    except (OSError, ValueError):
-        return False
-
-
-def make_key(path: Path) -> None:
-    """Write a node's key pair, as `ssh-keygen -t ecdsa -b 384` does."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
-    key = ec.generate_private_key(ec.SECP384R1())
-    path.with_name(f"{path.name}.pub").write_bytes(
-        key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"
-    )
-    _write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _tool(name: str) -> str:

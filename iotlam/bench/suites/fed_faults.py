@@ -14,8 +14,9 @@ from statistics import median
 import numpy as np
 import torch
 
+from iotlam.bench.attacks import attacks
 from iotlam.bench.fleet import RANKS, SERVER, Fleet, Harm, Manner, Mannered, small_config, small_device, warm
-from iotlam.bench.forgery import ATTACKED, MOLES, Stage, attacks, refused, replays_to_a_device
+from iotlam.bench.forgery import ATTACKED, MOLES, Stage, refused, replays_to_a_device
 from iotlam.bench.places import finished
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.bench.trials import killed_trials
