@@ -41,6 +41,9 @@ EXAMPLES, HELD_OUT = 24, 8
 RANKS = {"fan": 1, "press": 2, "pump": 4}
 DEVICES = tuple(Enrolled(name, rank, EXAMPLES) for name, rank in RANKS.items())
 SERVER = "server"
+MODELS: dict[int, RoundModel] = {}
+"""By rank, as they are before any round: what is forked has them already."""
+
 END_S = 120.0
 """A run that is not over by then has failed."""
 
@@ -50,7 +53,7 @@ Manner = Literal["honest", "late", "hangs", "dies"]
 
 def small_config(**fields: object) -> RunConfig:
     """Devices of unequal ranks, eight bits, everything trained."""
-    return RunConfig(DEVICES, rounds=4, steps=2, learning_rate=1e-2, deadline_s=60.0).changed(**fields)
+    return RunConfig(DEVICES, rounds=3, steps=2, learning_rate=1e-2, deadline_s=60.0).changed(**fields)
 
 
 def small_data(name: str) -> LocalData:
@@ -60,7 +63,7 @@ def small_data(name: str) -> LocalData:
     return LocalData(learnt, [counted(first + 100 + seed) for seed in range(HELD_OUT)])
 
 
-def small_device(name: str, base: Path, folder: Path) -> Local:
+def small_device(name: str, base: Path, folder: Path, models: dict[int, RoundModel] | None = None) -> Local:
     """One of the devices; it writes a line each time that it begins to work on an order."""
 
     def score(model: IotlamModel, samples: Sequence[Sample]) -> float:
@@ -69,7 +72,7 @@ def small_device(name: str, base: Path, folder: Path) -> Local:
         return right(model, samples)
 
     task = Task(base, label_loss, score, ImitationConfig(batch=4))
-    return Local(name, task, small_data(name), folder / f"{name}.safetensors")
+    return Local(name, task, small_data(name), folder / f"{name}.safetensors", models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ class Fleet:
 
     def wait_for_one(self, *names: str) -> None:
         """Wait until one of some processes is over, END_S at most."""
-        connection.wait([self.processes[name].sentinel for name in names], END_S)
+        connection.wait({self.processes[name].sentinel for name in names}, END_S)
 
     def killed(self, name: str) -> bool:
         """Whether a process is over because it was killed."""
@@ -189,8 +192,9 @@ class Fleet:
 def warm(base: Path) -> None:
     """Have all loaded that processes need which are forked from this one; nothing is trained."""
     torch.set_num_threads(1)
+    MODELS.update({rank: RoundModel(base, rank) for rank in RANKS.values()})
     with torch.no_grad():
-        right(RoundModel(base, 1).model.eval(), small_data(SERVER).held_out)
+        right(MODELS[1].model.eval(), small_data(SERVER).held_out)
 
 
 Work = Callable[[Path, Path, RunConfig, str, Harm], None]
@@ -238,7 +242,7 @@ def _lead(folder: Path, base: Path, config: RunConfig, name: str, harm: Harm) ->
 
 
 def _be_device(folder: Path, base: Path, config: RunConfig, name: str, harm: Harm) -> None:
-    device = Mannered(small_device(name, base, folder), harm)
+    device = Mannered(small_device(name, base, folder, MODELS), harm)
     be_node(folder / "socket", client_app(lambda *_: device), name)
 
 

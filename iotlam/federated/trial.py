@@ -176,15 +176,27 @@ class Trial:
         return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
 
     def kill(self, name: str = "") -> None:
-        """Kill -9 one part of this trial, or all, with everything that it has started."""
-        mark = f"{MARK}={self.folder.absolute()}/{name}".encode()
+        """Kill -9 one part of this trial, or all, with everything that it has started; returns when they are gone."""
+        deadline = time.monotonic() + STOP_S
+        while (found := self._belonging(name)) and time.monotonic() < deadline:
+            for pid in found:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
+
+    def _belonging(self, name: str) -> list[int]:
+        """Process ids of one part and its children, or of all: they carry the mark."""
+        mark, found = f"{MARK}={self.folder.absolute()}/{name}".encode(), []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 marks = [one for one in (entry / "environ").read_bytes().split(b"\0") if one.startswith(mark)]
-                if marks and (not name or marks[0] == mark):
-                    os.kill(int(entry.name), signal.SIGKILL)
             except OSError:  # another user's, or gone
-                pass
+                continue
+            if marks and (not name or marks[0] == mark):
+                found.append(int(entry.name))
+        return found
 
     def start_node(self, name: str, port: int, device: str = "") -> None:
         """Start a SuperNode; its key is made and registered where it has none.
