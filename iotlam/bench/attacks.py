@@ -184,7 +184,7 @@ def _is_step_of_a_change(array: np.ndarray) -> bool:
 def _messages() -> Iterator[Attack]:
     """Replies of another kind."""
     contents = {
-        "no content": RecordDict(),
+        "nothing in it": RecordDict(),
         "other facts": RecordDict({"facts": ConfigRecord({"something": "else"})}),
         "a number for an answer": RecordDict({"facts": ConfigRecord({"answer": 5})}),
         "bytes for an answer": RecordDict({"facts": ConfigRecord({"answer": b"\xff\xfe"})}),

@@ -14,13 +14,16 @@ HOSTS = ("127.0.0.1", "localhost")
 VALID_DAYS, RENEWED_DAYS = 365, 1
 
 
-def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = None) -> None:
+def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = None) -> bool:
     """Write a certificate authority and a server's certificate for some hosts; those that are valid for a day stay.
 
     Args:
         folder: `ca.crt`, `server.crt` and `server.key` go there; the authority's own key is kept nowhere.
         hosts: names and addresses that the server is reached by.
         now: when they begin to be valid; None for the time that it is.
+
+    Returns:
+        Whether they are new; whoever has read the old ones has to read them again.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -29,7 +32,7 @@ def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = N
     from cryptography.x509.oid import NameOID
 
     if _valid([folder / "ca.crt", folder / "server.crt"]):
-        return
+        return False
     now = now or datetime.now(UTC)
 
     def certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -51,6 +54,7 @@ def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = N
     )
     with whole_file(folder / "server.crt") as partial:  # last: by it the others are known to fit
         partial.write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
+    return True
 
 
 def _valid(paths: Sequence[Path]) -> bool:

@@ -40,7 +40,8 @@ class SocketGrid(OwnGrid):
         self._replies: SimpleQueue[Message] = SimpleQueue()
         self._ready: dict[str, Message] = {}
         self._closed = False
-        Thread(target=self._accept, daemon=True).start()
+        self._accepting = Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self) -> SocketGrid:
         return self
@@ -48,6 +49,7 @@ class SocketGrid(OwnGrid):
     def __exit__(self, *_: object) -> None:
         self._closed = True
         Client(str(self._address), "AF_UNIX").close()  # wakes who accepts
+        self._accepting.join()
 
     def get_node_ids(self) -> list[int]:
         """Who is connected."""

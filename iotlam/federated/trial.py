@@ -125,8 +125,10 @@ class Trial:
         with whole_file(self.run / PLAN) as partial:
             partial.write_text(plan.to_json())
         self._write_bundle()
-        certify(self.folder)
         try:
+            if certify(self.folder) and running:
+                self.kill()
+                missing = ports
             self._start_parts(missing)
         except BaseException:
             self.down()
