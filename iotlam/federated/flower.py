@@ -1,8 +1,8 @@
 """Flower carries orders and answers; it is imported here and, for its servers, in `deployed`.
 
 The same client app runs in one process and on SuperNodes; the round loop is ours, for Flower's own waits
-without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name in
-their node's configuration: a node that starts anew has another number.
+without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name that
+their node's key was registered with, or without keys by the one in their node's configuration; never by a number.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
 from iotlam.federated.rounds import Outcome, Run
 
-POLL_S = 0.02
-"""How often replies are asked for; Flower's HTTP grid waits longer by itself."""
+POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
+"""How long until replies are asked for: seconds, or a share of the time that has passed in a round; no more than."""
 
 DEVICE = "device"
 """Key of a device's name in its node's configuration."""
@@ -109,9 +109,10 @@ class _Loop:
         causes = dict.fromkeys(orders, "not connected")
         while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
             self._order(self._nodes(left_s), orders, causes, left_s)
+            wait_s = POLL_SHARE * (self._run.config.deadline_s - left_s)
+            time.sleep(min(max(wait_s, POLL_S), MOST_S, left_s))
             for reply in self._grid.pull_messages([*self._calls, *self._open]):
                 self._take(reply, causes)
-            time.sleep(min(POLL_S, left_s))
         return self._run.close(causes)
 
     def _nodes(self, left_s: float) -> dict[str, int]:
