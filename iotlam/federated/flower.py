@@ -1,8 +1,8 @@
 """Flower carries orders and answers; it is imported here and, for its servers, in `deployed`.
 
 The same client app runs in one process and on SuperNodes; the round loop is ours, for Flower's own waits
-without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name that
-their node's key was registered with, or without keys by the one in their node's configuration; never by a number.
+without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name
+that their node's key was registered with, or without keys by the one in their node's configuration; never by a number.
 """
 
 from __future__ import annotations

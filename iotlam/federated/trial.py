@@ -117,6 +117,9 @@ class Trial:
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
+        if LINK in running and f'"{HOST}:{self.port}"' not in self._connection.read_text():
+            fix = "give the one that it was brought up with"
+            raise BadInput("--port", expected="that of the SuperLink that is up", got=str(self.port), fix=fix)
         for name in missing:
             self.kill(name)  # children outlive a parent that was killed
         if taken := [port for port in missing.values() if not _free(port)]:
@@ -131,7 +134,7 @@ class Trial:
                 missing = ports
             self._start_parts(missing)
         except BaseException:
-            self.down()
+            self.down(*missing)
             raise
 
     def _start_parts(self, missing: Mapping[str, int]) -> None:
@@ -153,21 +156,28 @@ class Trial:
                 self.start_node(name, nodes[name])
             time.sleep(1.0)
 
+    @property
+    def _connection(self) -> Path:
+        """Flower's own note of where the SuperLink is."""
+        return self.folder / "home" / "config.toml"
+
     def _activations(self, name: str) -> int:
         """How often a node was let in."""
         log = self._log(name)
         return log.read_text(errors="replace").count(LET_IN) if log.exists() else 0
 
-    def down(self) -> list[str]:
-        """Stop all that was started, and what that has started; returns their names."""
-        found = self.running()
+    def down(self, *names: str) -> list[str]:
+        """Stop some parts, or all that was started, with what they have started; returns their names."""
+        found = {name: pid for name, pid in self.running().items() if not names or name in names}
         for pid in found.values():
             _signal_group(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
-        while self.running() and time.monotonic() < deadline:
+        while found.keys() & self.running().keys() and time.monotonic() < deadline:
             time.sleep(0.1)
-        self.kill()  # Flower's own children ignore the gentler signal, and outlive parents that were killed
-        self.processes.unlink(missing_ok=True)
+        for name in names or ("",):  # Flower's own children ignore the gentler signal, and outlive their parents
+            self.kill(name)
+        if not names:
+            self.processes.unlink(missing_ok=True)
         return list(found)
 
     def running(self) -> dict[str, int]:
@@ -236,10 +246,9 @@ class Trial:
         (package / "apps.py").write_text(APPS)
 
     def _start_link(self) -> None:
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
+        self._connection.parent.mkdir(exist_ok=True)
         connection = CONNECTION.format(address=f"{HOST}:{self.port}", certificate=(self.folder / "ca.crt").absolute())
-        (home / "config.toml").write_text(connection)
+        self._connection.write_text(connection)
         link = self._start(
             LINK,
             "flower-superlink",

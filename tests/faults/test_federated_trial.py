@@ -155,6 +155,18 @@ def test_a_part_that_is_killed_leaves_nothing_and_the_others_run_on(tmp_path: Pa
     assert trial._belonging("") == []
 
 
+def test_what_is_up_is_not_mended_at_another_port(plan: Path, tmp_path: Path) -> None:
+    trial = Trial(tmp_path / "run", free_port())
+    (trial.folder / "home").mkdir(parents=True)
+    (trial.folder / "home" / "config.toml").write_text(f'address = "{HOST}:{trial.port}"')
+    trial._start("superlink", Path(sys.executable).name, "-c", "import time; time.sleep(60)")
+    try:
+        with pytest.raises(BadInput, match="that of the SuperLink that is up"):
+            Trial(tmp_path / "run", trial.port + 1).up(Plan.from_toml(plan))
+    finally:
+        assert trial.down() == ["superlink"]
+
+
 def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:
     certify(tmp_path)
     first = (tmp_path / "server.crt").read_bytes()
