@@ -82,6 +82,8 @@ def up(
 ) -> None:
     """Bring up a SuperLink and a SuperNode for each device on this machine, with TLS and node keys, and begin the run.
 
+    Of a run that is up, whatever has died is started again, and the run goes on.
+
     Example: iotlam federated up plan.toml --out runs/plant && iotlam federated status runs/plant
     """
     from iotlam.federated.plan import Plan

@@ -1,8 +1,8 @@
 """Flower carries orders and answers; it is imported here and, for its servers, in `deployed`.
 
 The same client app runs in one process and on SuperNodes; the round loop is ours, for Flower's own waits
-without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name in
-their node's configuration: a node that starts anew has another number.
+without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name
+that their node's key was registered with, or without keys by the one in their node's configuration; never by a number.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
@@ -32,8 +32,8 @@ from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order
 from iotlam.federated.rounds import Planned, Run
 
-POLL_S = 0.02
-"""How often replies are asked for; Flower's HTTP grid waits longer by itself."""
+POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
+"""How long until replies are asked for: seconds, or a share of the time that has passed in a round; no more than."""
 
 DEVICE = "device"
 """Key of a device's name in its node's configuration."""
@@ -100,11 +100,14 @@ class _Loop:
 
     def __init__(self, run: Run, grid: Grid, planner: Callable[[Run], Planned] | None) -> None:
         self._run, self._grid, self._planner = run, grid, planner
+        self._enrolled = {device.name for device in run.config.devices}
         self._names: dict[int, str] = {}
-        self._doubles: set[int] = set()
+        """By node, in the order in which they were known."""
         self._calls: dict[str, int] = {}
         self._asked: dict[str, tuple[str, int, int]] = {}
         """By message: device, node and round; those of earlier rounds, too, for what comes late is logged."""
+        self._open: set[str] = set()
+        """Orders that have no reply."""
 
     def round(self) -> None:
         """One round."""
@@ -112,101 +115,106 @@ class _Loop:
         orders = {order.device: (order, arrays) for order, arrays in self._run.orders(self._planner)}
         causes = dict.fromkeys(orders, "not connected")
         while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
-            nodes = sorted(self._grid.get_node_ids())
-            self._call([node for node in nodes if node not in self._names], left_s)
-            self._order(nodes, orders, causes, left_s)
-            for reply in self._grid.pull_messages([*self._calls, *self._asked]):
+            self._order(self._nodes(left_s), orders, causes, left_s)
+            wait_s = POLL_SHARE * (self._run.config.deadline_s - left_s)
+            time.sleep(min(max(wait_s, POLL_S), MOST_S, left_s))
+            for reply in self._grid.pull_messages([*self._calls, *self._open]):
                 self._take(reply, causes)
-            time.sleep(min(POLL_S, left_s))
         self._run.close(causes)
 
+    def _nodes(self, left_s: float) -> dict[str, int]:
+        """The nodes that are there, by device; nodes whose names nobody knows yet are asked for them.
+
+        The name that a node's key was registered with is its name, whatever it says; of nodes that only say the same
+        name, the first has it.
+        """
+        nodes = list(self._grid.get_nodes())
+        there, registered = {node.node_id for node in nodes}, {n.node_id: n.name for n in nodes if n.name}
+        for node, name in registered.items():
+            if node not in self._names:
+                self._introduce(node, name, there)
+        self._call(sorted(there - self._names.keys() - set(self._calls.values())), left_s)
+        found: dict[str, int] = {}
+        for node in sorted(self._names, key=lambda node: node not in registered):
+            if node in there:
+                found.setdefault(self._names[node], node)
+        return found
+
     def _call(self, nodes: Sequence[int], left_s: float) -> None:
-        """Ask nodes that are new for their names."""
-        new = [node for node in nodes if node not in self._calls.values() and node not in self._doubles]
-        for node, message in zip(
-            new, self._push(new, MessageType.QUERY, [RecordDict()] * len(new), left_s), strict=True
-        ):
-            self._calls[message] = node
+        """Ask nodes for their names."""
+        for node in nodes:
+            if message := self._push(node, MessageType.QUERY, RecordDict(), left_s):
+                self._calls[message] = node
 
     def _order(
-        self, nodes: Sequence[int], orders: Mapping[str, tuple[Order, Arrays]], causes: dict[str, str], left_s: float
+        self,
+        nodes: Mapping[str, int],
+        orders: Mapping[str, tuple[Order, Arrays]],
+        causes: dict[str, str],
+        left_s: float,
     ) -> None:
         """Send orders to the devices that are there and have not got theirs; one that came back is asked again."""
-        asked = {node for _, node, number in self._asked.values() if number == self._run.number}
-        awaited = set(self._run.awaited)
-        new = [node for node in nodes if node not in asked and self._names.get(node) in awaited]
-        contents = [
-            _content("order", order.to_json(), arrays) for order, arrays in (orders[self._names[n]] for n in new)
-        ]
-        for node, message in zip(new, self._push(new, MessageType.TRAIN, contents, left_s), strict=True):
-            self._asked[message] = self._names[node], node, self._run.number
-            causes[self._names[node]] = "no answer by the deadline"
+        asked = {self._asked[message][1] for message in self._open if self._asked[message][2] == self._run.number}
+        for name in self._run.awaited:
+            if name not in nodes or nodes[name] in asked:
+                continue
+            order, arrays = orders[name]
+            content = _content("order", order.to_json(), arrays)
+            if message := self._push(nodes[name], MessageType.TRAIN, content, left_s):
+                self._asked[message] = name, nodes[name], self._run.number
+                self._open.add(message)
+                causes[name] = "no answer by the deadline"
 
-    def _push(self, nodes: Sequence[int], kind: str, contents: Sequence[RecordDict], left_s: float) -> list[str]:
-        group = str(self._run.number)
-        # A list, not a generator: Flower's HTTP grid goes over it twice.
-        messages = [Message(c, node, kind, ttl=left_s, group_id=group) for node, c in zip(nodes, contents, strict=True)]
-        return list(self._grid.push_messages(messages)) if messages else []
+    def _push(self, node: int, kind: str, content: RecordDict, left_s: float) -> str:
+        """Send a message; '' if it could not be. One by one: what is too large for Flower is so for one device only."""
+        message = Message(content, node, kind, ttl=left_s, group_id=str(self._run.number))
+        return next(iter(self._grid.push_messages([message])), None) or ""
 
     def _take(self, reply: Message, causes: dict[str, str]) -> None:
+        """A node may answer as often as it likes, and whatever it likes."""
         message = reply.metadata.reply_to_message_id
         if (node := self._calls.pop(message, None)) is not None:
-            self._introduce(node, reply)
+            self._answer_call(node, reply)
             return
-        name, node, number = self._asked.pop(message)
+        if message not in self._asked:
+            return
+        self._open.discard(message)
+        name, _, number = self._asked[message]
         if reply.has_error() and reply.error.code in GONE:
-            self._names.pop(node, None)  # whoever comes back has another number, or is called anew
             if number == self._run.number:
                 causes[name] = _reason(reply.error)
             return
         try:
             answer, arrays = _answer(reply, name)
-        except UNREADABLE as error:
+        except Exception as error:  # what came may be anything
             self._run.refuse(name, number, str(error))
         else:
             self._run.take(name, number, answer, arrays)
 
-    def _introduce(self, node: int, reply: Message) -> None:
-        """A node says its name; one that gives the name of another that is there is not listened to."""
+    def _answer_call(self, node: int, reply: Message) -> None:
+        if reply.has_error() and reply.error.code in GONE:
+            return
         try:
             name = _fact(reply, "name")
-        except UNREADABLE:
-            return
-        taken = {known for other, known in self._names.items() if other in set(self._grid.get_node_ids())}
-        if name in taken:
-            self._doubles.add(node)
+        except Exception:  # as above
+            name = ""
+        self._introduce(node, name, {known.node_id for known in self._grid.get_nodes()})
+
+    def _introduce(self, node: int, name: str, there: Set[int]) -> None:
+        """A node has a name; who gives none of this run, or that of a node that is there, is not listened to."""
+        if name not in self._enrolled:
+            self._run.refuse(name, -1, f"node {node} is no device of this run, and is not listened to")
+        elif any(known == name and other in there for other, known in self._names.items()):
             self._run.refuse(name, -1, f"node {node} gives the name of another node, and is not listened to")
-        else:
-            self._names[node] = name
+        self._names[node] = name
 
 
-class LocalGrid(Grid):
-    """Flower's grid in one process: nodes are threads of it, and no message is sent anywhere.
+class OwnGrid(Grid):
+    """What Flower's grids without its servers have in common: one run, and replies that are asked for."""
 
-    Args:
-        app: the client app.
-        devices: names, one node each.
-        workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
-            not the same twice.
-    """
-
-    def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
-        self._app = app
-        self._contexts = {
-            node: Context(SERVER, node, {DEVICE: name}, RecordDict(), {})
-            for node, name in enumerate(devices, SERVER + 1)
-        }
-        self._one_at_a_time = {node: Lock() for node in self._contexts}
-        self._pool = ThreadPoolExecutor(workers)
-        self._replies: dict[str, Future[Message]] = {}
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, SERVER, SERVER
+    def __init__(self) -> None:
+        set_identity()
         self._run = FlowerRun.create_empty(SERVER)
-
-    def __enter__(self) -> LocalGrid:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)  # nobody writes after this
 
     def set_run(self, run: FlowerRun) -> None:
         """Not used: there is one run."""
@@ -222,6 +230,61 @@ class LocalGrid(Grid):
     ) -> Message:
         """A message to a node."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Push messages, and wait for the replies until the time is up; Flower's own strategies ask so."""
+        waiting = set(self.push_messages(messages))
+        deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        found: list[Message] = []
+        while waiting and time.monotonic() < deadline:
+            replies = list(self.pull_messages(list(waiting)))
+            waiting -= {reply.metadata.reply_to_message_id for reply in replies}
+            found += replies
+            time.sleep(0.0 if replies else POLL_S)
+        return found
+
+
+def set_identity() -> None:
+    """Tell Flower who writes the messages of this process, which its servers do otherwise."""
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, SERVER, SERVER
+
+
+def work_on(app: ClientApp, message: Message, context: Context) -> Message:
+    """What a node does with a message, as a SuperNode does: none that is too late, and no failure ends the node."""
+    if time.time() > message.metadata.created_at + message.metadata.ttl:
+        return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "the round is over"), reply_to=message)
+    try:
+        return app(message, context)
+    except Exception as error:  # as on a SuperNode: the others go on
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
+
+
+class LocalGrid(OwnGrid):
+    """Flower's grid in one process: nodes are threads of it, and no message is sent anywhere.
+
+    Args:
+        app: the client app.
+        devices: names, one node each.
+        workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
+            not the same twice.
+    """
+
+    def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
+        super().__init__()
+        self._app = app
+        self._contexts = {
+            node: Context(SERVER, node, {DEVICE: name}, RecordDict(), {})
+            for node, name in enumerate(devices, SERVER + 1)
+        }
+        self._one_at_a_time = {node: Lock() for node in self._contexts}
+        self._pool = ThreadPoolExecutor(workers)
+        self._replies: dict[str, Future[Message]] = {}
+
+    def __enter__(self) -> LocalGrid:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)  # nobody writes after this
 
     def get_node_ids(self) -> list[int]:
         """All nodes; none of them ever leaves."""
@@ -241,38 +304,17 @@ class LocalGrid(Grid):
         ready = [one for one in message_ids if one in self._replies and self._replies[one].done()]
         return [self._replies.pop(one).result() for one in ready]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Push messages, and wait for the replies until the time is up; Flower's own strategies ask so."""
-        waiting = set(self.push_messages(messages))
-        deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
-        found: list[Message] = []
-        while waiting and time.monotonic() < deadline:
-            replies = self.pull_messages(list(waiting))
-            waiting -= {reply.metadata.reply_to_message_id for reply in replies}
-            found += replies
-            time.sleep(0.0 if replies else POLL_S)
-        return found
-
     def _work(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
         with self._one_at_a_time[node]:
-            if time.time() > message.metadata.created_at + message.metadata.ttl:
-                return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "the round is over"), reply_to=message)
-            try:
-                return self._app(message, self._contexts[node])
-            except Exception as error:  # as on a SuperNode: the others go on
-                return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
-
-
-UNREADABLE = (BadInput, ValueError, TypeError, KeyError, MemoryError)
-"""What reading a message that anybody may have sent can raise."""
+            return work_on(self._app, message, self._contexts[node])
 
 
 def _answer(reply: Message, name: str) -> tuple[Answer, Arrays]:
     """A device's answer.
 
     Raises:
-        BadInput: if it is none, or a failure; or whatever else of `UNREADABLE`.
+        Exception: of any kind, if it is none, or a failure.
     """
     if reply.has_error():
         raise ValueError(_reason(reply.error))

@@ -6,10 +6,15 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from iotlam.contracts import BadInput, Json
+from iotlam.contracts.errors import one_line
 from iotlam.contracts.paths import sync
 
 START = "0" * 64
@@ -69,14 +74,14 @@ class Journal:
         """
         record = sealed({"line": len(self.records), "after": self._last, "kind": kind, **facts})
         line = (json.dumps(record) + "\n").encode()
-        try:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._undo()
-            fix = "make room on the disk, then resume"
-            raise BadInput(str(self.path), expected="to write on its disk", got=str(error), fix=fix) from error
+        with writing(self.path):
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._undo()
+                raise
         self.records.append(record)
         self._last, self._size = record["hash"], self._size + len(line)
         return record
@@ -104,6 +109,20 @@ class Journal:
             pass  # the disk is still full
         os.ftruncate(descriptor, self._size)
         self._file = os.fdopen(descriptor, "a+b")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What a disk says that is full or failing, as one sentence.
+
+    Raises:
+        BadInput: naming what could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        fix = "make room on the disk, then resume"
+        raise BadInput(str(path), expected="to write on its disk", got=one_line(error), fix=fix) from error
 
 
 def read(path: Path) -> tuple[list[Json], int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torch import Tensor
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel
 from iotlam.federated.codec import packed
+from iotlam.federated.journal import writing
 from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
@@ -83,17 +86,30 @@ class Local:
     def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Train as ordered; asked the same again, give the same answer.
 
+        One process at a time: Flower's child that trains outlives a node that was killed. An order of an earlier round
+        than the last, whoever sends it, is answered and not remembered.
+
         Returns:
             What was done, and the changes.
 
         Raises:
-            BadInput: if the order is for another device or another model, or what was learnt is not finite.
+            BadInput: if the order is for another device or another model, what was learnt is not finite, or the disk is
+                full; what the device remembers is as it was.
         """
         if order.device != self.name:
             raise BadInput("Order", expected=f"one for '{self.name}'", got=f"'{order.device}'", fix="address it anew")
-        memory = _Memory.read(self._memory)
-        if memory.answer and memory.nonce == order.nonce:
-            return memory.answer, memory.sent
+        with _alone(self._memory):
+            memory = _Memory.read(self._memory)
+            if memory.answer and memory.nonce == order.nonce:
+                return memory.answer, memory.sent
+            made = self._made(order, arrays, memory)
+            assert made.answer is not None
+            if memory.answer is None or memory.answer.run != order.run or memory.answer.number <= order.number:
+                made.write(self._memory)
+            return made.answer, made.sent
+
+    def _made(self, order: Order, arrays: Arrays, memory: _Memory) -> _Memory:
+        """Train, and round what has changed."""
         start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
         score = self._load(model, given)
         loss = self._train(order, model)
@@ -116,8 +132,7 @@ class Local:
             seconds=time.monotonic() - start,
             content=content(sent),
         )
-        _Memory(order.nonce, answer, sent, left, model.adapter).write(self._memory)
-        return answer, sent
+        return _Memory(order.nonce, answer, sent, left, model.adapter)
 
     @property
     def examples(self) -> int:
@@ -166,6 +181,18 @@ class Local:
         return float(np.mean(losses)) if losses else -1.0
 
 
+@contextmanager
+def _alone(memory: Path) -> Iterator[None]:
+    """Wait until no other process works for the same device."""
+    path = memory.with_suffix(".lock")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class _Memory:
     """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
@@ -192,7 +219,7 @@ class _Memory:
         tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
         tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
         tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
-        with whole_file(path, durable=True) as partial:
+        with writing(path), whole_file(path, durable=True) as partial:
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
 

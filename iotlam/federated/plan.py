@@ -13,7 +13,7 @@ from iotlam.contracts import BadInput, Device, Record, whole_file
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
-from iotlam.federated.journal import read
+from iotlam.federated.journal import read, writing
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.planning import Planner, Radio, channels_of
 from iotlam.federated.rounds import JOURNAL, Run
@@ -215,20 +215,18 @@ def lead(
     planner = plan.planner(task)
     run = Run(folder, task.base, config, plan.to_json())
     try:
-        with whole_file(folder / PLAN) as partial:
+        with writing(folder / PLAN), whole_file(folder / PLAN) as partial:
             partial.write_text(plan.to_json())
         play(run, grid, on_round, planner)
-        save_pretrained(
-            run.model(),
-            folder / MODEL,
-            {
-                "Task": f"{plan.app}, learnt by {len(config.devices)} devices whose data stayed where they are",
-                "Rounds": config.rounds,
-                "Aggregation": config.mode,
-                "Ranks": ", ".join(str(device.rank) for device in config.devices),
-                "Seed": config.seed,
-            },
-        )
+        facts = {
+            "Task": f"{plan.app}, learnt by {len(config.devices)} devices whose data stayed where they are",
+            "Rounds": config.rounds,
+            "Aggregation": config.mode,
+            "Ranks": ", ".join(str(device.rank) for device in config.devices),
+            "Seed": config.seed,
+        }
+        with writing(folder / MODEL):
+            save_pretrained(run.model(), folder / MODEL, facts)
     finally:
         run.leave()
     return folder / MODEL

@@ -26,7 +26,7 @@ from iotlam.federated.aggregation import MODES, Assignment, Update
 from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
-from iotlam.federated.journal import Journal
+from iotlam.federated.journal import Journal, writing
 from iotlam.federated.messages import Answer, Arrays, Given, Order, changes, check_answer, flat, size_bytes
 from iotlam.federated.robust import RULES, gram
 from iotlam.model import IotlamModel
@@ -384,12 +384,8 @@ class Run:
         tensors = {f"mode/{layer}/{n}": t for layer, mode in self._modes.items() for n, t in mode.tensors().items()}
         tensors |= {f"others/{name}": tensor for name, tensor in self._others.items()}
         path = self._checkpoint(self.number)
-        try:
-            with whole_file(path, durable=True) as partial:  # before the journal says that it is there
-                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-        except (OSError, SafetensorError) as error:
-            fix = "make room on the disk, then resume"
-            raise BadInput(str(path), expected="to write on its disk", got=str(error), fix=fix) from error
+        with writing(path), whole_file(path, durable=True) as partial:  # before the journal says that it is there
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
         return _sha256(path)
 
     def _load(self, last: Outcome) -> None:

@@ -14,20 +14,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from iotlam.contracts import BadInput, IotlamError, whole_file
+from iotlam.federated.certificates import certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.flower import DEVICE
 from iotlam.federated.plan import PLAN, Plan
 
 HOST = "127.0.0.1"
+LINK = "superlink"
 START_S, STOP_S = 90.0, 10.0
-VALID_DAYS = 365
+NODES_S = 180.0
+"""A node that was killed is not let in again before the SuperLink has missed it for a minute."""
+
+LET_IN = "SuperNode ID:"
+"""What a node's log says when the SuperLink has let it in."""
+
+MARK = "IOTLAM_TRIAL"
+"""In the environment of what was started: which part of which trial it belongs to."""
 
 BUNDLE = """[build-system]
 requires = ["hatchling"]
@@ -94,49 +101,83 @@ class Trial:
         return self.folder / "processes.json"
 
     def up(self, plan: Plan) -> None:
-        """Start SuperLink and SuperNodes, and have the run begun.
+        """Start SuperLink and SuperNodes, and have the run begun; of a trial that is up, what has died.
 
         Raises:
-            BadInput: if it is up already, the port is taken, or the folder holds another plan.
+            BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
-        if self.running():
+        running = self.running()
+        ports = {LINK: self.port} | {device.name: self.port + place for place, device in enumerate(plan.devices, 1)}
+        missing = {name: port for name, port in ports.items() if name not in running}
+        if not missing:
             fix = f"run: iotlam federated down {self.run}"
             raise BadInput(str(self.run), expected="a run that is not up", got="one that is", fix=fix)
-        ports = range(self.port, self.port + 1 + len(plan.devices))
-        if taken := [port for port in ports if not _free(port)]:
-            raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
+        if LINK in running and f'"{HOST}:{self.port}"' not in self._connection.read_text():
+            fix = "give the one that it was brought up with"
+            raise BadInput("--port", expected="that of the SuperLink that is up", got=str(self.port), fix=fix)
+        for name in missing:
+            self.kill(name)  # children outlive a parent that was killed
+        if taken := [port for port in missing.values() if not _free(port)]:
+            raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
         with whole_file(self.run / PLAN) as partial:
             partial.write_text(plan.to_json())
         self._write_bundle()
-        certify(self.folder)
         try:
-            self._start_link()
-            for place, device in enumerate(plan.devices, 1):
-                self._start_node(device.name, self.port + place)
-            self._flwr(
-                "run", str(self.folder / "app"), "trial", "-c", f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
-            )
+            if certify(self.folder) and running:
+                self.kill()
+                missing = ports
+            self._start_parts(missing)
         except BaseException:
-            self.down()
+            self.down(*missing)
             raise
 
-    def down(self) -> list[str]:
-        """Stop all that was started, and what that has started; returns their names."""
-        found = self.running()
+    def _start_parts(self, missing: Mapping[str, int]) -> None:
+        nodes = {name: port for name, port in missing.items() if name != LINK}
+        if LINK in missing:
+            self._start_link()
+        before = {name: self._activations(name) for name in nodes}
+        for name, port in nodes.items():
+            self.start_node(name, port)
+        if LINK in missing:  # a run does not outlive its SuperLink
+            folder = f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
+            self._flwr("run", str(self.folder / "app"), "trial", "-c", folder)
+        deadline = time.monotonic() + NODES_S
+        while waiting := [name for name in nodes if self._activations(name) == before[name]]:
+            if time.monotonic() > deadline:
+                log = self._log(waiting[0])
+                raise IotlamError(f"SuperNode '{waiting[0]}': expected it to be let in, got nothing; see {log}.")
+            for name in set(waiting) - self.running().keys():
+                self.start_node(name, nodes[name])
+            time.sleep(1.0)
+
+    @property
+    def _connection(self) -> Path:
+        """Flower's own note of where the SuperLink is."""
+        return self.folder / "home" / "config.toml"
+
+    def _activations(self, name: str) -> int:
+        """How often a node was let in."""
+        log = self._log(name)
+        return log.read_text(errors="replace").count(LET_IN) if log.exists() else 0
+
+    def down(self, *names: str) -> list[str]:
+        """Stop some parts, or all that was started, with what they have started; returns their names."""
+        found = {name: pid for name, pid in self.running().items() if not names or name in names}
         for pid in found.values():
             _signal_group(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
-        while self.running() and time.monotonic() < deadline:
+        while found.keys() & self.running().keys() and time.monotonic() < deadline:
             time.sleep(0.1)
-        for pid in found.values():  # Flower's own children ignore the gentler signal
-            _signal_group(pid, signal.SIGKILL)
-        self.processes.unlink(missing_ok=True)
+        for name in names or ("",):  # Flower's own children ignore the gentler signal, and outlive their parents
+            self.kill(name)
+        if not names:
+            self.processes.unlink(missing_ok=True)
         return list(found)
 
     def running(self) -> dict[str, int]:
@@ -145,6 +186,55 @@ class Trial:
             return {}
         known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
         return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
+
+    def kill(self, name: str = "") -> None:
+        """Kill -9 one part of this trial, or all, with everything that it has started; returns when they are gone."""
+        deadline = time.monotonic() + STOP_S
+        while (found := self._belonging(name)) and time.monotonic() < deadline:
+            for pid in found:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
+
+    def _belonging(self, name: str) -> list[int]:
+        """Process ids of one part and its children, or of all: they carry the mark."""
+        mark, found = f"{MARK}={self.folder.absolute()}/{name}".encode(), []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                marks = [one for one in (entry / "environ").read_bytes().split(b"\0") if one.startswith(mark)]
+            except OSError:  # another user's, or gone
+                continue
+            if marks and (not name or marks[0] == mark):
+                found.append(int(entry.name))
+        return found
+
+    def start_node(self, name: str, port: int, device: str = "") -> None:
+        """Start a SuperNode; its key is made and registered where it has none.
+
+        Args:
+            name: that its key is registered under, by which rounds know it.
+            port: of its own.
+            device: that it says it is; '' for its name.
+        """
+        key = self.folder / "nodes" / name
+        if not key.exists():
+            new = key.with_name(f".{name}.new")
+            make_key(new)
+            self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name)
+            new.with_name(f"{new.name}.pub").replace(f"{key}.pub")
+            new.replace(key)  # last: it says that the key is registered
+        self._start(
+            name,
+            "flower-supernode",
+            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
+            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
+            *(
+                "--node-config",
+                f"{DEVICE}={json.dumps(device or name)} {FOLDER}={json.dumps(str(self.run.absolute()))}",
+            ),
+        )
 
     def _write_bundle(self) -> None:
         """Flower's bundle: it only names apps that are installed with iotlam."""
@@ -156,12 +246,11 @@ class Trial:
         (package / "apps.py").write_text(APPS)
 
     def _start_link(self) -> None:
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
+        self._connection.parent.mkdir(exist_ok=True)
         connection = CONNECTION.format(address=f"{HOST}:{self.port}", certificate=(self.folder / "ca.crt").absolute())
-        (home / "config.toml").write_text(connection)
+        self._connection.write_text(connection)
         link = self._start(
-            "superlink",
+            LINK,
             "flower-superlink",
             *("--host", HOST, "--port", str(self.port), "--database", str(self.folder / "superlink.db")),
             *("--ssl-certfile", str(self.folder / "server.crt"), "--ssl-keyfile", str(self.folder / "server.key")),
@@ -177,26 +266,17 @@ class Trial:
                 if probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.2)
-        log = self._log("superlink")
+        log = self._log(LINK)
         raise IotlamError(f"SuperLink: expected it to listen within {START_S:.0f} s, got nothing; see {log}.")
-
-    def _start_node(self, name: str, port: int) -> None:
-        key = self.folder / "nodes" / name
-        if not key.exists():
-            make_key(key)
-            self._flwr("supernode", "register", f"{key}.pub", "trial", "--name", name)
-        self._start(
-            name,
-            "flower-supernode",
-            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
-            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
-            *("--node-config", f"{DEVICE}={json.dumps(name)} {FOLDER}={json.dumps(str(self.run.absolute()))}"),
-        )
 
     def _start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
-                [_tool(command), *arguments], stdout=log, stderr=log, env=self._environment(), start_new_session=True
+                [_tool(command), *arguments],
+                stdout=log,
+                stderr=log,
+                env=self._environment(name),
+                start_new_session=True,
             )
         known = json.loads(self.processes.read_text()) if self.processes.exists() else {}
         with whole_file(self.processes) as partial:
@@ -214,76 +294,13 @@ class Trial:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, name: str = "flwr") -> dict[str, str]:
         home = str((self.folder / "home").absolute())
         path = (
             f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # Flower starts its own commands
         )
-        return {**os.environ, "PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
-
-
-def certify(folder: Path, hosts: Sequence[str] = (HOST, "localhost")) -> None:
-    """Write a certificate authority and a server's certificate for some hosts; those that are still valid stay.
-
-    Args:
-        folder: `ca.crt`, `server.crt` and `server.key` go there; the authority's own key is kept nowhere.
-        hosts: names and addresses that the server is reached by.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from cryptography.x509.oid import NameOID
-
-    if (folder / "server.crt").exists():
-        known = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
-        if known.not_valid_after_utc > datetime.now(UTC) + timedelta(days=1):
-            return
-    now = datetime.now(UTC)
-
-    def certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        builder = x509.CertificateBuilder().subject_name(_named(name)).issuer_name(_named("iotlam trial"))
-        builder = builder.public_key(key).serial_number(x509.random_serial_number())
-        return builder.not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + timedelta(days=VALID_DAYS))
-
-    def _named(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-    authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-    reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
-    own = certificate("iotlam trial", authority.public_key()).add_extension(x509.BasicConstraints(True, None), True)
-    servers = certificate(hosts[0], server.public_key()).add_extension(x509.SubjectAlternativeName(reached), False)
-    (folder / "ca.crt").write_bytes(own.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
-    (folder / "server.crt").write_bytes(servers.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM))
-    _write_secret(
-        folder / "server.key", server.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    )
-
-
-def make_key(path: Path) -> None:
-    """Write a node's key pair, as `ssh-keygen -t ecdsa -b 384` does."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
-    key = ec.generate_private_key(ec.SECP384R1())
-    path.with_name(f"{path.name}.pub").write_bytes(
-        key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"
-    )
-    _write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+        ours = {"PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
+        return os.environ | ours | {MARK: f"{self.folder.absolute()}/{name}"}
 
 
 def _tool(name: str) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
+import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.certificates import certify, make_key
 from iotlam.federated.plan import Plan
-from iotlam.federated.trial import HOST, Trial, certify, make_key
+from iotlam.federated.trial import HOST, Trial
 from iotlam_faults.model import load_model
 
 PLAN = """
@@ -100,10 +105,72 @@ def test_a_trial_that_cannot_be_is_refused_before_anything_is_written(plan: Path
     assert Trial(tmp_path / "none").down() == []
 
 
+def test_certificates_that_have_expired_are_renewed(tmp_path: Path) -> None:
+    certify(tmp_path, now=datetime.now(UTC) - timedelta(days=365 - 0.5))
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert certify(tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.read_bytes() != old[path.name]} == set(old)
+    (tmp_path / "ca.crt").unlink()
+    certify(tmp_path)
+    assert (tmp_path / "ca.crt").exists(), "as after a power failure in the middle"
+
+
+@pytest.mark.slow
+def test_a_node_refuses_an_expired_certificate_and_names_it(tmp_path: Path) -> None:
+    folder, port = tmp_path / "run", free_port()
+    (folder / "flower" / "home").mkdir(parents=True)
+    certify(folder / "flower", now=datetime.now(UTC) - timedelta(days=400))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "flower" / "server.crt", folder / "flower" / "server.key")
+    with socket.create_server((HOST, port)) as plain, context.wrap_socket(plain, server_side=True) as server:
+        Thread(target=_accept_all, args=(server,), daemon=True).start()
+        assert "certificate has expired" in stranger(folder, port)
+
+
+def _accept_all(server: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except ssl.SSLError:
+            continue
+        except OSError:
+            return  # closed
+
+
+def test_a_part_that_is_killed_leaves_nothing_and_the_others_run_on(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    (trial.folder / "home").mkdir(parents=True)
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    parts = {name: trial._start(name, Path(sys.executable).name, "-c", child) for name in ("press", "pump")}
+    while len(trial._belonging("press")) < 2 or len(trial._belonging("")) < 4:
+        time.sleep(0.05)
+    parts["press"].kill()  # its child goes on
+    parts["press"].wait()
+    assert set(trial.running()) == {"pump"}
+    assert len(trial._belonging("press")) == 1
+    trial.kill("press")
+    assert trial._belonging("press") == []
+    assert len(trial._belonging("")) == 2
+    assert trial.down() == ["pump"]
+    assert trial._belonging("") == []
+
+
+def test_what_is_up_is_not_mended_at_another_port(plan: Path, tmp_path: Path) -> None:
+    trial = Trial(tmp_path / "run", free_port())
+    (trial.folder / "home").mkdir(parents=True)
+    (trial.folder / "home" / "config.toml").write_text(f'address = "{HOST}:{trial.port}"')
+    trial._start("superlink", Path(sys.executable).name, "-c", "import time; time.sleep(60)")
+    try:
+        with pytest.raises(BadInput, match="that of the SuperLink that is up"):
+            Trial(tmp_path / "run", trial.port + 1).up(Plan.from_toml(plan))
+    finally:
+        assert trial.down() == ["superlink"]
+
+
 def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:
     certify(tmp_path)
     first = (tmp_path / "server.crt").read_bytes()
-    certify(tmp_path)
+    assert not certify(tmp_path)
     assert (tmp_path / "server.crt").read_bytes() == first
     make_key(tmp_path / "node")
     assert (tmp_path / "node.pub").read_text().startswith("ecdsa-sha2-nistp384 ")

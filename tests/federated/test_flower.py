@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,41 @@ def test_a_node_that_gives_the_name_of_another_is_not_listened_to(task: Task, tm
         play(leader, grid)
     assert set(leader.outcomes[0].shares) == set(devices)
     assert "name of another node" in (tmp_path / "run" / "journal.jsonl").read_text()
+
+
+class Coming(LocalGrid):
+    """Two nodes that say they are the same device; the first of them goes after the first round."""
+
+    gone = False
+
+    def get_node_ids(self) -> list[int]:
+        return super().get_node_ids()[1 if self.gone else 0 :]
+
+
+def test_a_device_that_comes_back_before_it_was_missed_is_listened_to_when_the_first_is_gone(  # type: ignore[no-untyped-def]
+    task: Task, tmp_path: Path, run
+) -> None:
+    devices = fleet(task, tmp_path)
+    leader = run(config(deadline_s=30.0))
+    with Coming(client_app(lambda name, _: devices[name]), ["press", "fan", "pump", "press"]) as grid:
+        play(leader, grid, lambda _: setattr(grid, "gone", True))
+    assert [set(outcome.shares) for outcome in leader.outcomes] == [set(devices)] * 2
+
+
+class Full(LocalGrid):
+    """Flower takes no message for one device, as if it were too large."""
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        given = list(messages)
+        return [] if given[0].metadata.dst_node_id == self.get_node_ids()[0] else super().push_messages(given)
+
+
+def test_what_flower_does_not_take_ends_no_run(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=3.0))
+    with Full(client_app(lambda name, _: devices[name]), devices) as grid:
+        play(leader, grid)
+    assert leader.outcomes[0].missing == {"fan": "not connected"}
 
 
 def test_flowers_own_strategies_plug_in() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,25 @@ def test_a_broken_memory_is_named(device: Local, asked, tmp_path: Path) -> None:
 def test_an_answer_is_the_same_in_json(device: Local, asked) -> None:  # type: ignore[no-untyped-def]
     answer, _ = device.work(*asked())
     assert Answer.from_json(answer.to_json(), "answer") == answer
+
+
+def test_an_order_of_an_earlier_round_is_answered_and_not_remembered(device: Local, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked()
+    device.work(order.changed(number=3, nonce="n-3"), arrays)
+    before = (tmp_path / "press.safetensors").read_bytes()
+    answer, _ = device.work(order.changed(number=2, nonce="n-2"), arrays)
+    assert answer.nonce == "n-2"
+    assert (tmp_path / "press.safetensors").read_bytes() == before
+    device.work(order.changed(run="another", number=0, nonce="n-0"), arrays)
+    assert (tmp_path / "press.safetensors").read_bytes() != before, "another run begins with round 0"
+
+
+def test_one_process_at_a_time_works_for_a_device(device: Local, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    order, arrays = asked(steps=0)
+    with (tmp_path / "press.lock").open("w") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        work = pool.submit(device.work, order, arrays)
+        with pytest.raises(TimeoutError):
+            work.result(0.5)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert work.result(30.0)[0].nonce == order.nonce

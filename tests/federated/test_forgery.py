@@ -1,0 +1,67 @@
+"""Attackers among the devices: refused, named, and without a trace in what the others have learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from iotlam.bench.federated.attacks import attacks
+from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Stage, refused, replays_to_a_device
+
+
+@pytest.fixture(scope="module")
+def stage(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(base, tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture(scope="module")
+def honest(stage: Stage) -> str:
+    """The digest of what all devices together come to."""
+    outcomes, digest, ended = stage.play([])
+    assert not ended
+    assert set(MOLES) <= set(outcomes[ATTACKED].shares)
+    return digest
+
+
+def named(stage: Stage, words: str) -> list[Attack]:
+    return [attack for attack in attacks(stage.answer(MOLES[0], ATTACKED), 0) if words in attack.name]
+
+
+def test_there_are_some_hundred_attacks_each_of_its_own_name(stage: Stage, honest: str) -> None:
+    names = [attack.name for attack in named(stage, "")]
+    assert len(names) == len(set(names)) > 300
+
+
+def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:
+    some = [
+        named(stage, words)[0]
+        for words in ("round 1", "JSON cut off at", "NaN", "the digest not", "array of nothing", "JSON 1e400")
+    ]
+    outcomes, digest, ended = stage.play(some)
+    assert not ended
+    assert set(outcomes[ATTACKED].refused) == set(MOLES)
+    _, without, _ = stage.play([refused()] * len(MOLES))
+    assert digest == without != honest
+
+
+def test_replies_that_come_twice_count_once(stage: Stage, honest: str) -> None:
+    _, digest, ended = stage.play(named(stage, "twice"))
+    assert (digest, ended) == (honest, "")
+    assert '"kind": "doubled"' in (stage.folder / f"run-{stage.count}" / "journal.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "which", ["a node without a key that says it is fan", "a node registered as a stranger that says it is fan"]
+)
+def test_a_name_belongs_to_the_key_that_was_registered_with_it(stage: Stage, honest: str, which: str) -> None:
+    (attack,) = named(stage, which)
+    _, digest, ended = stage.play([attack])
+    assert (digest, ended) == (honest, "")
+    assert "is not listened to" in (stage.folder / f"run-{stage.count}" / "journal.jsonl").read_text()
+
+
+def test_orders_that_are_replayed_to_a_device_change_nothing_that_it_remembers(base: Path, tmp_path: Path) -> None:
+    rows = replays_to_a_device(base, tmp_path)
+    assert len(rows) == 4
+    assert not any(row["accepted"] for row in rows)
