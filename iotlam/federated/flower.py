@@ -174,16 +174,16 @@ class _Loop:
 
 
 class LocalGrid(Grid):
-    """Flower's grid in one process: nodes are threads of it, and no message is sent anywhere.
+    """Flower's grid on one machine: nodes are threads of this process, and no message is sent over a network.
 
     Args:
-        app: the client app.
+        app: the client app, or what else gives its reply to a message.
         devices: names, one node each.
         workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
             not the same twice.
     """
 
-    def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
+    def __init__(self, app: Callable[[Message, Context], Message], devices: Iterable[str], workers: int = 1) -> None:
         self._app = app
         self._contexts = {
             node: Context(SERVER, node, {DEVICE: name}, RecordDict(), {})

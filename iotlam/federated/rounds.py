@@ -101,6 +101,7 @@ class Run:
     """
 
     def __init__(self, folder: Path, base: Path, config: RunConfig, about: str = "") -> None:
+        torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other machine
         self.folder, self.base, self.config = folder, base, config
         model = RoundModel(base, max(device.rank for device in config.devices), config.seed)
         self.digest = model.digest
