@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from uuid import uuid4
 
 import numpy as np
 
@@ -25,11 +26,12 @@ from flwr.serverapp import Grid as Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
 from iotlam.federated.local import Local
-from iotlam.federated.messages import Answer, Arrays, Order
+from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
 from iotlam.federated.rounds import Outcome, Run
 
 POLL_S = 0.02
@@ -37,6 +39,9 @@ POLL_S = 0.02
 
 DEVICE = "device"
 """Key of a device's name in its node's configuration."""
+
+FILE = "safetensors"
+"""The array of a message that holds all arrays, and how."""
 
 GONE = (
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -70,7 +75,7 @@ def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
             answer, sent = find(name, context).work(order, _arrays(message))
         except IotlamError as error:
             return Message(_facts("failure", str(error)), reply_to=message)
-        return Message(_content("answer", answer.to_json(), sent), reply_to=message)
+        return Message(_content("answer", answer.to_json(), _record(sent)), reply_to=message)
 
     return app
 
@@ -102,35 +107,45 @@ class _Loop:
     def round(self) -> Outcome:
         """One round."""
         deadline = time.monotonic() + self._run.config.deadline_s
-        orders = {order.device: (order, arrays) for order, arrays in self._run.orders()}
+        orders = self._contents()
         causes = dict.fromkeys(orders, "not connected")
         while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
             nodes = sorted(self._grid.get_node_ids())
             self._call([node for node in nodes if node not in self._names], left_s)
             self._order(nodes, orders, causes, left_s)
+            here = set(nodes)
             for reply in self._grid.pull_messages([*self._calls, *self._asked]):
-                self._take(reply, causes)
+                self._take(reply, here, causes)
             time.sleep(min(POLL_S, left_s))
         return self._run.close(causes)
 
+    def _contents(self) -> dict[str, RecordDict]:
+        """What each device is sent; those that are given the same have the same arrays."""
+        found: dict[str, RecordDict] = {}
+        records: dict[int, ArrayRecord] = {}
+        for order, arrays in self._run.orders():
+            if id(arrays) not in records:
+                records[id(arrays)] = _record(arrays)
+            found[order.device] = _content("order", order.to_json(), records[id(arrays)])
+        return found
+
     def _call(self, nodes: Sequence[int], left_s: float) -> None:
         """Ask nodes that are new for their names."""
-        new = [node for node in nodes if node not in self._calls.values() and node not in self._doubles]
+        called = set(self._calls.values())
+        new = [node for node in nodes if node not in called and node not in self._doubles]
         for node, message in zip(
             new, self._push(new, MessageType.QUERY, [RecordDict()] * len(new), left_s), strict=True
         ):
             self._calls[message] = node
 
     def _order(
-        self, nodes: Sequence[int], orders: Mapping[str, tuple[Order, Arrays]], causes: dict[str, str], left_s: float
+        self, nodes: Sequence[int], orders: Mapping[str, RecordDict], causes: dict[str, str], left_s: float
     ) -> None:
         """Send orders to the devices that are there and have not got theirs; one that came back is asked again."""
         asked = {node for _, node, number in self._asked.values() if number == self._run.number}
         awaited = set(self._run.awaited)
         new = [node for node in nodes if node not in asked and self._names.get(node) in awaited]
-        contents = [
-            _content("order", order.to_json(), arrays) for order, arrays in (orders[self._names[n]] for n in new)
-        ]
+        contents = [orders[self._names[node]] for node in new]
         for node, message in zip(new, self._push(new, MessageType.TRAIN, contents, left_s), strict=True):
             self._asked[message] = self._names[node], node, self._run.number
             causes[self._names[node]] = "no answer by the deadline"
@@ -141,10 +156,10 @@ class _Loop:
         messages = [Message(c, node, kind, ttl=left_s, group_id=group) for node, c in zip(nodes, contents, strict=True)]
         return list(self._grid.push_messages(messages)) if messages else []
 
-    def _take(self, reply: Message, causes: dict[str, str]) -> None:
+    def _take(self, reply: Message, here: Set[int], causes: dict[str, str]) -> None:
         message = reply.metadata.reply_to_message_id
         if (node := self._calls.pop(message, None)) is not None:
-            self._introduce(node, reply)
+            self._introduce(node, reply, here)
             return
         name, node, number = self._asked.pop(message)
         if reply.has_error() and reply.error.code in GONE:
@@ -159,14 +174,13 @@ class _Loop:
         else:
             self._run.take(name, number, answer, arrays)
 
-    def _introduce(self, node: int, reply: Message) -> None:
+    def _introduce(self, node: int, reply: Message, here: Set[int]) -> None:
         """A node says its name; one that gives the name of another that is there is not listened to."""
         try:
             name = _fact(reply, "name")
         except UNREADABLE:
             return
-        taken = {known for other, known in self._names.items() if other in set(self._grid.get_node_ids())}
-        if name in taken:
+        if any(known == name and other in here for other, known in self._names.items()):
             self._doubles.add(node)
             self._run.refuse(name, -1, f"node {node} gives the name of another node, and is not listened to")
         else:
@@ -224,9 +238,9 @@ class LocalGrid(Grid):
         """Have the nodes work on messages, each in its turn."""
         found = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = message.object_id  # as the SuperLink does
-            self._replies[message.object_id] = self._pool.submit(self._work, message)
-            found.append(message.object_id)
+            one = message.metadata.__dict__["_message_id"] = str(uuid4())
+            self._replies[one] = self._pool.submit(self._work, message)
+            found.append(one)
         return found
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -257,7 +271,7 @@ class LocalGrid(Grid):
                 return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
 
 
-UNREADABLE = (BadInput, ValueError, TypeError, KeyError, MemoryError)
+UNREADABLE = (BadInput, SafetensorError, ValueError, TypeError, KeyError, MemoryError)
 """What reading a message that anybody may have sent can raise."""
 
 
@@ -274,9 +288,14 @@ def _answer(reply: Message, name: str) -> tuple[Answer, Arrays]:
     return Answer.from_json(_fact(reply, "answer"), f"Answer of device '{name}'"), _arrays(reply)
 
 
-def _content(kind: str, text: str, arrays: Arrays) -> RecordDict:
-    record = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
-    return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": record})
+def _content(kind: str, text: str, arrays: ArrayRecord) -> RecordDict:
+    return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": arrays})
+
+
+def _record(arrays: Arrays) -> ArrayRecord:
+    """All arrays as one of Flower's: each of its own costs more than its numbers."""
+    file = to_bytes(arrays)
+    return ArrayRecord({FILE: Array("uint8", (len(file),), FILE, file)})
 
 
 def _facts(kind: str, text: str) -> RecordDict:
@@ -298,8 +317,7 @@ def _fact(message: Message, kind: str, default: str | None = None) -> str:
 
 
 def _arrays(message: Message) -> dict[str, NDArray[np.generic]]:
-    records = message.content.array_records
-    return {name: array.numpy() for name, array in records.get("arrays", ArrayRecord()).items()}
+    return from_bytes(message.content.array_records["arrays"][FILE].data)
 
 
 def _reason(error: Error) -> str:

@@ -9,14 +9,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel
 from iotlam.federated.codec import packed
-from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
+from iotlam.federated.messages import (
+    Answer,
+    Arrays,
+    Given,
+    Order,
+    content,
+    flat,
+    from_bytes,
+    from_flat,
+    packed_arrays,
+    to_bytes,
+    turned,
+)
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
@@ -90,7 +102,7 @@ class Local:
         if order.device != self.name:
             raise BadInput("Order", expected=f"one for '{self.name}'", got=f"'{order.device}'", fix="address it anew")
         memory = _Memory.read(self._memory)
-        if memory.answer and memory.nonce == order.nonce:
+        if memory.answer and memory.answer.nonce == order.nonce:
             return memory.answer, memory.sent
         torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other runtime
         start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
@@ -115,7 +127,7 @@ class Local:
             seconds=time.monotonic() - start,
             content=content(sent),
         )
-        _Memory(order.nonce, answer, sent, left, model.adapter).write(self._memory)
+        _Memory(answer, sent, left, model.adapter).write(self._memory)
         return answer, sent
 
     @property
@@ -167,9 +179,8 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
+    """What a device keeps: its last answer, what was sent with it, what eight bits took, its factors then."""
 
-    nonce: str
     answer: Answer | None
     sent: Arrays
     residual: Mapping[str, Tensor]
@@ -177,7 +188,7 @@ class _Memory:
 
     def residual_for(self, order: Order, given: Given) -> Mapping[str, Tensor]:
         """What rounding took, as far as it still means something: of an answer that counted, and in the basis given."""
-        if not order.after or order.after != self.nonce:
+        if self.answer is None or order.after != self.answer.nonce:
             return {}
         if order.basis == "turned":
             return turned(self.residual, self.trained, given.start)
@@ -188,12 +199,12 @@ class _Memory:
     def write(self, path: Path) -> None:
         """Write it, whole or not at all."""
         assert self.answer is not None
-        tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
-        tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
-        tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
+        arrays = {f"residual/{name}": tensor.numpy() for name, tensor in self.residual.items()}
+        arrays |= {f"trained/{name}": tensor.numpy() for name, tensor in flat(self.trained).items()}
+        arrays |= {f"sent/{name}": array for name, array in self.sent.items()}
+        arrays["answer"] = np.frombuffer(self.answer.to_json().encode(), np.uint8)
         with whole_file(path, durable=True) as partial:
-            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
+            partial.write_bytes(to_bytes(arrays))
 
     @classmethod
     def read(cls, path: Path) -> _Memory:
@@ -203,18 +214,16 @@ class _Memory:
             BadInput: if the file is no memory of a device.
         """
         if not path.exists():
-            return cls("", None, {}, {}, {})
+            return cls(None, {}, {}, {})
         try:
-            with safe_open(path, "pt") as file:
-                facts = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-            nonce, answer = facts["nonce"], Answer.from_json(facts["answer"], str(path))
-        except (OSError, SafetensorError, KeyError) as error:
+            arrays = from_bytes(path.read_bytes())
+            answer = Answer.from_json(arrays.pop("answer").tobytes().decode(), str(path))
+        except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             fix = "delete it; the device begins anew"
             raise BadInput(str(path), expected="a device's memory", got=str(error), fix=fix) from error
-        part = {
-            prefix: {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
-            for prefix in ("residual", "trained", "sent")
-        }
-        sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
-        return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]))
+        part: dict[str, dict[str, NDArray[np.generic]]] = {"residual": {}, "trained": {}, "sent": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition("/")
+            part[kind][rest] = array
+        residual, trained = ({n: torch.tensor(a) for n, a in part[k].items()} for k in ("residual", "trained"))
+        return cls(answer, part["sent"], residual, from_flat(trained))
