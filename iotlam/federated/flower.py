@@ -193,8 +193,7 @@ class LocalGrid(Grid):
     Args:
         app: the client app, or what else gives its reply to a message.
         devices: names, one node each.
-        workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
-            not the same twice.
+        workers: nodes that work at a time.
     """
 
     def __init__(self, app: Callable[[Message, Context], Message], devices: Iterable[str], workers: int = 1) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ from iotlam.training.shards import Sample
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
+
+TRAINING = Lock()
+"""One device of a process trains at a time: they share their models, and torch has one generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,15 @@ class Local:
         memory = _Memory.read(self._memory)
         if memory.answer and memory.answer.nonce == order.nonce:
             return memory.answer, memory.sent
-        torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other runtime
-        start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
-        score = self._load(model, given)
-        loss = self._train(order, model)
-        before = flat(given.start, order.trains, given.others)
-        after = flat(model.adapter, order.trains, model.others if order.others else {})
+        given = Given.of(arrays)
+        with TRAINING:
+            start = time.monotonic()
+            torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other runtime
+            model = self._model(order)
+            score = self._load(model, given)
+            loss = self._train(order, model)
+            trained, others = model.adapter, model.others if order.others else {}
+        before, after = flat(given.start, order.trains, given.others), flat(trained, order.trains, others)
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
         if order.eight_bits:
             sent = packed_arrays(changed)
@@ -127,7 +134,7 @@ class Local:
             seconds=time.monotonic() - start,
             content=content(sent),
         )
-        _Memory(answer, sent, left, model.adapter).write(self._memory)
+        _Memory(answer, sent, left, trained).write(self._memory)
         return answer, sent
 
     @property

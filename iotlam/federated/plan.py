@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -147,6 +148,7 @@ class Fleet:
         self._plan, self._folder = plan, folder
         self._models: dict[int, RoundModel] = {}
         self._devices: dict[str, Local] = {}
+        self._making = Lock()
 
     def device(self, name: str) -> Local:
         """One of them.
@@ -154,10 +156,11 @@ class Fleet:
         Raises:
             BadInput: if there is no such device, or it has no data.
         """
-        if name not in self._devices:
-            memory = self._folder / DEVICES / f"{name}.safetensors"
-            self._devices[name] = Local(name, self._task, self._plan.data(name), memory, self._models)
-        return self._devices[name]
+        with self._making:
+            if name not in self._devices:
+                memory = self._folder / DEVICES / f"{name}.safetensors"
+                self._devices[name] = Local(name, self._task, self._plan.data(name), memory, self._models)
+            return self._devices[name]
 
     @cached_property
     def _task(self) -> Task:
@@ -186,7 +189,8 @@ def carry_out(
     examples = {one.name: fleet.device(one.name).examples for one in plan.devices if one.examples is None}
     names = [one.name for one in plan.devices]
     if runtime == "process":
-        grid = LocalGrid(client_app(lambda name, _: fleet.device(name)), names)
+        # One trains while the other waits for the disk.
+        grid = LocalGrid(client_app(lambda name, _: fleet.device(name)), names, workers=2)
     else:
         from iotlam.federated.actors import RayGrid
 
