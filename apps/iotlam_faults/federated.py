@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,8 +127,13 @@ def told_apart(model: IotlamModel, samples: Sequence[Sample]) -> float:
     return float(np.mean(found)) if found else 0.5
 
 
+@cache
+def _processor() -> IotlamProcessor:
+    return IotlamProcessor((SENSOR,), ROI)
+
+
 def _simulated(wanted: Source) -> Iterator[list[Sample]]:
-    processor = IotlamProcessor((SENSOR,), ROI)
+    processor = _processor()
     first = FIRST_MACHINE + 100_000 * wanted.seed
     machines = (random_machine(first + number) for number in count())
     fitting = (machine for machine in machines if wanted.wants(_bearing_faults(machine)))
@@ -148,7 +154,7 @@ def _recorded(wanted: Source) -> list[list[Sample]]:
         got, fix = f"recordings at {parts}, none with these faults", "ask for others"
         raise BadInput(f"data of {wanted.name}", expected=f"recordings at '{wanted.part}'", got=got, fix=fix)
     recordings = cut(chosen, wanted.seconds)
-    processor = IotlamProcessor((SENSOR,), ROI)
+    processor = _processor()
     by_bearing: dict[str, list[Sample]] = {}
     for row, window in enumerate(recordings.windows):
         by_bearing.setdefault(window.piece.group, []).append(_sample(processor, recordings, row))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train one model on many devices whose data stay where they are.")
 
+In = Annotated[
+    str, typer.Option("--runtime", help="Where the devices are: in this process, or in Ray's: process, ray.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -23,6 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def run(
     plan: Annotated[Path, typer.Argument(help="What to do (.toml): app, devices, rounds.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/federated"),
+    runtime: In = "process",
     as_json: AsJson = False,
 ) -> None:
     """Train by rounds; Ctrl-C leaves a run that the same command, or `resume`, goes on with.
@@ -41,11 +45,13 @@ def run(
     from iotlam.federated.plan import Plan
 
     check_writable("--out", out)
-    _carry_out(Plan.from_toml(plan), out, as_json)
+    _carry_out(Plan.from_toml(plan), out, runtime, as_json)
 
 
 @app.command()
-def resume(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_json: AsJson = False) -> None:
+def resume(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")], runtime: In = "process", as_json: AsJson = False
+) -> None:
     """Go on with a run that was stopped, to the weights that it would have had.
 
     Example: iotlam federated resume runs/plant
@@ -57,7 +63,7 @@ def resume(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     except OSError as error:
         fix = "name the folder that 'iotlam federated run' was given as --out"
         raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
-    _carry_out(Plan.from_json(text, str(folder / PLAN)), folder, as_json)
+    _carry_out(Plan.from_json(text, str(folder / PLAN)), folder, runtime, as_json)
 
 
 @app.command()
@@ -106,7 +112,7 @@ def down(folder: Annotated[Path, typer.Argument(help="Folder of a run that was b
     typer.echo(f"{folder}: stopped {', '.join(stopped) or 'nothing: it was not up'}")
 
 
-def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
+def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     from iotlam.federated.plan import carry_out, rounds_left
     from iotlam.training.progress import progress
 
@@ -117,7 +123,7 @@ def _carry_out(plan: Plan, folder: Path, as_json: bool) -> None:
             outcomes.append(run.outcomes[-1])
             step(1, loss=outcomes[-1].loss, score=outcomes[-1].score)
 
-        model = carry_out(plan, folder, on_round)
+        model = carry_out(plan, folder, on_round, runtime)
     found: Json = {"model": str(model), "rounds": [one.to_raw() for one in outcomes]}
     if as_json:
         print_json(found)

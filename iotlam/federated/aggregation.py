@@ -80,6 +80,10 @@ class Mode(ABC):
         """
         return Assignment(self.shared.first(rank), self.frozen, tuple(range(rank)))
 
+    def columns(self, device: int, rank: int, number: int) -> list[int]:
+        """Which columns a device is given in a round to train; devices with the same are given the same."""
+        return list(range(rank))
+
     @abstractmethod
     def merge(self, updates: Sequence[Update], number: int) -> None:
         """Put the answers of a round together; each was assigned in this round."""
@@ -148,10 +152,6 @@ class _Whole(Mode):
         others = sorted(set(range(self.shared.rank)) - set(columns))
         frozen = total([self.frozen, self.shared.columns(others)])
         return Assignment(self.shared.columns(columns), frozen, tuple(columns), self.trains(number))
-
-    def columns(self, device: int, rank: int, number: int) -> list[int]:
-        """Which columns a device trains in a round."""
-        return list(range(rank))
 
     def trains(self, number: int) -> tuple[Factor, ...]:
         """Which factors are trained in a round."""

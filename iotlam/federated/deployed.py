@@ -1,15 +1,16 @@
-"""Flower's apps as SuperLink and SuperNodes run them; each process learns from its configuration what it belongs to.
+"""Flower's apps as SuperLink, SuperNodes and Ray run them; each process learns from its configuration what it is of.
 
 `iotlam.federated.trial` writes the bundle that names them.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from iotlam.federated.flower import client_app  # first: it turns Flower's telemetry off
 from iotlam.federated.local import Local
-from iotlam.federated.plan import PLAN, Plan, lead
+from iotlam.federated.plan import PLAN, Fleet, Plan, lead
 
 from flwr.app import Context  # isort: skip
 from flwr.serverapp import Grid, ServerApp  # isort: skip
@@ -29,11 +30,15 @@ def main(grid: Grid, context: Context) -> None:
 
 def find(name: str, context: Context) -> Local:
     """The device of this node."""
-    folder = Path(str(context.node_config[FOLDER]))
-    return _plan(folder).device(name, folder)
+    return _fleet(Path(str(context.node_config[FOLDER]))).device(name)
 
 
 client = client_app(find)
+
+
+@cache  # a SuperNode's process has one message; Ray's have many
+def _fleet(folder: Path) -> Fleet:
+    return Fleet(_plan(folder), folder)
 
 
 def _plan(folder: Path) -> Plan:

@@ -11,6 +11,9 @@ from torch import Tensor
 SMALL = 1e-9
 """Share of the greatest singular value below which a direction is rounding."""
 
+MANY = 1024
+"""A rank above which no rank x rank array is formed: that of a thousand devices' changes would fill the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Factors:
@@ -102,7 +105,11 @@ def spectrum(factors: Factors, most: int | None = None) -> Spectrum:
         most: how many of the greatest values are wanted; None for all.
     """
     left_OQ, upper_QR = torch.linalg.qr(factors.b_OR)
-    gram_QQ = upper_QR @ (factors.a_RI @ factors.a_RI.T) @ upper_QR.T
+    if factors.rank > MANY:
+        core_QI = upper_QR @ factors.a_RI
+        gram_QQ = core_QI @ core_QI.T
+    else:
+        gram_QQ = upper_QR @ (factors.a_RI @ factors.a_RI.T) @ upper_QR.T
     u_QS = torch.linalg.eigh(gram_QQ).eigenvectors.flip(1)[:, :most]
     core_SI = (u_QS.T @ upper_QR) @ factors.a_RI
     s_S = core_SI.norm(dim=1)

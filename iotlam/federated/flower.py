@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from uuid import uuid4
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
 from iotlam.federated.local import Local
-from iotlam.federated.messages import Answer, Arrays, Order
+from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
 from iotlam.federated.rounds import Planned, Run
 
 POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
@@ -37,6 +38,9 @@ POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
 
 DEVICE = "device"
 """Key of a device's name in its node's configuration."""
+
+FILE = "safetensors"
+"""The array of a message that holds all arrays, and how."""
 
 GONE = (
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -70,7 +74,7 @@ def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
             answer, sent = find(name, context).work(order, _arrays(message))
         except IotlamError as error:
             return Message(_facts("failure", str(error)), reply_to=message)
-        return Message(_content("answer", answer.to_json(), sent), reply_to=message)
+        return Message(_content("answer", answer.to_json(), _record(sent)), reply_to=message)
 
     return app
 
@@ -101,6 +105,7 @@ class _Loop:
     def __init__(self, run: Run, grid: Grid, planner: Callable[[Run], Planned] | None) -> None:
         self._run, self._grid, self._planner = run, grid, planner
         self._enrolled = {device.name for device in run.config.devices}
+        self._there: set[int] = set()
         self._names: dict[int, str] = {}
         """By node, in the order in which they were known."""
         self._calls: dict[str, int] = {}
@@ -112,7 +117,7 @@ class _Loop:
     def round(self) -> None:
         """One round."""
         deadline = time.monotonic() + self._run.config.deadline_s
-        orders = {order.device: (order, arrays) for order, arrays in self._run.orders(self._planner)}
+        orders = self._contents()
         causes = dict.fromkeys(orders, "not connected")
         while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
             self._order(self._nodes(left_s), orders, causes, left_s)
@@ -129,15 +134,25 @@ class _Loop:
         name, the first has it.
         """
         nodes = list(self._grid.get_nodes())
-        there, registered = {node.node_id for node in nodes}, {n.node_id: n.name for n in nodes if n.name}
+        self._there, registered = {node.node_id for node in nodes}, {n.node_id: n.name for n in nodes if n.name}
         for node, name in registered.items():
             if node not in self._names:
-                self._introduce(node, name, there)
-        self._call(sorted(there - self._names.keys() - set(self._calls.values())), left_s)
+                self._introduce(node, name)
+        self._call(sorted(self._there - self._names.keys() - set(self._calls.values())), left_s)
         found: dict[str, int] = {}
         for node in sorted(self._names, key=lambda node: node not in registered):
-            if node in there:
+            if node in self._there:
                 found.setdefault(self._names[node], node)
+        return found
+
+    def _contents(self) -> dict[str, RecordDict]:
+        """What each device is sent; those that are given the same have the same arrays."""
+        found: dict[str, RecordDict] = {}
+        records: dict[int, ArrayRecord] = {}
+        for order, arrays in self._run.orders(self._planner):
+            if id(arrays) not in records:
+                records[id(arrays)] = _record(arrays)
+            found[order.device] = _content("order", order.to_json(), records[id(arrays)])
         return found
 
     def _call(self, nodes: Sequence[int], left_s: float) -> None:
@@ -147,20 +162,14 @@ class _Loop:
                 self._calls[message] = node
 
     def _order(
-        self,
-        nodes: Mapping[str, int],
-        orders: Mapping[str, tuple[Order, Arrays]],
-        causes: dict[str, str],
-        left_s: float,
+        self, nodes: Mapping[str, int], orders: Mapping[str, RecordDict], causes: dict[str, str], left_s: float
     ) -> None:
         """Send orders to the devices that are there and have not got theirs; one that came back is asked again."""
         asked = {self._asked[message][1] for message in self._open if self._asked[message][2] == self._run.number}
         for name in self._run.awaited:
             if name not in nodes or nodes[name] in asked:
                 continue
-            order, arrays = orders[name]
-            content = _content("order", order.to_json(), arrays)
-            if message := self._push(nodes[name], MessageType.TRAIN, content, left_s):
+            if message := self._push(nodes[name], MessageType.TRAIN, orders[name], left_s):
                 self._asked[message] = name, nodes[name], self._run.number
                 self._open.add(message)
                 causes[name] = "no answer by the deadline"
@@ -198,13 +207,13 @@ class _Loop:
             name = _fact(reply, "name")
         except Exception:  # as above
             name = ""
-        self._introduce(node, name, {known.node_id for known in self._grid.get_nodes()})
+        self._introduce(node, name)
 
-    def _introduce(self, node: int, name: str, there: Set[int]) -> None:
+    def _introduce(self, node: int, name: str) -> None:
         """A node has a name; who gives none of this run, or that of a node that is there, is not listened to."""
         if name not in self._enrolled:
             self._run.refuse(name, -1, f"node {node} is no device of this run, and is not listened to")
-        elif any(known == name and other in there for other, known in self._names.items()):
+        elif any(known == name and other in self._there for other, known in self._names.items()):
             self._run.refuse(name, -1, f"node {node} gives the name of another node, and is not listened to")
         self._names[node] = name
 
@@ -244,12 +253,16 @@ class OwnGrid(Grid):
         return found
 
 
+Answering = Callable[[Message, Context], Message]
+"""What a node does with a message: a client app, or what stands for one."""
+
+
 def set_identity() -> None:
     """Tell Flower who writes the messages of this process, which its servers do otherwise."""
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, SERVER, SERVER
 
 
-def work_on(app: ClientApp, message: Message, context: Context) -> Message:
+def work_on(app: Answering, message: Message, context: Context) -> Message:
     """What a node does with a message, as a SuperNode does: none that is too late, and no failure ends the node."""
     if time.time() > message.metadata.created_at + message.metadata.ttl:
         return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "the round is over"), reply_to=message)
@@ -260,16 +273,15 @@ def work_on(app: ClientApp, message: Message, context: Context) -> Message:
 
 
 class LocalGrid(OwnGrid):
-    """Flower's grid in one process: nodes are threads of it, and no message is sent anywhere.
+    """Flower's grid on one machine: nodes are threads of this process, and no message is sent over a network.
 
     Args:
-        app: the client app.
+        app: the client app, or what else gives its reply to a message.
         devices: names, one node each.
-        workers: nodes that work at a time. Torch draws from one generator in a process: with more than one, training is
-            not the same twice.
+        workers: nodes that work at a time.
     """
 
-    def __init__(self, app: ClientApp, devices: Iterable[str], workers: int = 1) -> None:
+    def __init__(self, app: Answering, devices: Iterable[str], workers: int = 1) -> None:
         super().__init__()
         self._app = app
         self._contexts = {
@@ -294,9 +306,9 @@ class LocalGrid(OwnGrid):
         """Have the nodes work on messages, each in its turn."""
         found = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = message.object_id  # as the SuperLink does
-            self._replies[message.object_id] = self._pool.submit(self._work, message)
-            found.append(message.object_id)
+            one = message.metadata.__dict__["_message_id"] = str(uuid4())
+            self._replies[one] = self._pool.submit(self._work, message)
+            found.append(one)
         return found
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -323,9 +335,14 @@ def _answer(reply: Message, name: str) -> tuple[Answer, Arrays]:
     return Answer.from_json(_fact(reply, "answer"), f"Answer of device '{name}'"), _arrays(reply)
 
 
-def _content(kind: str, text: str, arrays: Arrays) -> RecordDict:
-    record = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
-    return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": record})
+def _content(kind: str, text: str, arrays: ArrayRecord) -> RecordDict:
+    return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": arrays})
+
+
+def _record(arrays: Arrays) -> ArrayRecord:
+    """All arrays as one of Flower's: each of its own costs more than its numbers."""
+    file = to_bytes(arrays)
+    return ArrayRecord({FILE: Array("uint8", (len(file),), FILE, file)})
 
 
 def _facts(kind: str, text: str) -> RecordDict:
@@ -347,8 +364,7 @@ def _fact(message: Message, kind: str, default: str | None = None) -> str:
 
 
 def _arrays(message: Message) -> dict[str, NDArray[np.generic]]:
-    records = message.content.array_records
-    return {name: array.numpy() for name, array in records.get("arrays", ArrayRecord()).items()}
+    return from_bytes(message.content.array_records["arrays"][FILE].data)
 
 
 def _reason(error: Error) -> str:

@@ -8,18 +8,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel
 from iotlam.federated.codec import packed
 from iotlam.federated.journal import writing
-from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
+from iotlam.federated.messages import (
+    Answer,
+    Arrays,
+    Given,
+    Order,
+    content,
+    flat,
+    from_bytes,
+    from_flat,
+    packed_arrays,
+    to_bytes,
+    turned,
+)
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
@@ -27,6 +40,9 @@ from iotlam.training.shards import Sample
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
+
+TRAINING = Lock()
+"""One device of a process trains at a time: they share their models, and torch has one generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,7 @@ class Local:
             raise BadInput("Order", expected=f"one for '{self.name}'", got=f"'{order.device}'", fix="address it anew")
         with _alone(self._memory):
             memory = _Memory.read(self._memory)
-            if memory.answer and memory.nonce == order.nonce:
+            if memory.answer and memory.answer.nonce == order.nonce:
                 return memory.answer, memory.sent
             made = self._made(order, arrays, memory)
             assert made.answer is not None
@@ -110,11 +126,15 @@ class Local:
 
     def _made(self, order: Order, arrays: Arrays, memory: _Memory) -> _Memory:
         """Train, and round what has changed."""
-        start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
-        score = self._load(model, given)
-        loss = self._train(order, model)
-        before = flat(given.start, order.trains, given.others)
-        after = flat(model.adapter, order.trains, model.others if order.others else {})
+        given = Given.of(arrays)
+        with TRAINING:
+            start = time.monotonic()
+            torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other runtime
+            model = self._model(order)
+            score = self._load(model, given)
+            loss = self._train(order, model)
+            trained, others = model.adapter, model.others if order.others else {}
+        before, after = flat(given.start, order.trains, given.others), flat(trained, order.trains, others)
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
         if order.eight_bits:
             sent = packed_arrays(changed)
@@ -132,7 +152,7 @@ class Local:
             seconds=time.monotonic() - start,
             content=content(sent),
         )
-        return _Memory(order.nonce, answer, sent, left, model.adapter)
+        return _Memory(answer, sent, left, trained)
 
     @property
     def examples(self) -> int:
@@ -195,9 +215,8 @@ def _alone(memory: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
+    """What a device keeps: its last answer, what was sent with it, what eight bits took, its factors then."""
 
-    nonce: str
     answer: Answer | None
     sent: Arrays
     residual: Mapping[str, Tensor]
@@ -205,7 +224,7 @@ class _Memory:
 
     def residual_for(self, order: Order, given: Given) -> Mapping[str, Tensor]:
         """What rounding took, as far as it still means something: of an answer that counted, and in the basis given."""
-        if not order.after or order.after != self.nonce:
+        if self.answer is None or order.after != self.answer.nonce:
             return {}
         if order.basis == "turned":
             return turned(self.residual, self.trained, given.start)
@@ -216,12 +235,12 @@ class _Memory:
     def write(self, path: Path) -> None:
         """Write it, whole or not at all."""
         assert self.answer is not None
-        tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
-        tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
-        tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
+        arrays = {f"residual/{name}": tensor.numpy() for name, tensor in self.residual.items()}
+        arrays |= {f"trained/{name}": tensor.numpy() for name, tensor in flat(self.trained).items()}
+        arrays |= {f"sent/{name}": array for name, array in self.sent.items()}
+        arrays["answer"] = np.frombuffer(self.answer.to_json().encode(), np.uint8)
         with writing(path), whole_file(path, durable=True) as partial:
-            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
+            partial.write_bytes(to_bytes(arrays))
 
     @classmethod
     def read(cls, path: Path) -> _Memory:
@@ -231,18 +250,16 @@ class _Memory:
             BadInput: if the file is no memory of a device.
         """
         if not path.exists():
-            return cls("", None, {}, {}, {})
+            return cls(None, {}, {}, {})
         try:
-            with safe_open(path, "pt") as file:
-                facts = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-            nonce, answer = facts["nonce"], Answer.from_json(facts["answer"], str(path))
-        except (OSError, SafetensorError, KeyError) as error:
+            arrays = from_bytes(path.read_bytes())
+            answer = Answer.from_json(arrays.pop("answer").tobytes().decode(), str(path))
+        except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             fix = "delete it; the device begins anew"
             raise BadInput(str(path), expected="a device's memory", got=str(error), fix=fix) from error
-        part = {
-            prefix: {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
-            for prefix in ("residual", "trained", "sent")
-        }
-        sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
-        return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]))
+        part: dict[str, dict[str, NDArray[np.generic]]] = {"residual": {}, "trained": {}, "sent": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition("/")
+            part[kind][rest] = array
+        residual, trained = ({n: torch.tensor(a) for n, a in part[k].items()} for k in ("residual", "trained"))
+        return cls(answer, part["sent"], residual, from_flat(trained))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 from torch import Tensor
 
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.adapter import Adapter
 from iotlam.federated.aggregation import Basis, Factor
-from iotlam.federated.codec import Packed, rows, unpack
+from iotlam.federated.codec import Packed, rows, unpacked
 from iotlam.federated.factors import Factors, turn
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -120,8 +121,8 @@ class Given:
         return cls(_factors(arrays, "start/"), _factors(arrays, "frozen/"), others)
 
 
-def changes(arrays: Arrays, like: Mapping[str, Tensor], eight_bits: bool) -> dict[str, Tensor]:
-    """The changes that an answer's arrays hold.
+def check_changes(arrays: Arrays, like: Mapping[str, Tensor], eight_bits: bool) -> None:
+    """Refuse changes that are not what was asked for.
 
     Args:
         arrays: what was sent, by anybody.
@@ -142,17 +143,25 @@ def changes(arrays: Arrays, like: Mapping[str, Tensor], eight_bits: bool) -> dic
     if odd := sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name)):
         expected, found = (_said(one.get(odd[0])) for one in (wanted, got))
         raise BadInput(f"Change of '{odd[0][:100]}'", expected=expected, got=found, fix="answer what was asked for")
-    found_by_name = {}
+    most = LARGEST / 128 if eight_bits else LARGEST  # of a step, or of a number
     for name in like:
-        if eight_bits:
-            change = unpack(Packed(_tensor(arrays[f"{name}/values"]), _tensor(arrays[f"{name}/step"])))
-        else:
-            change = _tensor(arrays[name])
-        if not bool((change.abs() <= LARGEST).all()):
+        if not bool((np.abs(arrays[f"{name}/step" if eight_bits else name]) <= most).all()):
             fix = "leave the device out, or mend its data"
             raise BadInput(f"Change of '{name}'", expected=f"numbers up to {LARGEST:g}", got="others", fix=fix)
-        found_by_name[name] = change
-    return found_by_name
+
+
+def changes(arrays: Arrays, names: Iterable[str], eight_bits: bool) -> dict[str, Tensor]:
+    """The changes that arrays hold, once these have been checked.
+
+    Args:
+        arrays: what was sent.
+        names: of the changes that are wanted.
+        eight_bits: how they were sent.
+    """
+    if not eight_bits:
+        return {name: _tensor(arrays[name]) for name in names}
+    parts = {name: (arrays[f"{name}/values"], arrays[f"{name}/step"]) for name in names}
+    return unpacked({name: Packed(_tensor(values), _tensor(step)) for name, (values, step) in parts.items()})
 
 
 def packed_arrays(packed: Mapping[str, Packed]) -> dict[str, NDArray[np.generic]]:
@@ -178,6 +187,21 @@ def from_flat(tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
         for name in names
         if f"adapter/{name}/a" in tensors
     }
+
+
+def to_bytes(arrays: Arrays) -> bytes:
+    """Arrays as one file of safetensors."""
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+
+
+def from_bytes(file: bytes) -> dict[str, NDArray[np.generic]]:
+    """What `to_bytes` was given.
+
+    Raises:
+        SafetensorError: if that is no such file; or KeyError, if it holds numbers of another kind.
+    """
+    found: dict[str, NDArray[np.generic]] = load(file)
+    return found
 
 
 def content(arrays: Arrays) -> str:
@@ -257,4 +281,4 @@ def _numpy(tensor: Tensor) -> NDArray[np.generic]:
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(array.copy())  # what came over the wire may be read-only
+    return torch.tensor(array)  # where torch's own are in memory: sums are the same, wherever it came from

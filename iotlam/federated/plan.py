@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -23,6 +26,9 @@ from iotlam.plugins import load_entry
 GROUP = "iotlam.federated"
 PLAN, MODEL, DEVICES = "plan.json", "model", "devices"
 """Of a run's folder: the plan, the model that results, what devices keep."""
+
+RUNTIMES = ("process", "ray")
+"""Where all devices of a run are on one machine: in this process, or in processes of Ray's, as many as it has cores."""
 
 SETTINGS = tuple(name for name in RunConfig.__struct_fields__ if name != "devices")
 
@@ -149,43 +155,92 @@ class Plan(Record, frozen=True):
         devices = [device.device for device in self.devices]
         return Planner(self.radio, devices, channels_of(self.radio), task.step_flops)
 
-    def device(self, name: str, folder: Path, models: dict[int, RoundModel] | None = None) -> Local:
-        """One of the devices, with its own data.
-
-        Args:
-            name: its own.
-            folder: of the run, where it keeps its memory.
-            models: by rank, which devices in one process share.
+    def data(self, name: str) -> LocalData:
+        """What a device has.
 
         Raises:
             BadInput: if there is no such device, or it has no data.
         """
-        data = {device.name: device.data for device in self.devices}
-        if name not in data:
-            raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
-        memory = folder / DEVICES / f"{name}.safetensors"
-        return Local(name, self.task(), self.entry().data(data[name]), memory, models)
+        for device in self.devices:
+            if device.name == name:
+                return self.entry().data(device.data)
+        raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
 
 
-def carry_out(plan: Plan, folder: Path, on_round: Callable[[Run], object] = lambda _: None) -> Path:
-    """Do what is left of a plan in this process; all devices are in it, each with its own data.
+class Fleet:
+    """The devices of a plan that are in one process: each is made when it is first asked for, its data with it.
+
+    Args:
+        plan: whose devices.
+        folder: of the run, where each keeps its memory.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._models: dict[int, RoundModel] = {}
+        self._devices: dict[str, Local] = {}
+        self._making = Lock()
+
+    def device(self, name: str) -> Local:
+        """One of them.
+
+        Raises:
+            BadInput: if there is no such device, or it has no data.
+        """
+        with self._making:
+            if name not in self._devices:
+                memory = self._folder / DEVICES / f"{name}.safetensors"
+                self._devices[name] = Local(name, self._task, self._plan.data(name), memory, self._models)
+            return self._devices[name]
+
+    @cached_property
+    def _task(self) -> Task:
+        return self._plan.task()
+
+
+def carry_out(
+    plan: Plan, folder: Path, on_round: Callable[[Run], object] = lambda _: None, runtime: str = "process"
+) -> Path:
+    """Do what is left of a plan on this machine; all devices are on it, each with its own data.
 
     Args:
         plan: what to do.
         folder: of the run; where it holds part of the same run, that is gone on with.
         on_round: told of the run after each round.
+        runtime: one of `RUNTIMES`; the weights are the same.
 
     Returns:
         Folder of the model that results.
 
     Raises:
-        BadInput: if the plan cannot be carried out, or the folder holds another run.
+        BadInput: if the plan cannot be carried out, the folder holds another run, or the runtime is not installed.
     """
-    models: dict[int, RoundModel] = {}
-    devices = {one.name: plan.device(one.name, folder, models) for one in plan.devices}
-    examples = {name: device.examples for name, device in devices.items()}
-    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+    check_runtime(runtime)
+    fleet = Fleet(plan, folder)
+    examples = {one.name: fleet.device(one.name).examples for one in plan.devices if one.examples is None}
+    names = [one.name for one in plan.devices]
+    if runtime == "process":
+        # One trains while the other waits for the disk.
+        grid = LocalGrid(client_app(lambda name, _: fleet.device(name)), names, workers=2)
+    else:
+        from iotlam.federated.actors import RayGrid
+
+        grid = RayGrid(folder, names)
+    with grid:
         return lead(plan, folder, grid, on_round, examples)
+
+
+def check_runtime(runtime: str) -> None:
+    """Refuse, before any work, a runtime that there is not, or that is not installed.
+
+    Raises:
+        BadInput: saying how to install it.
+    """
+    if runtime not in RUNTIMES:
+        raise BadInput("--runtime", expected=" or ".join(RUNTIMES), got=f"'{runtime}'", fix="name one of them")
+    if runtime == "ray" and find_spec("ray") is None:
+        fix = "run: pip install 'iotlam[ray]'"
+        raise BadInput("--runtime ray", expected="Ray to be installed", got="no such package", fix=fix)
 
 
 def lead(

@@ -22,12 +22,22 @@ from torch import Tensor
 from iotlam.contracts import BadInput, Json, Record, whole_file
 from iotlam.contracts.errors import one_line
 from iotlam.federated.adapter import RoundModel, finished_model
-from iotlam.federated.aggregation import MODES, Assignment, Update
+from iotlam.federated.aggregation import MODES, Assignment, Mode, Update
 from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
 from iotlam.federated.journal import Journal, writing
-from iotlam.federated.messages import Answer, Arrays, Given, Order, changes, check_answer, flat, size_bytes
+from iotlam.federated.messages import (
+    Answer,
+    Arrays,
+    Given,
+    Order,
+    changes,
+    check_answer,
+    check_changes,
+    flat,
+    size_bytes,
+)
 from iotlam.federated.robust import RULES, gram
 from iotlam.model import IotlamModel
 
@@ -99,8 +109,7 @@ class _Asked:
 @dataclass(frozen=True, slots=True)
 class _Taken:
     answer: Answer
-    changes: dict[str, Tensor]
-    size_bytes: int
+    arrays: Arrays
 
 
 class Run:
@@ -117,6 +126,7 @@ class Run:
     """
 
     def __init__(self, folder: Path, base: Path, config: RunConfig, about: str = "") -> None:
+        torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other machine
         self.folder, self.base, self.config = folder, base, config
         model = RoundModel(base, max(device.rank for device in config.devices), config.seed)
         self.digest = model.digest
@@ -170,14 +180,22 @@ class Run:
         self._radio_s = float(plan["radio"].get("round_s", -1.0))
         self._asked, self._taken, self._refused = {}, {}, {}
         found: list[tuple[Order, Arrays]] = []
+        made: dict[tuple[int, ...], tuple[dict[str, Assignment], Arrays]] = {}
         for name, rank in sorted(plan["ranks"].items()):
-            given = {layer: m.assign(self._places[name], rank, self.number) for layer, m in self._modes.items()}
+            columns = tuple(self._some_mode.columns(self._places[name], rank, self.number))
+            if columns not in made:
+                made[columns] = self._given(self._places[name], rank)
+            given, arrays = made[columns]
             order = self._order(name, rank, plan["nonces"][name], given)
-            frozen = {layer: one.frozen for layer, one in given.items()}
-            arrays = Given(_starts(given), frozen, self._trained_others).arrays()
             self._asked[name] = _Asked(order, given, size_bytes(arrays))
             found.append((order, arrays))
         return found
+
+    def _given(self, place: int, rank: int) -> tuple[dict[str, Assignment], Arrays]:
+        """What a device is given in this round, by layer, and as it is sent."""
+        given = {layer: mode.assign(place, rank, self.number) for layer, mode in self._modes.items()}
+        frozen = {layer: one.frozen for layer, one in given.items()}
+        return given, Given(_starts(given), frozen, self._trained_others).arrays()
 
     def take(self, device: str, number: int, answer: Answer, arrays: Arrays) -> Verdict:
         """Take a device's answer; it counts once, however often it comes, and not at all if it is not to its order.
@@ -198,11 +216,11 @@ class Run:
         try:
             check_answer(asked.order, answer, arrays, self._enrolled[device].examples)
             like = flat(_starts(asked.given), asked.order.trains, self._trained_others)
-            made = changes(arrays, like, self.config.eight_bits)
+            check_changes(arrays, like, self.config.eight_bits)
         except BadInput as error:
             self.refuse(device, number, str(error))
             return "refused"
-        self._taken[device] = _Taken(answer, made, size_bytes(arrays))
+        self._taken[device] = _Taken(answer, dict(arrays))
         self._refused.pop(device, None)
         self._journal.append("answer", device=device, round=number, content=answer.content)
         return "taken"
@@ -236,7 +254,7 @@ class Run:
             refused=self._refused,
             scores={name: one.answer.score_before for name, one in taken.items() if one.answer.score_before >= 0},
             loss=sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
-            up_bytes=sum(one.size_bytes for one in taken.values()),
+            up_bytes=sum(size_bytes(one.arrays) for one in taken.values()),
             down_bytes=sum(one.size_bytes for one in self._asked.values()),
             radio_s=self._radio_s,
             checkpoint=self._save(),
@@ -259,9 +277,8 @@ class Run:
         Args:
             rank: that it asks for.
         """
-        given = {layer: mode.assign(0, rank, self.number) for layer, mode in self._modes.items()}
-        frozen = {layer: one.frozen for layer, one in given.items()}
-        down = size_bytes(Given(_starts(given), frozen, self._trained_others).arrays())
+        given, arrays = self._given(0, rank)
+        down = size_bytes(arrays)
         trains = next(iter(given.values())).trains
         sent = flat(_starts(given), trains, self._trained_others).values()
         if self.config.eight_bits:
@@ -291,6 +308,11 @@ class Run:
     def leave(self) -> None:
         """Let another process lead the run."""
         self._journal.close()
+
+    @property
+    def _some_mode(self) -> Mode:
+        """Of the layers' modes, which differ in their weights only."""
+        return next(iter(self._modes.values()))
 
     @property
     def _trained_others(self) -> dict[str, Tensor]:
@@ -355,26 +377,54 @@ class Run:
 
     def _merge(self, taken: Mapping[str, _Taken]) -> dict[str, float]:
         """Put changes together; returns how much each device counted."""
-        trained = {name: _trained(self._asked[name].given, one.changes) for name, one in taken.items()}
-        shares = self._shares(taken, trained)
+        shares = self._shares(taken)
         for layer, mode in self._modes.items():
-            given = {name: self._asked[name].given[layer] for name in taken}
-            mode.merge([Update(given[name], trained[name][layer], shares[name]) for name in taken], self.number)
-        for name in self._trained_others:
-            change = sum(shares[device] * one.changes[f"others/{name}"].double() for device, one in taken.items())
-            self._others[name] = (self._others[name].double() + change).float()
+            mode.merge([self._update(name, taken[name], layer, shares[name]) for name in taken], self.number)
+        if taken and self._trained_others:
+            change_X = torch.zeros((), dtype=torch.float64)
+            for name, one in taken.items():
+                change_X = change_X + shares[name] * self._others_change_X(one).double()
+            parts = torch.split(change_X, [tensor.numel() for tensor in self._others.values()])
+            for (name, tensor), change in zip(self._others.items(), parts, strict=True):
+                self._others[name] = (tensor.double() + change.reshape(tensor.shape)).float()
         return shares
 
-    def _shares(self, taken: Mapping[str, _Taken], trained: Mapping[str, Mapping[str, Factors]]) -> dict[str, float]:
+    def _update(self, name: str, taken: _Taken, layer: str, share: float) -> Update:
+        """What a device made of a layer; in float32, as it has it."""
+        given = self._asked[name].given[layer]
+        sent = [f"adapter/{layer}/{factor}" for factor in given.trains]
+        made = changes(taken.arrays, sent, self.config.eight_bits)
+        b_OR, a_RI = given.start.b_OR.float(), given.start.a_RI.float()
+        if (change_RO := made.get(f"adapter/{layer}/b")) is not None:
+            b_OR = b_OR + change_RO.T
+        if (change_RI := made.get(f"adapter/{layer}/a")) is not None:
+            a_RI = a_RI + change_RI
+        return Update(given, Factors(b_OR, a_RI), share)
+
+    def _others_change_X(self, taken: _Taken) -> Tensor:
+        """All changes of a device outside the decoder, one after the other."""
+        names = [f"others/{name}" for name in self._trained_others]
+        made = changes(taken.arrays, names, self.config.eight_bits) if names else {}
+        return torch.cat([torch.zeros(0), *(tensor.flatten() for tensor in made.values())])
+
+    def _shares(self, taken: Mapping[str, _Taken]) -> dict[str, float]:
         """By examples where nobody is doubted; else one device, one vote: what it says of itself must not help it."""
         if self.config.rule == "mean":
             examples = sum(one.answer.examples for one in taken.values())
             return {name: one.answer.examples / examples for name, one in taken.items()}
-        moved = [_moved(self._asked[name].given, trained[name]) for name in taken]
-        others = [_vector(one.changes, self._trained_others) for one in taken.values()]
+        moved = [self._moved(name, one) for name, one in taken.items()]
+        others = [self._others_change_X(one) for one in taken.values()]
         attackers = min(self.config.attackers, (len(taken) - 1) // 2)
         share_N = RULES[self.config.rule](gram(moved, others), torch.ones(len(taken), dtype=torch.float64), attackers)
         return dict(zip(taken, share_N.tolist(), strict=True))
+
+    def _moved(self, name: str, taken: _Taken) -> dict[str, Factors]:
+        """By how much a device has changed the products, by layer."""
+        found = {}
+        for layer in self._modes:
+            update = self._update(name, taken, layer, 1.0)
+            found[layer] = total([update.trained.double(), update.assignment.start.double().scaled(-1.0)])
+        return found
 
     def _checkpoint(self, number: int) -> Path:
         return self.folder / f"round-{number}.safetensors"
@@ -404,31 +454,6 @@ class Run:
 
 def _starts(given: Mapping[str, Assignment]) -> dict[str, Factors]:
     return {layer: assignment.start for layer, assignment in given.items()}
-
-
-def _trained(given: Mapping[str, Assignment], made: Mapping[str, Tensor]) -> dict[str, Factors]:
-    """A device's factors after training, by layer; in float32, as it has them."""
-    found = {}
-    for layer, start in _starts(given).items():
-        b_OR, a_RI = start.b_OR.float(), start.a_RI.float()
-        if (change_RO := made.get(f"adapter/{layer}/b")) is not None:
-            b_OR = b_OR + change_RO.T
-        if (change_RI := made.get(f"adapter/{layer}/a")) is not None:
-            a_RI = a_RI + change_RI
-        found[layer] = Factors(b_OR, a_RI)
-    return found
-
-
-def _moved(given: Mapping[str, Assignment], trained: Mapping[str, Factors]) -> dict[str, Factors]:
-    """By how much the products have changed, by layer."""
-    return {
-        layer: total([trained[layer].double(), start.double().scaled(-1.0)]) for layer, start in _starts(given).items()
-    }
-
-
-def _vector(made: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor:
-    """All changes outside the decoder, one after the other."""
-    return torch.cat([torch.zeros(0), *(made[f"others/{name}"].flatten() for name in others)])
 
 
 def _sha256(path: Path) -> str:

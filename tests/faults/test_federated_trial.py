@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.certificates import certify, make_key
-from iotlam.federated.plan import Plan
+from iotlam.federated.plan import Plan, carry_out
 from iotlam.federated.trial import HOST, Trial
 from iotlam_faults.model import load_model
 
@@ -61,6 +61,9 @@ def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path
     rounds = json.loads(CliRunner().invoke(app, ["federated", "status", str(folder), "--json"]).stdout)["rounds"]
     assert set(rounds[0]["shares"]) == {"press", "pump"}
     assert load_model(folder / "model").config.head == "classify"
+    here = carry_out(Plan.from_toml(plan), tmp_path / "process")
+    for name in ("adapter_model.safetensors", "iotlam.safetensors"):
+        assert (here / name).read_bytes() == (folder / "model" / name).read_bytes(), "the weights of any other runtime"
 
 
 def stranger(folder: Path, port: int) -> str:

@@ -13,7 +13,7 @@ from iotlam.contracts import BadInput
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.factors import no_update
 from iotlam.federated.local import Local, LocalData, Task
-from iotlam.federated.messages import Answer, Given, Order, changes, check_answer, flat
+from iotlam.federated.messages import Answer, Given, Order, changes, check_answer, check_changes, flat
 
 from .conftest import counted
 
@@ -41,7 +41,9 @@ def asked(base: Path) -> Callable[..., Asked]:
 
 def whole(order: Order, arrays: dict[str, np.ndarray], sent: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     given = Given.of(arrays)
-    return changes(sent, flat(given.start, order.trains, given.others if order.others else {}), order.eight_bits)
+    like = flat(given.start, order.trains, given.others if order.others else {})
+    check_changes(sent, like, order.eight_bits)
+    return changes(sent, like, order.eight_bits)
 
 
 def test_training_changes_what_it_should_and_is_the_same_twice(

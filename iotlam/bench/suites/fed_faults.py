@@ -18,8 +18,8 @@ from iotlam.bench.federated.attacks import attacks
 from iotlam.bench.federated.fleet import RANKS, SERVER, Fleet, Harm, Manner, Mannered, small_config, small_device, warm
 from iotlam.bench.federated.forgery import ATTACKED, MOLES, Stage, refused, replays_to_a_device
 from iotlam.bench.federated.places import finished
-from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.bench.federated.trials import killed_trials
+from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import LocalGrid, client_app, play

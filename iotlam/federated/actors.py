@@ -1,0 +1,112 @@
+"""Devices in processes of Ray's, as many as there are cores: Flower's simulation, under our own grid.
+
+Of that simulation only the backend of Ray actors is used, which `flwr run` uses, too: it takes a message and gives the
+reply. Flower's `run_simulation` around it is deprecated, and its server is a thread that outlives Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is there: it asks nobody before it sends
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns where it is not said
+
+from iotlam.federated import deployed
+from iotlam.federated.flower import LocalGrid  # first: it turns Flower's telemetry off
+
+import ray  # isort: skip
+from flwr.app import Context, Error, Message  # isort: skip
+from flwr.clientapp import ClientApp  # isort: skip
+from flwr.common.constant import PARTITION_ID_KEY, ErrorCode  # isort: skip
+from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend  # isort: skip
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError  # isort: skip
+
+BACKEND = {
+    "init_args": {"log_to_driver": False, "logging_level": "ERROR"},
+    "client_resources": {"num_cpus": 1, "max_restarts": -1},  # an actor that was killed is started anew
+}
+START_S, STOP_S = 300.0, 10.0
+
+
+class RayGrid(LocalGrid):
+    """Flower's grid over Ray actors on this machine; they find the plan in the run's folder, as SuperNodes do.
+
+    Args:
+        folder: of the run; the plan is there before the first message is sent.
+        devices: names, one node each.
+    """
+
+    def __init__(self, folder: Path, devices: Iterable[str]) -> None:
+        path = os.environ.get("PYTHONPATH")
+        self._backend = RayBackend(BACKEND)  # type: ignore[arg-type]
+        _restore("PYTHONPATH", path)  # it was set for Ray's processes, and they have it
+        self._backend.build(_app)
+        super().__init__(self._ask, devices, self._backend.num_workers)
+        for place, context in enumerate(self._contexts.values()):
+            context.node_config |= {deployed.FOLDER: str(folder.absolute()), PARTITION_ID_KEY: place}
+
+    def __enter__(self) -> RayGrid:
+        try:
+            self._processes(START_S)  # no round's time is spent on their start
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            super().__exit__(*exception)
+            left = self._processes(STOP_S)
+        except (GetTimeoutError, RayActorError):
+            left = []
+        finally:
+            self._backend.terminate()
+        deadline = time.monotonic() + STOP_S
+        while (left := [pid for pid in left if _runs(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+
+    def _processes(self, seconds: float) -> list[int]:
+        """Ids of the actors' processes, once all are up."""
+        assert self._backend.pool is not None
+        actors: list[Any] = list(self._backend.pool.pool)
+        ids: list[int] = ray.get([actor.__ray_call__.remote(_own_id) for actor in actors], timeout=seconds)
+        return ids
+
+    def _ask(self, message: Message, context: Context) -> Message:
+        try:
+            return self._backend.process_message(message, context)[0]
+        except RayActorError as error:  # killed, as for want of memory
+            return Message(Error(ErrorCode.CLIENT_APP_CRASHED, str(error)), reply_to=message)
+        except RayTaskError as error:  # the text of Ray's own error is a whole traceback
+            raise error.cause from error
+
+
+def _app() -> ClientApp:
+    """In an actor's process: what a SuperNode runs."""
+    return deployed.client
+
+
+def _own_id(actor: object) -> int:
+    return os.getpid()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
