@@ -122,7 +122,7 @@ class Trial:
             raise BadInput("--port", expected="that of the SuperLink that is up", got=str(self.port), fix=fix)
         for name in missing:
             self.kill(name)  # children outlive a parent that was killed
-        if taken := [port for port in missing.values() if not _free(port)]:
+        if taken := [port for port in missing.values() if not free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
         with whole_file(self.run / PLAN) as partial:
@@ -314,7 +314,8 @@ def _tool(name: str) -> str:
     return found
 
 
-def _free(port: int) -> bool:
+def free(port: int) -> bool:
+    """Whether a port of this machine is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

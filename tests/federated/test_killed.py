@@ -35,8 +35,10 @@ def calm(pool: ProcessPoolExecutor, base: Path) -> Calm:
         return pool.submit(undisturbed_run, Path(folder) / "run", base).result()
 
 
-@pytest.mark.parametrize(("kind", "at"), [("server", 0.4), ("both", 18), ("client", 9), ("server", 21)])
-def test_what_is_killed_goes_on_to_the_same_weights(pool, folder: Path, base: Path, calm: Calm, kind, at) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("kind", "share"), [("server", 0.0), ("both", 0.5), ("client", 0.6), ("server", 0.9)])
+def test_what_is_killed_goes_on_to_the_same_weights(pool, folder: Path, base: Path, calm: Calm, kind, share) -> None:  # type: ignore[no-untyped-def]
+    operations = calm[2]["client" if kind == "client" else "server"]
+    at = int(share * operations) if share else 0.4  # before an operation of the disk, or after so many seconds
     row = pool.submit(killed_run, folder, base, calm[0], kind, at, "press", 0.0).result()
     assert row is not None, "it was over before it was killed"
     assert not row["different"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from iotlam.contracts import Json
 from iotlam.federated.plan import MODEL, DevicePlan, Plan, carry_out
 from iotlam.federated.rounds import JOURNAL
-from iotlam.federated.trial import HOST, LINK, Trial
+from iotlam.federated.trial import LINK, Trial, free
 
 DEVICES = ("press", "pump")
 POINTS = {"client": (DEVICES[0],), "server": (LINK,), "both": (LINK, *DEVICES)}
@@ -105,15 +104,9 @@ def _wait(done: Callable[[], bool]) -> None:
 
 
 def _free_ports(count: int) -> int:
-    """The first of some ports in a row that are free."""
+    """The first of some ports in a row that are free, and that the system gives to nobody by itself."""
+    rng = np.random.default_rng()
     while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            first = int(probe.getsockname()[1])
-        if first + count < 65536 and all(_free(first + place) for place in range(count)):
+        first = int(rng.integers(20_000, 32_000))
+        if all(free(first + place) for place in range(count)):
             return first
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0

@@ -20,7 +20,8 @@ from iotlam.bench.federated.forgery import ATTACKED, MOLES, Stage, refused, repl
 from iotlam.bench.federated.places import finished
 from iotlam.bench.federated.trials import killed_trials
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
-from iotlam.contracts import Json
+from iotlam.contracts import IotlamError, Json
+from iotlam.contracts.errors import one_line
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import LocalGrid, client_app, play
 from iotlam.federated.rounds import Outcome, Run
@@ -62,7 +63,7 @@ def faults(quick: bool, progress: Progress) -> SuiteResult:
         rows += _forgeries(Path(folder), base, 12 if quick else 1, progress)
         if not quick:
             with progress("Kills of a SuperLink and its SuperNodes", None):
-                rows += killed_trials(Path(folder))
+                rows += _trials(Path(folder))
     return SuiteResult("fed-faults", rows, figures(rows), time.monotonic() - start)
 
 
@@ -258,6 +259,15 @@ def _judged(
         rows.append(facts | taken | took_part | {"without": said, "named": named})
         last = outcome.checkpoint
     return rows
+
+
+def _trials(folder: Path) -> list[Json]:
+    """Kills on Flower's servers; what keeps them from being measured counts as a run that was lost."""
+    try:
+        return killed_trials(folder)
+    except (IotlamError, TimeoutError) as error:
+        facts = {"part": "kill", "transport": "superlink", "kind": "both", "why": one_line(error)}
+        return [{**facts, "different": True, "rounds_lost": small_config().rounds}]
 
 
 def _forgeries(folder: Path, base: Path, every: int, progress: Progress) -> list[Json]:
