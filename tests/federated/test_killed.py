@@ -35,7 +35,7 @@ def calm(pool: ProcessPoolExecutor, base: Path) -> Calm:
         return pool.submit(undisturbed_run, Path(folder) / "run", base).result()
 
 
-@pytest.mark.parametrize(("kind", "share"), [("server", 0.0), ("both", 0.5), ("client", 0.6), ("server", 0.9)])
+@pytest.mark.parametrize(("kind", "share"), [("server", 0.5), ("both", 0.0), ("client", 0.6), ("server", 0.9)])
 def test_what_is_killed_goes_on_to_the_same_weights(pool, folder: Path, base: Path, calm: Calm, kind, share) -> None:  # type: ignore[no-untyped-def]
     operations = calm[2]["client" if kind == "client" else "server"]
     at = int(share * operations) if share else 0.4  # before an operation of the disk, or after so many seconds

@@ -37,7 +37,7 @@ def test_what_is_shared_is_sent_from_one_place(task: Task, tmp_path: Path) -> No
     same = tuple(Enrolled(name, 2, 24) for name in devices)
     run = Run(tmp_path / "run", task.base, config(devices=same))
     with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
-        contents = _Loop(run, grid)._contents()
+        contents = _Loop(run, grid, None)._contents()
     assert len({id(content.array_records["arrays"]) for content in contents.values()}) == 1
     assert len({content.config_records["facts"]["order"] for content in contents.values()}) == 3
 
