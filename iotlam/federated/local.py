@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
-from iotlam.federated.adapter import Adapter, RoundModel
+from iotlam.federated.adapter import Adapter, RoundModel, finished_model
 from iotlam.federated.codec import packed
+from iotlam.federated.distillation import taught, with_peer
+from iotlam.federated.factors import total
 from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
@@ -63,7 +66,7 @@ class Local:
         name: its own.
         task: what is learnt.
         data: its own.
-        memory: file in which it keeps its last answer and what eight bits have taken from it.
+        memory: file in which it keeps its last answer, what eight bits have taken from it, and its own module.
         models: models by rank, which devices in one process share.
 
     Raises:
@@ -93,8 +96,12 @@ class Local:
         if memory.answer and memory.nonce == order.nonce:
             return memory.answer, memory.sent
         start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
-        score = self._load(model, given)
-        loss = self._train(order, model)
+        _load(model, given)
+        score, own, own_score, said = self._score(model), memory.own, -1.0, None
+        if order.distil:
+            own, own_score, said = self._teach_own(order, given, model, memory.own)
+            _load(model, given)
+        loss = self._train(order, model, said, order.distil.shared if order.distil else 0.0)
         before = flat(given.start, order.trains, given.others)
         after = flat(model.adapter, order.trains, model.others if order.others else {})
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
@@ -113,8 +120,9 @@ class Local:
             loss=loss,
             seconds=time.monotonic() - start,
             content=content(sent),
+            own_score=own_score,
         )
-        _Memory(order.nonce, answer, sent, left, model.adapter).write(self._memory)
+        _Memory(order.nonce, answer, sent, left, model.adapter, own).write(self._memory)
         return answer, sent
 
     @property
@@ -122,34 +130,76 @@ class Local:
         """How many it learns from."""
         return len(self._data.learnt)
 
-    def _load(self, model: RoundModel, given: Given) -> float:
-        """Give the model what was sent; returns its score on the device's held-out examples, -1 without any."""
-        model.freeze(given.frozen)
-        model.adapter = given.start
-        if given.others:
-            model.others = given.others
+    def _score(self, model: RoundModel) -> float:
+        """Of a model on the device's held-out examples, -1 without any."""
         return self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
 
+    def _teach_own(
+        self, order: Order, given: Given, shared: RoundModel, kept: Given | None
+    ) -> tuple[Given, float, Mapping[int, Sample]]:
+        """Train the device's own module, the shared one teaching it as it was given.
+
+        Args:
+            order: steps and seeds, as for the shared module.
+            given: what was sent; the own module begins as the first that ever was.
+            shared: the model with that in it.
+            kept: the own module as the last answer left it.
+
+        Returns:
+            The own module, its score, and the examples that the shared module is to learn from with what it says.
+        """
+        assert order.distil
+        own, peer = kept or given, self._with_peer(order, shared)
+        model = self._of_rank(own.rank)
+        _load(model, own)
+        self._train(order.changed(trains=("a", "b"), others=True), model, peer, order.distil.own)
+        own = Given(model.adapter, own.frozen, model.others)
+        return own, self._score(model), self._with_peer(order, model)
+
+    def _with_peer(self, order: Order, model: RoundModel) -> dict[int, Sample]:
+        """The examples that an order's steps draw, with what a model says of them, by row."""
+        drawn = sorted({int(row) for step in range(order.steps) for row in self._draw(order, step)[1]})
+        return dict(zip(drawn, with_peer(model.model, [self._data.learnt[row] for row in drawn]), strict=True))
+
     def _model(self, order: Order) -> RoundModel:
-        if order.rank not in self._models:
-            self._models[order.rank] = RoundModel(self._task.base, order.rank)
-        model = self._models[order.rank]
+        model = self._of_rank(order.rank)
         if model.digest != order.base:
             fix = "give the device the model that the run began with"
             got = model.digest[:12]
             raise BadInput(f"Device '{self.name}'", expected=f"model {order.base[:12]}", got=got, fix=fix)
         return model
 
-    def _train(self, order: Order, model: RoundModel) -> float:
-        """Take the steps; returns their mean loss, -1 where there are none."""
+    def _of_rank(self, rank: int) -> RoundModel:
+        if rank not in self._models:
+            self._models[rank] = RoundModel(self._task.base, rank)
+        return self._models[rank]
+
+    def _draw(self, order: Order, step: int) -> tuple[np.random.Generator, NDArray[np.int64]]:
+        """Which examples a step learns from, and the generator that drew them."""
+        rng = np.random.default_rng((order.seed, order.number, step))
+        return rng, rng.integers(len(self._data.learnt), size=self._task.learning.batch)
+
+    def _train(self, order: Order, model: RoundModel, peer: Mapping[int, Sample] | None, weight: float) -> float:
+        """Take the steps.
+
+        Args:
+            order: how many, and what learns.
+            model: what is trained.
+            peer: examples with what the other module says of them, by row; None without one.
+            weight: of what it teaches.
+
+        Returns:
+            The mean loss of the steps, -1 where there are none.
+        """
         config = replace(self._task.learning, steps=order.steps, learning_rate=order.learning_rate, seed=order.seed)
+        learnt = self._data.learnt if peer is None else peer
+        loss = taught(self._task.loss, weight, order.distil) if order.distil else self._task.loss
         losses: list[float] = []
 
         def loss_at(step: int) -> Tensor:
-            rng = np.random.default_rng((order.seed, order.number, step))
-            rows = rng.integers(len(self._data.learnt), size=config.batch)
-            samples = [shuffle(self._data.learnt[row], rng) for row in rows]
-            return self._task.loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
+            rng, rows = self._draw(order, step)
+            samples = [shuffle(learnt[int(row)], rng) for row in rows]
+            return loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
 
         model.learns(order.trains, order.others)
         optimise(
@@ -164,15 +214,45 @@ class Local:
         return float(np.mean(losses)) if losses else -1.0
 
 
+def own_model(base: Path, memory: Path) -> IotlamModel:
+    """A device's own module as an ordinary model.
+
+    Args:
+        base: folder of the model that the device began with.
+        memory: file that the device keeps.
+
+    Raises:
+        BadInput: if the file is no memory of a device, or of one without a module of its own.
+    """
+    own = _Memory.read(memory).own
+    if own is None:
+        fix = "run with rounds = {distil = {}}"
+        raise BadInput(str(memory), expected="a device's own module", got="none", fix=fix)
+    frozen = {name: [own.frozen[name]] if name in own.frozen else [] for name in own.start}
+    learnt = {name: total([*frozen[name], one]) for name, one in own.start.items()}
+    return finished_model(base, learnt, own.others, None)
+
+
+def _load(model: RoundModel, given: Given) -> None:
+    """Make a model what was given; what is not given is as at the start."""
+    model.freeze(given.frozen)
+    model.adapter = given.start
+    model.others = given.others or model.others_at_start
+
+
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then."""
+    """What a device keeps: the order that it answered last, the answer, what eight bits took, its factors then.
+
+    Its own module, too, in the same file: answer and module are of the same round, whenever the power fails.
+    """
 
     nonce: str
     answer: Answer | None
     sent: Arrays
     residual: Mapping[str, Tensor]
     trained: Adapter
+    own: Given | None = None
 
     def residual_for(self, order: Order, given: Given) -> Mapping[str, Tensor]:
         """What rounding took, as far as it still means something: of an answer that counted, and in the basis given."""
@@ -190,6 +270,8 @@ class _Memory:
         tensors = {f"residual/{name}": tensor for name, tensor in self.residual.items()}
         tensors |= {f"trained/{name}": tensor for name, tensor in flat(self.trained).items()}
         tensors |= {f"sent/{name}": torch.from_numpy(array) for name, array in self.sent.items()}
+        if self.own:
+            tensors |= {f"own/{name}": torch.from_numpy(array) for name, array in self.own.arrays().items()}
         with whole_file(path, durable=True) as partial:
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, partial, {"nonce": self.nonce, "answer": self.answer.to_json()})
@@ -213,7 +295,8 @@ class _Memory:
             raise BadInput(str(path), expected="a device's memory", got=str(error), fix=fix) from error
         part = {
             prefix: {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
-            for prefix in ("residual", "trained", "sent")
+            for prefix in ("residual", "trained", "sent", "own")
         }
         sent = {name: tensor.numpy() for name, tensor in part["sent"].items()}
-        return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]))
+        own = Given.of({name: tensor.numpy() for name, tensor in part["own"].items()}) if part["own"] else None
+        return cls(nonce, answer, sent, part["residual"], from_flat(part["trained"]), own)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -50,6 +51,7 @@ class Outcome(Record, frozen=True):
         up_bytes: sent to the server.
         down_bytes: sent to devices.
         checkpoint: SHA-256 of the state after the round.
+        own_scores: of each device's own module after the round, on the same examples, by name.
     """
 
     round: int
@@ -61,6 +63,7 @@ class Outcome(Record, frozen=True):
     up_bytes: int
     down_bytes: int
     checkpoint: str
+    own_scores: dict[str, float] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Json, subject: str) -> Outcome:
@@ -230,6 +233,7 @@ class Run:
             up_bytes=sum(one.size_bytes for one in taken.values()),
             down_bytes=sum(one.size_bytes for one in self._asked.values()),
             checkpoint=self._save(),
+            own_scores={name: one.answer.own_score for name, one in taken.items() if one.answer.own_score >= 0},
         )
         self._journal.append("round", **outcome.to_raw())
         self._checkpoint(outcome.round - 1).unlink(missing_ok=True)
@@ -296,6 +300,7 @@ class Run:
             steps=self.config.steps,
             learning_rate=self.config.learning_rate,
             seed=self.config.seed * 1_000_003 + self._places[name],
+            distil=self.config.distil,
         )
 
     def _merge(self, taken: Mapping[str, _Taken]) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""Mutual distillation: a device's own module and the shared one teach each other on the device's own examples.
+
+A module is an adapter and the weights outside the decoder. Own: `L = CE + l w KL(shared || own)`; shared:
+`L = CE + m w KL(own || shared)`. The teacher's side has no gradient. Both ways by KL is deep mutual learning (Zhang et
+al., CVPR 2018) between what is averaged and what stays (FML, Shen et al., arXiv 2006.16765); `w` is 1 where the
+teacher's error on the example is less than the pupil's, else 0 (DualMinCE of FedMKT, Fan et al., COLING 2025).
+
+Shapes: B decisions, P candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from iotlam.contracts import BadInput, Record
+from iotlam.model import Decision, IotlamModel, ModelInput
+from iotlam.training.imitation import ImitationConfig, Loss, Part, errors
+from iotlam.training.shards import Sample
+
+PEER = "peer_P"
+"""Target that a sample gets: the other module's logits of its candidates."""
+
+BATCH = 64
+"""Decisions that a teacher answers at a time."""
+
+
+class Distillation(Record, frozen=True):
+    """How strongly modules teach each other.
+
+    Attributes:
+        own: weight of what the shared module teaches a device's own (l).
+        shared: weight of what a device's own module teaches the shared (m).
+        temperature: logits are divided by this before they are compared; the divergence counts its square times
+            (Hinton et al., 2015), so that gradients keep their size.
+        selective: whether a prediction is taken only where it is better than the pupil's; else always.
+    """
+
+    own: float = 1.0
+    shared: float = 1.0
+    temperature: float = 2.0
+    selective: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("own", "shared"):
+            if not 0 <= getattr(self, name) < math.inf:
+                got = str(getattr(self, name))
+                raise BadInput(f"distil.{name}", expected="a weight from 0", got=got, fix="correct it")
+        if not 0 < self.temperature < math.inf:
+            got = str(self.temperature)
+            raise BadInput("distil.temperature", expected="a positive number", got=got, fix="correct it")
+
+
+def with_peer(model: IotlamModel, samples: Sequence[Sample]) -> list[Sample]:
+    """Samples with what a model says of them, as targets for another; without noise, whatever its mode."""
+    found = []
+    for start in range(0, len(samples), BATCH):
+        some = samples[start : start + BATCH]
+        logits_BP = model.answer_all([(dict(sample.tokens), sample.query) for sample in some]).logits_BP.numpy()
+        for sample, logits_P in zip(some, logits_BP, strict=True):
+            said_P = logits_P[: len(sample.query.allowed_P)].copy()
+            found.append(replace(sample, targets={**sample.targets, PEER: said_P}))
+    return found
+
+
+def taught(loss: Loss, weight: float, how: Distillation) -> Loss:
+    """A task's loss, and what the peer's predictions add to it; its samples come from `with_peer`.
+
+    Args:
+        loss: of the task; it asks the model once for a decision.
+        weight: of the divergence.
+        how: temperature, and which predictions are taken.
+    """
+
+    def whole(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+        with _overheard(model) as said:
+            task = loss(config, model, part)
+        if not said:
+            fix = "train without 'distil'"
+            raise BadInput("distil", expected="a model that chooses or classifies", got="another", fix=fix)
+        inputs, decision = said[-1]
+        peer_BP = pad_sequence([torch.from_numpy(sample.targets[PEER]) for sample in part.samples], batch_first=True)
+        taken_B = torch.ones(len(part.samples))
+        if how.selective:
+            judged = [
+                errors(model, logits_BP, inputs, part.samples, config) for logits_BP in (peer_BP, decision.logits_BP)
+            ]
+            taken_B = (judged[0] < judged[1]).float()
+        head = model.config.head
+        apart_B = divergence(peer_BP, decision.logits_BP, inputs.allowed_BP, how.temperature, head)
+        return task + part.share * weight * (taken_B * apart_B).mean()
+
+    return whole
+
+
+def divergence(teacher_BP: Tensor, pupil_BP: Tensor, allowed_BP: Tensor, temperature: float, head: str) -> Tensor:
+    """Temperature squared times KL(teacher || pupil), nats, of each decision (B,); no gradient to the teacher.
+
+    Args:
+        teacher_BP: logits; those of candidates that are not allowed are not looked at.
+        pupil_BP: logits.
+        allowed_BP: bool.
+        temperature: both are divided by it.
+        head: `classify`, where each candidate is a Bernoulli variable and their mean is taken, or `choose`, where all
+            are one categorical variable.
+    """
+    forbidden_BP = ~allowed_BP
+    if head == "classify":
+        teacher_BP, pupil_BP = (
+            x_BP.masked_fill(forbidden_BP, 0.0) / temperature for x_BP in (teacher_BP.detach(), pupil_BP)
+        )
+        kl_BP = torch.zeros_like(pupil_BP)
+        for sign in (1.0, -1.0):
+            log_BP = functional.logsigmoid(sign * teacher_BP)
+            kl_BP = kl_BP + log_BP.exp() * (log_BP - functional.logsigmoid(sign * pupil_BP))
+        return temperature**2 * kl_BP.masked_fill(forbidden_BP, 0.0).sum(1) / allowed_BP.sum(1)
+    log_BP, other_BP = (
+        (x_BP.masked_fill(forbidden_BP, -torch.inf) / temperature).log_softmax(1).masked_fill(forbidden_BP, 0.0)
+        for x_BP in (teacher_BP.detach(), pupil_BP)
+    )
+    return temperature**2 * (log_BP.exp() * (log_BP - other_BP)).masked_fill(forbidden_BP, 0.0).sum(1)
+
+
+@contextmanager
+def _overheard(model: IotlamModel) -> Iterator[list[tuple[ModelInput, Decision]]]:
+    """What the model is asked within, and what it answers."""
+    said: list[tuple[ModelInput, Decision]] = []
+
+    def hear(_: object, asked: tuple[ModelInput], answer: Decision) -> None:
+        said.append((asked[0], answer))
+
+    handle = model.register_forward_hook(hear)
+    try:
+        yield said
+    finally:
+        handle.remove()
