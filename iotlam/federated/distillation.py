@@ -5,15 +5,18 @@ A module is an adapter and the weights outside the decoder. Own: `L = CE + l w K
 al., CVPR 2018) between what is averaged and what stays (FML, Shen et al., arXiv 2006.16765); `w` is 1 where the
 teacher's error on the example is less than the pupil's, else 0 (DualMinCE of FedMKT, Fan et al., COLING 2025).
 
+FedMKT compares on public examples. A device has only those that its own module learns by heart, so that no other would
+ever be better: some are set aside, and each module's errors are held to be as much greater as they are there.
+
 Shapes: B decisions, P candidates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,25 +61,57 @@ class Distillation(Record, frozen=True):
             raise BadInput("distil.temperature", expected="a positive number", got=got, fix="correct it")
 
 
-def with_peer(model: IotlamModel, samples: Sequence[Sample]) -> list[Sample]:
-    """Samples with what a model says of them, as targets for another; without noise, whatever its mode."""
-    found = []
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a module says of a device's examples.
+
+    Attributes:
+        said: the examples with its logits as target `PEER`, by row.
+        flattery: by how much the mean error on examples that modules learn from is less than on those that none does.
+    """
+
+    said: Mapping[int, Sample]
+    flattery: float
+
+    @classmethod
+    def of(
+        cls, model: IotlamModel, learnt: Mapping[int, Sample], judged: Sequence[Sample], config: ImitationConfig
+    ) -> Opinion:
+        """Ask a model, without noise, whatever its mode.
+
+        Args:
+            model: the module.
+            learnt: examples that modules learn from, by row.
+            judged: those that are set aside; without any, flattery is not known, and 0.
+            config: of the task's loss.
+        """
+        said, error_N = _ask(model, list(learnt.values()), config)
+        flattery = float(_ask(model, judged, config)[1].mean() - error_N.mean()) if judged and learnt else 0.0
+        return cls(dict(zip(learnt, said, strict=True)), flattery)
+
+
+def _ask(model: IotlamModel, samples: Sequence[Sample], config: ImitationConfig) -> tuple[list[Sample], Tensor]:
+    """Samples with a model's logits, and its errors (N,)."""
+    found: list[Sample] = []
+    wrong = [torch.zeros(0)]
     for start in range(0, len(samples), BATCH):
         some = samples[start : start + BATCH]
-        logits_BP = model.answer_all([(dict(sample.tokens), sample.query) for sample in some]).logits_BP.numpy()
-        for sample, logits_P in zip(some, logits_BP, strict=True):
-            said_P = logits_P[: len(sample.query.allowed_P)].copy()
+        logits_BP = model.answer_all([(dict(sample.tokens), sample.query) for sample in some]).logits_BP.clone()
+        wrong.append(errors(model.config.head, logits_BP, ~logits_BP.isneginf(), some, config))
+        for sample, logits_P in zip(some, logits_BP.numpy(), strict=True):
+            said_P = logits_P[: len(sample.query.allowed_P)]
             found.append(replace(sample, targets={**sample.targets, PEER: said_P}))
-    return found
+    return found, torch.cat(wrong)
 
 
-def taught(loss: Loss, weight: float, how: Distillation) -> Loss:
-    """A task's loss, and what the peer's predictions add to it; its samples come from `with_peer`.
+def taught(loss: Loss, weight: float, how: Distillation, ahead: float) -> Loss:
+    """A task's loss, and what the peer's predictions add to it; its samples are those of the peer's `Opinion`.
 
     Args:
         loss: of the task; it asks the model once for a decision.
         weight: of the divergence.
         how: temperature, and which predictions are taken.
+        ahead: how much more the pupil's errors are flattered than the peer's.
     """
 
     def whole(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
@@ -85,17 +120,16 @@ def taught(loss: Loss, weight: float, how: Distillation) -> Loss:
         if not said:
             fix = "train without 'distil'"
             raise BadInput("distil", expected="a model that chooses or classifies", got="another", fix=fix)
-        inputs, decision = said[-1]
+        head, (inputs, decision) = model.config.head, said[-1]
+        allowed_BP = inputs.allowed_BP
         peer_BP = pad_sequence([torch.from_numpy(sample.targets[PEER]) for sample in part.samples], batch_first=True)
-        taken_B = torch.ones(len(part.samples))
+        apart_B = divergence(peer_BP, decision.logits_BP, allowed_BP, how.temperature, head)
         if how.selective:
-            judged = [
-                errors(model, logits_BP, inputs, part.samples, config) for logits_BP in (peer_BP, decision.logits_BP)
-            ]
-            taken_B = (judged[0] < judged[1]).float()
-        head = model.config.head
-        apart_B = divergence(peer_BP, decision.logits_BP, inputs.allowed_BP, how.temperature, head)
-        return task + part.share * weight * (taken_B * apart_B).mean()
+            peers_B, own_B = (
+                errors(head, logits_BP, allowed_BP, part.samples, config) for logits_BP in (peer_BP, decision.logits_BP)
+            )
+            apart_B = torch.where(peers_B < own_B + ahead, apart_B, 0.0)
+        return task + part.share * weight * apart_B.mean()
 
     return whole
 

@@ -17,13 +17,16 @@ from torch import Tensor
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel, finished_model
 from iotlam.federated.codec import packed
-from iotlam.federated.distillation import taught, with_peer
+from iotlam.federated.distillation import Opinion, taught
 from iotlam.federated.factors import total
 from iotlam.federated.messages import Answer, Arrays, Given, Order, content, flat, from_flat, packed_arrays, turned
 from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
 from iotlam.training.shards import Sample
+
+JUDGED_EVERY = 5
+"""One group of examples in so many is learnt by no module where modules teach each other."""
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
@@ -53,10 +56,19 @@ class LocalData:
     Attributes:
         learnt: examples to learn from.
         held_out: examples to measure with; may be none.
+        groups: of each to learn from, what it has in common with some others, such as its bearing; where empty, none
+            has anything.
     """
 
     learnt: Sequence[Sample]
     held_out: Sequence[Sample]
+    groups: Sequence[int] = ()
+
+    def set_aside(self) -> list[int]:
+        """Rows by which modules that teach each other are judged: of one group in `JUDGED_EVERY`."""
+        groups = self.groups or range(len(self.learnt))
+        chosen = set(list(dict.fromkeys(groups))[JUDGED_EVERY - 1 :: JUDGED_EVERY])
+        return [row for row, group in enumerate(groups) if group in chosen]
 
 
 class Local:
@@ -80,6 +92,7 @@ class Local:
             raise BadInput(f"Device '{name}'", expected="examples to learn from", got="none", fix="leave it out")
         self.name, self._task, self._data, self._memory = name, task, data, memory
         self._models = {} if models is None else models
+        self._aside = data.set_aside()
 
     def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Train as ordered; asked the same again, give the same answer.
@@ -97,11 +110,11 @@ class Local:
             return memory.answer, memory.sent
         start, given, model = time.monotonic(), Given.of(arrays), self._model(order)
         _load(model, given)
-        score, own, own_score, said = self._score(model), memory.own, -1.0, None
+        score, own, own_score = self._score(model), memory.own, -1.0
         if order.distil:
-            own, own_score, said = self._teach_own(order, given, model, memory.own)
-            _load(model, given)
-        loss = self._train(order, model, said, order.distil.shared if order.distil else 0.0)
+            own, own_score, loss = self._teach(order, given, model, own or given)
+        else:
+            loss = self._train(order, model, self._data.learnt, self._task.loss)
         before = flat(given.start, order.trains, given.others)
         after = flat(model.adapter, order.trains, model.others if order.others else {})
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
@@ -115,7 +128,7 @@ class Local:
             device=self.name,
             nonce=order.nonce,
             base=model.digest,
-            examples=len(self._data.learnt),
+            examples=len(self._rows(order)),
             score_before=score,
             loss=loss,
             seconds=time.monotonic() - start,
@@ -134,32 +147,40 @@ class Local:
         """Of a model on the device's held-out examples, -1 without any."""
         return self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
 
-    def _teach_own(
-        self, order: Order, given: Given, shared: RoundModel, kept: Given | None
-    ) -> tuple[Given, float, Mapping[int, Sample]]:
-        """Train the device's own module, the shared one teaching it as it was given.
+    def _teach(self, order: Order, given: Given, shared: RoundModel, own: Given) -> tuple[Given, float, float]:
+        """Train both modules: the device's own, taught by the shared as it was given, then the shared, taught by that.
 
         Args:
-            order: steps and seeds, as for the shared module.
-            given: what was sent; the own module begins as the first that ever was.
-            shared: the model with that in it.
-            kept: the own module as the last answer left it.
+            order: steps and seeds of both.
+            given: what was sent.
+            shared: the model with that in it; it is trained when this returns.
+            own: the own module; at first, what was sent.
 
         Returns:
-            The own module, its score, and the examples that the shared module is to learn from with what it says.
+            The own module, its score, and the shared one's loss.
         """
         assert order.distil
-        own, peer = kept or given, self._with_peer(order, shared)
+        theirs, loss = self._opinion(order, shared), self._task.loss
         model = self._of_rank(own.rank)
         _load(model, own)
-        self._train(order.changed(trains=("a", "b"), others=True), model, peer, order.distil.own)
-        own = Given(model.adapter, own.frozen, model.others)
-        return own, self._score(model), self._with_peer(order, model)
+        ahead = self._opinion(order, model).flattery - theirs.flattery
+        learnt = taught(loss, order.distil.own, order.distil, ahead)
+        self._train(order.changed(trains=("a", "b"), others=True), model, theirs.said, learnt)
+        own, score, mine = (
+            Given(model.adapter, own.frozen, model.others),
+            self._score(model),
+            self._opinion(order, model),
+        )
+        _load(shared, given)
+        learnt = taught(loss, order.distil.shared, order.distil, theirs.flattery - mine.flattery)
+        return own, score, self._train(order, shared, mine.said, learnt)
 
-    def _with_peer(self, order: Order, model: RoundModel) -> dict[int, Sample]:
-        """The examples that an order's steps draw, with what a model says of them, by row."""
+    def _opinion(self, order: Order, model: RoundModel) -> Opinion:
+        """What a module says of the examples that an order's steps draw."""
         drawn = sorted({int(row) for step in range(order.steps) for row in self._draw(order, step)[1]})
-        return dict(zip(drawn, with_peer(model.model, [self._data.learnt[row] for row in drawn]), strict=True))
+        learnt = {row: self._data.learnt[row] for row in drawn}
+        judged = [self._data.learnt[row] for row in self._aside]
+        return Opinion.of(model.model, learnt, judged, self._task.learning)
 
     def _model(self, order: Order) -> RoundModel:
         model = self._of_rank(order.rank)
@@ -177,23 +198,28 @@ class Local:
     def _draw(self, order: Order, step: int) -> tuple[np.random.Generator, NDArray[np.int64]]:
         """Which examples a step learns from, and the generator that drew them."""
         rng = np.random.default_rng((order.seed, order.number, step))
-        return rng, rng.integers(len(self._data.learnt), size=self._task.learning.batch)
+        rows = self._rows(order)
+        return rng, rows[rng.integers(len(rows), size=self._task.learning.batch)]
 
-    def _train(self, order: Order, model: RoundModel, peer: Mapping[int, Sample] | None, weight: float) -> float:
+    def _rows(self, order: Order) -> NDArray[np.int64]:
+        """Of the examples to learn from."""
+        return np.setdiff1d(np.arange(len(self._data.learnt)), self._aside if order.distil else [])
+
+    def _train(
+        self, order: Order, model: RoundModel, learnt: Sequence[Sample] | Mapping[int, Sample], loss: Loss
+    ) -> float:
         """Take the steps.
 
         Args:
             order: how many, and what learns.
             model: what is trained.
-            peer: examples with what the other module says of them, by row; None without one.
-            weight: of what it teaches.
+            learnt: examples by row; at least those that the steps draw.
+            loss: of examples.
 
         Returns:
             The mean loss of the steps, -1 where there are none.
         """
         config = replace(self._task.learning, steps=order.steps, learning_rate=order.learning_rate, seed=order.seed)
-        learnt = self._data.learnt if peer is None else peer
-        loss = taught(self._task.loss, weight, order.distil) if order.distil else self._task.loss
         losses: list[float] = []
 
         def loss_at(step: int) -> Tensor:

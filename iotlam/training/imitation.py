@@ -132,14 +132,14 @@ def imitation_loss(
 
 
 def errors(
-    model: IotlamModel, logits_BP: Tensor, inputs: ModelInput, samples: Sequence[Sample], config: ImitationConfig
+    head: str, logits_BP: Tensor, allowed_BP: Tensor, samples: Sequence[Sample], config: ImitationConfig
 ) -> Tensor:
     """How far logits are from what is known of each decision (B,), nats, without gradient.
 
-    Of a model that classifies the mean binary cross-entropy of the allowed candidates, else KL(teacher || logits).
+    Of a head to `classify` the mean binary cross-entropy of the allowed candidates, else KL(teacher || logits).
     """
-    logits_BP, allowed_BP = logits_BP.detach(), inputs.allowed_BP
-    if model.config.head != "classify":
+    logits_BP = logits_BP.detach()
+    if head != "classify":
         return _choice_errors(logits_BP, allowed_BP, samples, config)
     known_BP = logits_BP.masked_fill(~allowed_BP, 0.0)
     nats_BP = functional.binary_cross_entropy_with_logits(known_BP, _present(samples), reduction="none")
