@@ -69,9 +69,9 @@ class Source(Record, frozen=True):
     sensors: tuple[str, ...] = (SENSOR,)
 
     def __post_init__(self) -> None:
-        if odd := [name for name in self.sensors if name not in TELLS] or not self.sensors:
-            got, fix = f"'{odd[0]}'" if self.sensors else "none", "name some of them"
-            raise BadInput("data.sensors", expected=", ".join(TELLS), got=got, fix=fix)
+        if not self.sensors or not set(self.sensors) <= set(TELLS):
+            odd = [f"'{name}'" for name in self.sensors if name not in TELLS] or ["none"]
+            raise BadInput("data.sensors", expected=", ".join(TELLS), got=odd[0], fix="name some of them")
         if self.kind != "simulated" and set(self.sensors) != {SENSOR}:
             got, fix = ", ".join(self.sensors), "leave it out"
             raise BadInput("data.sensors", expected=f"'{SENSOR}' of recordings", got=got, fix=fix)

@@ -6,7 +6,9 @@ al., CVPR 2018) between what is averaged and what stays (FML, Shen et al., arXiv
 teacher's error on the example is less than the pupil's, else 0 (DualMinCE of FedMKT, Fan et al., COLING 2025).
 
 FedMKT compares on public examples. A device has only those that its own module learns by heart, so that no other would
-ever be better: some are set aside, and each module's errors are held to be as much greater as they are there.
+ever be better: some are set aside, and each module's errors are held to be as much greater as they are there. Where the
+shared module is better on all of those together, the own begins anew as its copy: what is learnt by heart is not
+forgotten again, and a few examples do not carry all that others know.
 
 Shapes: B decisions, P candidates.
 """
@@ -44,21 +46,24 @@ class Distillation(Record, frozen=True):
         temperature: logits are divided by this before they are compared; the divergence counts its square times
             (Hinton et al., 2015), so that gradients keep their size.
         selective: whether a prediction is taken only where it is better than the pupil's; else always.
+        rate: of a device's own module, as a share of the rounds' learning rate: no mean over devices steadies it.
     """
 
     own: float = 1.0
     shared: float = 1.0
     temperature: float = 2.0
     selective: bool = True
+    rate: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("own", "shared"):
             if not 0 <= getattr(self, name) < math.inf:
                 got = str(getattr(self, name))
                 raise BadInput(f"distil.{name}", expected="a weight from 0", got=got, fix="correct it")
-        if not 0 < self.temperature < math.inf:
-            got = str(self.temperature)
-            raise BadInput("distil.temperature", expected="a positive number", got=got, fix="correct it")
+        for name in ("temperature", "rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                got = str(getattr(self, name))
+                raise BadInput(f"distil.{name}", expected="a positive number", got=got, fix="correct it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,19 @@ class Opinion:
     """What a module says of a device's examples.
 
     Attributes:
-        said: the examples with its logits as target `PEER`, by row.
-        flattery: by how much the mean error on examples that modules learn from is less than on those that none does.
+        said: the examples that modules learn from with its logits as target `PEER`, by row.
+        known: mean error on those, nats.
+        judged: mean error on those that are set aside, nats; as `known` without any.
     """
 
     said: Mapping[int, Sample]
-    flattery: float
+    known: float
+    judged: float
+
+    @property
+    def flattery(self) -> float:
+        """By how much the error is less where modules learn."""
+        return self.judged - self.known
 
     @classmethod
     def of(
@@ -82,12 +94,13 @@ class Opinion:
         Args:
             model: the module.
             learnt: examples that modules learn from, by row.
-            judged: those that are set aside; without any, flattery is not known, and 0.
+            judged: those that are set aside.
             config: of the task's loss.
         """
         said, error_N = _ask(model, list(learnt.values()), config)
-        flattery = float(_ask(model, judged, config)[1].mean() - error_N.mean()) if judged and learnt else 0.0
-        return cls(dict(zip(learnt, said, strict=True)), flattery)
+        apart_N = _ask(model, judged, config)[1] if judged else error_N
+        known, other = (float(one_N.mean()) if len(one_N) else 0.0 for one_N in (error_N, apart_N))
+        return cls(dict(zip(learnt, said, strict=True)), known, other)
 
 
 def _ask(model: IotlamModel, samples: Sequence[Sample], config: ImitationConfig) -> tuple[list[Sample], Tensor]:

@@ -153,24 +153,27 @@ class Local:
         Args:
             order: steps and seeds of both.
             given: what was sent.
-            shared: the model with that in it; it is trained when this returns.
+            shared: the model for that; it is trained when this returns.
             own: the own module; at first, what was sent.
 
         Returns:
             The own module, its score, and the shared one's loss.
         """
         assert order.distil
+        _load(shared, given)
         theirs, loss = self._opinion(order, shared), self._task.loss
         model = self._of_rank(own.rank)
         _load(model, own)
-        ahead = self._opinion(order, model).flattery - theirs.flattery
+        before = self._opinion(order, model)
+        if theirs.judged < before.judged:
+            own, before, model = given, theirs, shared
+            _load(model, own)
+        ahead = before.flattery - theirs.flattery
         learnt = taught(loss, order.distil.own, order.distil, ahead)
-        self._train(order.changed(trains=("a", "b"), others=True), model, theirs.said, learnt)
-        own, score, mine = (
-            Given(model.adapter, own.frozen, model.others),
-            self._score(model),
-            self._opinion(order, model),
-        )
+        rate = order.distil.rate * order.learning_rate
+        self._train(order.changed(trains=("a", "b"), others=True, learning_rate=rate), model, theirs.said, learnt)
+        own = Given(model.adapter, own.frozen, model.others)
+        score, mine = self._score(model), self._opinion(order, model)
         _load(shared, given)
         learnt = taught(loss, order.distil.shared, order.distil, theirs.flattery - mine.flattery)
         return own, score, self._train(order, shared, mine.said, learnt)

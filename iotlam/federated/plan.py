@@ -14,7 +14,7 @@ from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.journal import read
-from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.rounds import JOURNAL, Outcome, Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
@@ -132,8 +132,30 @@ class Plan(Record, frozen=True):
         data = {device.name: device.data for device in self.devices}
         if name not in data:
             raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
-        memory = folder / DEVICES / f"{name}.safetensors"
-        return Local(name, self.task(), self.entry().data(data[name]), memory, models)
+        return Local(name, self.task(), self.entry().data(data[name]), _memory(folder, name), models)
+
+
+def save_own(plan: Plan, folder: Path, name: str) -> Path:
+    """Write a device's own module as an ordinary model, on the machine where the device keeps its memory.
+
+    Args:
+        plan: of the run.
+        folder: of the run, or the device's part of it.
+        name: of the device.
+
+    Returns:
+        Folder of the model.
+
+    Raises:
+        BadInput: if there is no such device, or it has no module of its own.
+    """
+    if not any(device.name == name for device in plan.devices):
+        expected = f"one of {', '.join(device.name for device in plan.devices)}"
+        raise BadInput(f"Device '{name}'", expected=expected, got="a stranger", fix="name one of them")
+    model = folder / DEVICES / name / MODEL
+    task = f"{plan.app}, of device {name} alone, taught by the others' shared module"
+    save_pretrained(own_model(plan.task().base, _memory(folder, name)), model, {"Task": task})
+    return model
 
 
 def carry_out(plan: Plan, folder: Path, on_round: Callable[[Outcome], object] = lambda _: None) -> Path:
@@ -205,3 +227,7 @@ def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
     done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
     return max(plan.count - done, 0)
+
+
+def _memory(folder: Path, name: str) -> Path:
+    return folder / DEVICES / f"{name}.safetensors"

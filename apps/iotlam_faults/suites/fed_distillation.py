@@ -35,7 +35,11 @@ from iotlam_faults.model import load_model
 from iotlam_faults.windows import ROI, simulated
 from iotlam_machine.machine import BEARING_FAULTS, random_machine
 
-VIBRATION, CURRENT, BOTH = (SENSOR,), ("current",), (SENSOR, "current")
+Sensors = tuple[str, ...]
+
+VIBRATION: Sensors = (SENSOR,)
+CURRENT: Sensors = ("current",)
+BOTH: Sensors = (*VIBRATION, *CURRENT)
 
 FIRST_MACHINE, PER_SEED, PER_DEVICE = 20_000_000, 1_000_000, 100_000
 """Where numbers of machines begin: neither the shipped model nor another suite has met these."""
@@ -54,7 +58,8 @@ ARMS: Mapping[str, Distillation | None] = {
     "to own only": Distillation(shared=0.0),
     "to shared only": Distillation(own=0.0),
 }
-"""The last two are ablations."""
+MAIN = ("both ways", "none")
+"""The others are only measured on some seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Device:
 
     name: str
     rank: int
-    sensors: tuple[str, ...]
+    sensors: Sensors
     faults: tuple[str, ...]
 
 
@@ -95,7 +100,7 @@ class Fleet:
     """
 
     learnt: Mapping[str, list[Sample]]
-    unmet: Mapping[tuple[str, ...], list[Sample]]
+    unmet: Mapping[Sensors, list[Sample]]
     kinds_N: tuple[frozenset[str], ...]
 
     @property
@@ -104,10 +109,10 @@ class Fleet:
         sensors = list(self.unmet)
         return [self.unmet[sensors[place % len(sensors)]][place] for place in range(len(self.kinds_N))]
 
-    def scores(self, model: IotlamModel, device: Device) -> dict[str, float]:
-        """On unmet machines of all kinds, and on those of the device's own."""
+    def scores(self, device: Device, *models: IotlamModel) -> dict[str, float]:
+        """Of models that answer together, on unmet machines of all kinds, and on those of the device's own."""
         samples = self.unmet[device.sensors]
-        logits_NP = _logits(model, samples)
+        logits_NP = np.mean([_logits(model, samples) for model in models], 0)
         own = [row for row, kinds in enumerate(self.kinds_N) if not device.faults or kinds & set(device.faults)]
         return {
             "score": mean_auroc(logits_NP, samples),
@@ -122,20 +127,20 @@ def measure(quick: bool, progress: Progress) -> list[Json]:
         quick: one seed, few machines and steps, to see that it works.
         progress: draws the progress of a piece of work.
     """
-    seeds, ablated = (1, 0) if quick else (SEEDS, ABLATED)
     rows: list[Json] = []
-    with progress("Distillation", 4 * seeds + 2 * ablated) as step, TemporaryDirectory() as folder:
-        where = Path(folder)
-        what = task(_base(where / "base"))
-        for seed in range(seeds):
-            fleet = drawn(seed, *((5, 20) if quick else (MACHINES, UNMET)))
-            rounds, steps = (1, 2) if quick else (ROUNDS, STEPS)
-            for measured in (_alone, _central):
-                rows += measured(what, fleet, rounds * steps, seed)
-                step(1)
-            for arm in list(ARMS)[: None if seed < ablated else 2]:
-                rows += _federated(what, fleet, arm, rounds, steps, seed, where / f"{seed}-{arm}")
-                step(1)
+    seeds, ablated = (1, 0) if quick else (SEEDS, ABLATED)
+    work = [(arm, seed) for seed in range(seeds) for arm in ("alone", "central", *MAIN)]
+    work += [(arm, seed) for seed in range(ablated) for arm in ARMS if arm not in MAIN]
+    sizes, (rounds, steps) = ((5, 20), (1, 2)) if quick else ((MACHINES, UNMET), (ROUNDS, STEPS))
+    with progress("Distillation", len(work)) as step, TemporaryDirectory() as folder:
+        what, fleets = task(_base(Path(folder) / "base")), dict[int, Fleet]()
+        for arm, seed in work:
+            fleet = fleets[seed] = fleets.get(seed) or drawn(seed, *sizes)
+            if arm in ARMS:
+                rows += _federated(what, fleet, arm, rounds, steps, seed, Path(folder) / f"{seed}-{arm}")
+            else:
+                rows += (_alone if arm == "alone" else _central)(what, fleet, rounds * steps, seed)
+            step(1)
     return rows
 
 
@@ -159,6 +164,7 @@ def figures(rows: Sequence[Json]) -> dict[str, Metric]:
         ("own_kinds_gain", "own", "own_kinds"),
         ("gain_over_best_checkpoint", "own", "best"),
         ("shared_gain", "shared", "score"),
+        ("together_gain", "together", "score"),
     ):
         mean, ci95 = _mean(_gains(rows, "both ways", module, score).mean(0))
         found[f"distillation_{name}_points"] = figure(mean, seeds, unit="points", ci95=ci95)
@@ -217,7 +223,7 @@ def _alone(what: Task, fleet: Fleet, steps: int, seed: int) -> list[Json]:
             what.learning.batch,
             steps,
             seed,
-            lambda model, device=device: fleet.scores(model, device),  # type: ignore[misc]
+            lambda model, device=device: fleet.scores(device, model),  # type: ignore[misc]
         )
         best = max(one["score"] for one in curve)
         facts = {"seed": seed, "arm": "alone", "module": "alone", "device": device.name}
@@ -257,10 +263,11 @@ def _federated(what: Task, fleet: Fleet, arm: str, rounds: int, steps: int, seed
     pooled = mean_auroc(_logits(shared, fleet.pooled), fleet.pooled)
     rows: list[Json] = [{**facts, "module": "pooled", "device": "all", "score": pooled}]
     for device in FLEET:
-        rows.append({**facts, "module": "shared", "device": device.name, **fleet.scores(shared, device)})
+        rows.append({**facts, "module": "shared", "device": device.name, **fleet.scores(device, shared)})
         if ARMS[arm]:
             own = own_model(what.base, folder / f"{device.name}.safetensors")
-            rows.append({**facts, "module": "own", "device": device.name, **fleet.scores(own, device)})
+            rows.append({**facts, "module": "own", "device": device.name, **fleet.scores(device, own)})
+            rows.append({**facts, "module": "together", "device": device.name, **fleet.scores(device, own, shared)})
     return rows
 
 
