@@ -6,8 +6,8 @@ al., CVPR 2018) between what is averaged and what stays (FML, Shen et al., arXiv
 teacher's error on the example is less than the pupil's, else 0 (DualMinCE of FedMKT, Fan et al., COLING 2025).
 
 FedMKT compares on public examples. A device has only those that its own module learns by heart, so that no other would
-ever be better: some are set aside, and each module's errors are held to be as much greater as they are there. Where the
-shared module is better on all of those together, the own begins anew as its copy: what is learnt by heart is not
+ever be better: some are set aside, and each module's errors are held to be as much greater as they are there. Unless
+the own module is clearly better on those, it begins anew as a copy of the shared: what is learnt by heart is not
 forgotten again, and a few examples do not carry all that others know.
 
 Shapes: B decisions, P candidates.
@@ -72,18 +72,25 @@ class Opinion:
 
     Attributes:
         said: the examples that modules learn from with its logits as target `PEER`, by row.
-        known: mean error on those, nats.
-        judged: mean error on those that are set aside, nats; as `known` without any.
+        known_N: errors on those, nats.
+        judged_M: errors on those that are set aside, nats.
     """
 
     said: Mapping[int, Sample]
-    known: float
-    judged: float
+    known_N: Tensor
+    judged_M: Tensor
 
     @property
     def flattery(self) -> float:
-        """By how much the error is less where modules learn."""
-        return self.judged - self.known
+        """By how much the mean error is less where modules learn; 0 where nothing is set aside."""
+        return float(self.judged_M.mean() - self.known_N.mean()) if len(self.judged_M) and len(self.known_N) else 0.0
+
+    def clearly_better(self, other: Opinion) -> bool:
+        """Whether the errors are less by more than their difference's standard error; taken to be so if unknown."""
+        ahead_M = other.judged_M - self.judged_M
+        if len(ahead_M) < 2:
+            return not len(ahead_M)
+        return bool(ahead_M.mean() > ahead_M.std() / math.sqrt(len(ahead_M)))
 
     @classmethod
     def of(
@@ -97,10 +104,8 @@ class Opinion:
             judged: those that are set aside.
             config: of the task's loss.
         """
-        said, error_N = _ask(model, list(learnt.values()), config)
-        apart_N = _ask(model, judged, config)[1] if judged else error_N
-        known, other = (float(one_N.mean()) if len(one_N) else 0.0 for one_N in (error_N, apart_N))
-        return cls(dict(zip(learnt, said, strict=True)), known, other)
+        said, known_N = _ask(model, list(learnt.values()), config)
+        return cls(dict(zip(learnt, said, strict=True)), known_N, _ask(model, judged, config)[1])
 
 
 def _ask(model: IotlamModel, samples: Sequence[Sample], config: ImitationConfig) -> tuple[list[Sample], Tensor]:

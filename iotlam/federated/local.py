@@ -165,7 +165,7 @@ class Local:
         model = self._of_rank(own.rank)
         _load(model, own)
         before = self._opinion(order, model)
-        if theirs.judged < before.judged:
+        if not before.clearly_better(theirs):
             own, before, model = given, theirs, shared
             _load(model, own)
         ahead = before.flattery - theirs.flattery

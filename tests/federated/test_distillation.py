@@ -177,7 +177,20 @@ def test_devices_that_lack_a_modality_learn_with_the_others(task: Task, tmp_path
             assert right(model, test) > max(right(from_pretrained(task.base), test), 0.5) + 0.1
 
 
-def test_where_the_shared_module_is_better_the_own_begins_anew(task: Task, tmp_path: Path) -> None:
+def test_better_by_chance_is_not_clearly_better() -> None:
+    even = Opinion({}, torch.zeros(0), torch.tensor([1.0, 1.0, 1.0, 1.0]))
+    for judged, clearly in (
+        ([0.5, 0.6, 0.5, 0.4], True),
+        ([0.0, 1.9, 0.0, 1.9], False),
+        ([1.0, 1.0, 1.0, 1.0], False),
+        ([1.5, 1.6, 1.5, 1.4], False),
+    ):
+        assert Opinion({}, torch.zeros(0), torch.tensor(judged)).clearly_better(even) == clearly
+    unknown = Opinion({}, torch.zeros(0), torch.zeros(0))
+    assert unknown.clearly_better(unknown), "nothing is set aside: the own module stays"
+
+
+def test_unless_it_is_better_the_own_module_begins_anew(task: Task, tmp_path: Path) -> None:
     learnt = [counted(seed) for seed in range(24)]
     device = Local("press", task, LocalData(learnt, []), tmp_path / "m")
     order = ORDER.changed(steps=0)
