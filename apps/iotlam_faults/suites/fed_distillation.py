@@ -1,9 +1,9 @@
 """What mutual distillation gives devices of unlike sensors, ranks and faults; a part of suite `fed-quality`.
 
-Eight devices, each with about as many simulated machines as CWRU has bearings at one place, and only of some kinds, learn
-on the embedding module of the shipped model; adapter, projector and heads begin as drawn. Each is measured on machines
-that none has met, of all kinds, through its own sensors: what may come to it tomorrow, which is more than it has learnt
-on; and apart on those of its own kinds.
+Eight devices, each with sixteen simulated machines (CWRU has ten and twelve bearings at its places) and only of some
+kinds, learn on the embedding module of the shipped model; adapter, projector and heads begin as drawn. Each is measured
+on machines that none has met, of all kinds, through its own sensors: what may come to it tomorrow, which is more than
+it has learnt on; and apart on those of its own kinds.
 """
 
 from __future__ import annotations
