@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import count, islice
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, Json, Record, SensorFrame
 from iotlam.federated.local import LocalData, Task
@@ -27,9 +28,15 @@ from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings, cut, of_set
 from iotlam_faults.train import LEARNING
 from iotlam_faults.windows import ROI, simulated
-from iotlam_machine.machine import BEARING_FAULTS, Machine, random_machine
+from iotlam_machine.machine import BEARING_FAULTS, Kind, Machine, random_machine
 
 SENSOR = "vibration_orders"
+TELLS: Mapping[str, tuple[Kind, ...]] = {
+    SENSOR: (*BEARING_FAULTS, "imbalance", "misalignment"),
+    "current": (*BEARING_FAULTS, "imbalance", "winding"),
+}
+"""Sensors that a device may have, and the faults that show in what each measures."""
+
 HELD_OUT_EVERY = 4
 """One bearing in so many is kept from learning, where a device has as many."""
 
@@ -53,6 +60,7 @@ class Source(Record, frozen=True):
         machines: simulated, how many.
         seconds: of a window.
         seed: of the simulated machines.
+        sensors: what the device has of `TELLS`; recordings are of vibration.
     """
 
     kind: Literal["simulated", "set", "folder"]
@@ -62,8 +70,15 @@ class Source(Record, frozen=True):
     machines: Annotated[int, Meta(gt=0)] = 20
     seconds: Annotated[float, Meta(gt=0.0)] = 1.0
     seed: Annotated[int, Meta(ge=0)] = 0
+    sensors: tuple[str, ...] = (SENSOR,)
 
     def __post_init__(self) -> None:
+        if not self.sensors or not set(self.sensors) <= set(TELLS):
+            odd = [f"'{name}'" for name in self.sensors if name not in TELLS] or ["none"]
+            raise BadInput("data.sensors", expected=", ".join(TELLS), got=odd[0], fix="name some of them")
+        if self.kind != "simulated" and set(self.sensors) != {SENSOR}:
+            got, fix = ", ".join(self.sensors), "leave it out"
+            raise BadInput("data.sensors", expected=f"'{SENSOR}' of recordings", got=got, fix=fix)
         if unknown := [fault for fault in self.faults if fault not in ("sound", *BEARING_FAULTS)]:
             expected = ", ".join(("sound", *BEARING_FAULTS))
             raise BadInput("data.faults", expected=expected, got=f"'{unknown[0]}'", fix="name some of them")
@@ -102,7 +117,8 @@ def data(source: Json) -> LocalData:
     by_bearing = bearings(Source.from_raw(source, "data"))
     held_out = by_bearing[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     learnt = [one for place, one in enumerate(by_bearing) if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
-    return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing])
+    groups = [number for number, bearing in enumerate(learnt) for _ in bearing]
+    return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing], groups)
 
 
 def bearings(wanted: Source) -> list[list[Sample]]:
@@ -115,30 +131,48 @@ def bearings(wanted: Source) -> list[list[Sample]]:
 
 
 def told_apart(model: IotlamModel, samples: Sequence[Sample]) -> float:
-    """Area under the curve of a bearing's faults, over those that some windows have and others do not; .5 for none."""
+    """Area under the curve, mean over the faults that are asked about and that some windows have and others do not.
+
+    Without any such fault it is .5.
+    """
     logits = []
     for start in range(0, len(samples), BATCH):
         some = [(dict(sample.tokens), sample.query) for sample in samples[start : start + BATCH]]
         logits.append(model.answer_all(some).logits_BP)
-    scores_BP = torch.cat(logits).numpy()
-    present_BP = np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])
-    places = [FAULTS.index(fault) for fault in BEARING_FAULTS]
-    found = [auroc(scores_BP[:, p], present_BP[:, p]) for p in places if 0 < present_BP[:, p].sum() < len(samples)]
+    return mean_auroc(torch.cat(logits).numpy(), samples)
+
+
+def mean_auroc(logits_NP: NDArray[np.float32], samples: Sequence[Sample]) -> float:
+    """As `told_apart`, of logits that a model has given."""
+    present_NP = np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])
+    asked_NP = np.stack([sample.query.allowed_P for sample in samples])
+    found = []
+    for logits_N, present_N, asked_N in zip(logits_NP.T, present_NP.T, asked_NP.T, strict=True):
+        if 0 < present_N[asked_N].sum() < asked_N.sum():
+            found.append(auroc(logits_N[asked_N], present_N[asked_N]))
     return float(np.mean(found)) if found else 0.5
 
 
+def seen_by(sample: Sample, sensors: Sequence[str]) -> Sample:
+    """A window as a device with these sensors has it; of faults that they cannot show nothing is asked."""
+    told = {fault for sensor in sensors for fault in TELLS[sensor]}
+    query = replace(sample.query, allowed_P=np.array([fault in told for fault in FAULTS]))
+    return Sample({sensor: sample.tokens[sensor] for sensor in sensors}, query, sample.targets)
+
+
 @cache
-def _processor() -> IotlamProcessor:
-    return IotlamProcessor((SENSOR,), ROI)
+def _processor(sensors: tuple[str, ...]) -> IotlamProcessor:
+    return IotlamProcessor(sensors, ROI)
 
 
 def _simulated(wanted: Source) -> Iterator[list[Sample]]:
-    processor = _processor()
+    processor = _processor(wanted.sensors)
     first = FIRST_MACHINE + 100_000 * wanted.seed
     machines = (random_machine(first + number) for number in count())
     fitting = (machine for machine in machines if wanted.wants(_bearing_faults(machine)))
     for number, machine in enumerate(islice(fitting, wanted.machines)):
-        yield [simulated(processor, machine, round(wanted.seconds), first + number)]
+        window = simulated(processor, machine, round(wanted.seconds), first + number)
+        yield [seen_by(window, wanted.sensors)]
 
 
 def _bearing_faults(machine: Machine) -> list[str]:
@@ -154,7 +188,7 @@ def _recorded(wanted: Source) -> list[list[Sample]]:
         got, fix = f"recordings at {parts}, none with these faults", "ask for others"
         raise BadInput(f"data of {wanted.name}", expected=f"recordings at '{wanted.part}'", got=got, fix=fix)
     recordings = cut(chosen, wanted.seconds)
-    processor = _processor()
+    processor = _processor((SENSOR,))
     by_bearing: dict[str, list[Sample]] = {}
     for row, window in enumerate(recordings.windows):
         by_bearing.setdefault(window.piece.group, []).append(_sample(processor, recordings, row))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,14 +57,7 @@ def resume(
 
     Example: iotlam federated resume runs/plant
     """
-    from iotlam.federated.plan import PLAN, Plan
-
-    try:
-        text = (folder / PLAN).read_text()
-    except OSError as error:
-        fix = "name the folder that 'iotlam federated run' was given as --out"
-        raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
-    _carry_out(Plan.from_json(text, str(folder / PLAN)), folder, runtime, as_json)
+    _carry_out(_plan(folder), folder, runtime, as_json)
 
 
 @app.command()
@@ -78,6 +72,20 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     records, _ = read(folder / JOURNAL)
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
     print_rows([_row(outcome) for outcome in outcomes], as_json, {"rounds": [one.to_raw() for one in outcomes]})
+
+
+@app.command()
+def own(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run with 'distil'.")],
+    device: Annotated[str, typer.Argument(help="One of its devices, on the machine where that keeps its memory.")],
+) -> None:
+    """Write a device's own module as an ordinary model folder; it is nowhere but with the device.
+
+    Example: iotlam federated own runs/plant press
+    """
+    from iotlam.federated.plan import save_own
+
+    typer.echo(f"{save_own(_plan(folder), folder, device)}: an ordinary model folder")
 
 
 @app.command()
@@ -112,6 +120,17 @@ def down(folder: Annotated[Path, typer.Argument(help="Folder of a run that was b
     typer.echo(f"{folder}: stopped {', '.join(stopped) or 'nothing: it was not up'}")
 
 
+def _plan(folder: Path) -> Plan:
+    from iotlam.federated.plan import PLAN, Plan
+
+    try:
+        text = (folder / PLAN).read_text()
+    except OSError as error:
+        fix = "name the folder that 'iotlam federated run' was given as --out"
+        raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
+    return Plan.from_json(text, str(folder / PLAN))
+
+
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     from iotlam.federated.plan import carry_out, rounds_left
     from iotlam.training.progress import progress
@@ -135,10 +154,12 @@ def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
 def _row(outcome: Outcome) -> Json:
     without = {**outcome.missing, **outcome.refused}
     radio: Json = {"radio s": f"{outcome.radio_s:.2f}"} if outcome.radio_s >= 0 else {}
+    own = {"own": f"{mean(outcome.own_scores.values()):.3f}"} if outcome.own_scores else {}
     return {
         "round": outcome.round,
         "devices": len(outcome.shares),
         "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
+        **own,
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
         "up kB": f"{outcome.up_bytes / 1000:.0f}",
         "down kB": f"{outcome.down_bytes / 1000:.0f}",

@@ -46,6 +46,7 @@ class RoundModel:
         for name, factors in learnt.items():
             self._base[name] += factors.b_OR @ factors.a_RI
         self.freeze({})
+        self.others_at_start = self.others
 
     @property
     def adapter(self) -> dict[str, Factors]:

@@ -6,6 +6,7 @@ import math
 
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.aggregation import MODES
+from iotlam.federated.distillation import Distillation
 from iotlam.federated.robust import RULES
 
 
@@ -39,6 +40,7 @@ class RunConfig(Record, frozen=True):
         at_least: answers that make a round; with fewer it changes nothing.
         deadline_s: seconds after which a round ends without those who have not answered.
         seed: of everything.
+        distil: how each device's own module and the shared one teach each other; None for devices without one.
     """
 
     devices: tuple[Enrolled, ...]
@@ -53,6 +55,7 @@ class RunConfig(Record, frozen=True):
     at_least: int = 1
     deadline_s: float = 300.0
     seed: int = 0
+    distil: Distillation | None = None
 
     def __post_init__(self) -> None:
         names = [device.name for device in self.devices]

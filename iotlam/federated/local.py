@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
-from iotlam.federated.adapter import Adapter, RoundModel
+from iotlam.federated.adapter import Adapter, RoundModel, finished_model
 from iotlam.federated.codec import packed
+from iotlam.federated.distillation import Opinion, taught
+from iotlam.federated.factors import total
 from iotlam.federated.journal import writing
 from iotlam.federated.messages import (
     Answer,
@@ -37,6 +39,9 @@ from iotlam.model import IotlamModel
 from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
 from iotlam.training.shards import Sample
+
+JUDGED_EVERY = 5
+"""One group of examples in so many is learnt by no module where modules teach each other."""
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
@@ -71,10 +76,19 @@ class LocalData:
     Attributes:
         learnt: examples to learn from.
         held_out: examples to measure with; may be none.
+        groups: of each to learn from, what it has in common with some others, such as its bearing; where empty, none
+            has anything.
     """
 
     learnt: Sequence[Sample]
     held_out: Sequence[Sample]
+    groups: Sequence[int] = ()
+
+    def set_aside(self) -> list[int]:
+        """Rows by which modules that teach each other are judged: of one group in `JUDGED_EVERY`."""
+        groups = self.groups or range(len(self.learnt))
+        chosen = set(list(dict.fromkeys(groups))[JUDGED_EVERY - 1 :: JUDGED_EVERY])
+        return [row for row, group in enumerate(groups) if group in chosen]
 
 
 class Local:
@@ -84,7 +98,7 @@ class Local:
         name: its own.
         task: what is learnt.
         data: its own.
-        memory: file in which it keeps its last answer and what eight bits have taken from it.
+        memory: file in which it keeps its last answer, what eight bits have taken from it, and its own module.
         models: models by rank, which devices in one process share.
 
     Raises:
@@ -98,6 +112,7 @@ class Local:
             raise BadInput(f"Device '{name}'", expected="examples to learn from", got="none", fix="leave it out")
         self.name, self._task, self._data, self._memory = name, task, data, memory
         self._models = {} if models is None else models
+        self._aside = data.set_aside()
 
     def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Train as ordered; asked the same again, give the same answer.
@@ -131,8 +146,12 @@ class Local:
             start = time.monotonic()
             torch.set_num_threads(1)  # the order of sums, and so the weights, are those of any other runtime
             model = self._model(order)
-            score = self._load(model, given)
-            loss = self._train(order, model)
+            _load(model, given)
+            score, own, own_score = self._score(model), memory.own, -1.0
+            if order.distil:
+                own, own_score, loss = self._teach(order, given, model, own or given)
+            else:
+                loss = self._train(order, model, self._data.learnt, self._task.loss)
             trained, others = model.adapter, model.others if order.others else {}
         before, after = flat(given.start, order.trains, given.others), flat(trained, order.trains, others)
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
@@ -146,47 +165,106 @@ class Local:
             device=self.name,
             nonce=order.nonce,
             base=model.digest,
-            examples=len(self._data.learnt),
+            examples=len(self._rows(order)),
             score_before=score,
             loss=loss,
             seconds=time.monotonic() - start,
             content=content(sent),
+            own_score=own_score,
         )
-        return _Memory(answer, sent, left, trained)
+        return _Memory(answer, sent, left, trained, own)
 
     @property
     def examples(self) -> int:
         """How many it learns from."""
         return len(self._data.learnt)
 
-    def _load(self, model: RoundModel, given: Given) -> float:
-        """Give the model what was sent; returns its score on the device's held-out examples, -1 without any."""
-        model.freeze(given.frozen)
-        model.adapter = given.start
-        if given.others:
-            model.others = given.others
+    def _score(self, model: RoundModel) -> float:
+        """Of a model on the device's held-out examples, -1 without any."""
         return self._task.score(model.model.eval(), self._data.held_out) if self._data.held_out else -1.0
 
+    def _teach(self, order: Order, given: Given, shared: RoundModel, own: Given) -> tuple[Given, float, float]:
+        """Train both modules: the device's own, taught by the shared as it was given, then the shared, taught by that.
+
+        Args:
+            order: steps and seeds of both.
+            given: what was sent.
+            shared: the model for that; it is trained when this returns.
+            own: the own module; at first, what was sent.
+
+        Returns:
+            The own module, its score, and the shared one's loss.
+        """
+        assert order.distil
+        _load(shared, given)
+        theirs, loss = self._opinion(order, shared), self._task.loss
+        model = self._of_rank(own.rank)
+        _load(model, own)
+        before = self._opinion(order, model)
+        if not before.clearly_better(theirs):
+            own, before, model = given, theirs, shared
+            _load(model, own)
+        ahead = before.flattery - theirs.flattery
+        learnt = taught(loss, order.distil.own, order.distil, ahead)
+        rate = order.distil.rate * order.learning_rate
+        self._train(order.changed(trains=("a", "b"), others=True, learning_rate=rate), model, theirs.said, learnt)
+        own = Given(model.adapter, own.frozen, model.others)
+        score, mine = self._score(model), self._opinion(order, model)
+        _load(shared, given)
+        learnt = taught(loss, order.distil.shared, order.distil, theirs.flattery - mine.flattery)
+        return own, score, self._train(order, shared, mine.said, learnt)
+
+    def _opinion(self, order: Order, model: RoundModel) -> Opinion:
+        """What a module says of the examples that an order's steps draw."""
+        drawn = sorted({int(row) for step in range(order.steps) for row in self._draw(order, step)[1]})
+        learnt = {row: self._data.learnt[row] for row in drawn}
+        judged = [self._data.learnt[row] for row in self._aside]
+        return Opinion.of(model.model, learnt, judged, self._task.learning)
+
     def _model(self, order: Order) -> RoundModel:
-        if order.rank not in self._models:
-            self._models[order.rank] = RoundModel(self._task.base, order.rank)
-        model = self._models[order.rank]
+        model = self._of_rank(order.rank)
         if model.digest != order.base:
             fix = "give the device the model that the run began with"
             got = model.digest[:12]
             raise BadInput(f"Device '{self.name}'", expected=f"model {order.base[:12]}", got=got, fix=fix)
         return model
 
-    def _train(self, order: Order, model: RoundModel) -> float:
-        """Take the steps; returns their mean loss, -1 where there are none."""
+    def _of_rank(self, rank: int) -> RoundModel:
+        if rank not in self._models:
+            self._models[rank] = RoundModel(self._task.base, rank)
+        return self._models[rank]
+
+    def _draw(self, order: Order, step: int) -> tuple[np.random.Generator, NDArray[np.int64]]:
+        """Which examples a step learns from, and the generator that drew them."""
+        rng = np.random.default_rng((order.seed, order.number, step))
+        rows = self._rows(order)
+        return rng, rows[rng.integers(len(rows), size=self._task.learning.batch)]
+
+    def _rows(self, order: Order) -> NDArray[np.int64]:
+        """Of the examples to learn from."""
+        return np.setdiff1d(np.arange(len(self._data.learnt)), self._aside if order.distil else [])
+
+    def _train(
+        self, order: Order, model: RoundModel, learnt: Sequence[Sample] | Mapping[int, Sample], loss: Loss
+    ) -> float:
+        """Take the steps.
+
+        Args:
+            order: how many, and what learns.
+            model: what is trained.
+            learnt: examples by row; at least those that the steps draw.
+            loss: of examples.
+
+        Returns:
+            The mean loss of the steps, -1 where there are none.
+        """
         config = replace(self._task.learning, steps=order.steps, learning_rate=order.learning_rate, seed=order.seed)
         losses: list[float] = []
 
         def loss_at(step: int) -> Tensor:
-            rng = np.random.default_rng((order.seed, order.number, step))
-            rows = rng.integers(len(self._data.learnt), size=config.batch)
-            samples = [shuffle(self._data.learnt[row], rng) for row in rows]
-            return self._task.loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
+            rng, rows = self._draw(order, step)
+            samples = [shuffle(learnt[int(row)], rng) for row in rows]
+            return loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
 
         model.learns(order.trains, order.others)
         optimise(
@@ -213,14 +291,44 @@ def _alone(memory: Path) -> Iterator[None]:
         yield
 
 
+def own_model(base: Path, memory: Path) -> IotlamModel:
+    """A device's own module as an ordinary model.
+
+    Args:
+        base: folder of the model that the device began with.
+        memory: file that the device keeps.
+
+    Raises:
+        BadInput: if the file is no memory of a device, or of one without a module of its own.
+    """
+    own = _Memory.read(memory).own
+    if own is None:
+        fix = "run with rounds = {distil = {}}"
+        raise BadInput(str(memory), expected="a device's own module", got="none", fix=fix)
+    frozen = {name: [own.frozen[name]] if name in own.frozen else [] for name in own.start}
+    learnt = {name: total([*frozen[name], one]) for name, one in own.start.items()}
+    return finished_model(base, learnt, own.others, None)
+
+
+def _load(model: RoundModel, given: Given) -> None:
+    """Make a model what was given; what is not given is as at the start."""
+    model.freeze(given.frozen)
+    model.adapter = given.start
+    model.others = given.others or model.others_at_start
+
+
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a device keeps: its last answer, what was sent with it, what eight bits took, its factors then."""
+    """What a device keeps: its last answer, what was sent with it, what eight bits took, its factors then.
+
+    Its own module, too, in the same file: answer and module are of the same round, whenever the power fails.
+    """
 
     answer: Answer | None
     sent: Arrays
     residual: Mapping[str, Tensor]
     trained: Adapter
+    own: Given | None = None
 
     def residual_for(self, order: Order, given: Given) -> Mapping[str, Tensor]:
         """What rounding took, as far as it still means something: of an answer that counted, and in the basis given."""
@@ -238,6 +346,8 @@ class _Memory:
         arrays = {f"residual/{name}": tensor.numpy() for name, tensor in self.residual.items()}
         arrays |= {f"trained/{name}": tensor.numpy() for name, tensor in flat(self.trained).items()}
         arrays |= {f"sent/{name}": array for name, array in self.sent.items()}
+        if self.own:
+            arrays |= {f"own/{name}": array for name, array in self.own.arrays().items()}
         arrays["answer"] = np.frombuffer(self.answer.to_json().encode(), np.uint8)
         with writing(path), whole_file(path, durable=True) as partial:
             partial.write_bytes(to_bytes(arrays))
@@ -257,9 +367,10 @@ class _Memory:
         except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             fix = "delete it; the device begins anew"
             raise BadInput(str(path), expected="a device's memory", got=str(error), fix=fix) from error
-        part: dict[str, dict[str, NDArray[np.generic]]] = {"residual": {}, "trained": {}, "sent": {}}
+        part: dict[str, dict[str, NDArray[np.generic]]] = {"residual": {}, "trained": {}, "sent": {}, "own": {}}
         for name, array in arrays.items():
             kind, _, rest = name.partition("/")
             part[kind][rest] = array
         residual, trained = ({n: torch.tensor(a) for n, a in part[k].items()} for k in ("residual", "trained"))
-        return cls(answer, part["sent"], residual, from_flat(trained))
+        own = Given.of(part["own"]) if part["own"] else None
+        return cls(answer, part["sent"], residual, from_flat(trained), own)

@@ -18,6 +18,7 @@ from iotlam.contracts import BadInput, Record
 from iotlam.federated.adapter import Adapter
 from iotlam.federated.aggregation import Basis, Factor
 from iotlam.federated.codec import Packed, rows, unpacked
+from iotlam.federated.distillation import Distillation
 from iotlam.federated.factors import Factors, turn
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -44,6 +45,7 @@ class Order(Record, frozen=True):
         steps: optimiser steps; 0 to evaluate only.
         learning_rate: peak.
         seed: of the order of the device's data.
+        distil: how the device's own module is taught and teaches; None where it needs none.
     """
 
     run: str
@@ -60,6 +62,7 @@ class Order(Record, frozen=True):
     steps: int
     learning_rate: float
     seed: int
+    distil: Distillation | None = None
 
 
 class Answer(Record, frozen=True):
@@ -76,6 +79,7 @@ class Answer(Record, frozen=True):
         loss: mean over the steps; -1 without steps.
         seconds: wall time of its work.
         content: digest of the arrays.
+        own_score: of its held-out examples under its own module, as this round has left it; -1 without one.
     """
 
     run: str
@@ -88,6 +92,7 @@ class Answer(Record, frozen=True):
     loss: float
     seconds: float
     content: str
+    own_score: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,11 @@ class Given:
     start: Adapter
     frozen: Adapter
     others: Mapping[str, Tensor]
+
+    @property
+    def rank(self) -> int:
+        """Of the factors."""
+        return next(iter(self.start.values())).rank
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """By name, float32; products of rank 0 are left out."""
@@ -259,11 +269,11 @@ def check_answer(order: Order, answer: Answer, arrays: Arrays, most_examples: in
     if not 1 <= answer.examples <= most_examples:
         got, fix = f"{answer.examples:,}", "correct what the device says of itself"
         raise BadInput(who, expected=f"1 to {most_examples:,} examples", got=got, fix=fix)
-    told = answer.score_before == -1.0 or 0.0 <= answer.score_before <= 1.0
+    told = all(score == -1.0 or 0.0 <= score <= 1.0 for score in (answer.score_before, answer.own_score))
     if not (told and (answer.loss == -1.0 or 0.0 <= answer.loss < math.inf) and 0.0 <= answer.seconds < math.inf):
-        got = f"score {answer.score_before:g}, loss {answer.loss:g}, {answer.seconds:g} s"
+        got = f"scores {answer.score_before:g} and {answer.own_score:g}, loss {answer.loss:g}, {answer.seconds:g} s"
         fix = "leave the device out, or mend its data"
-        raise BadInput(who, expected="a score up to 1, a loss and seconds from 0", got=got, fix=fix)
+        raise BadInput(who, expected="scores up to 1, a loss and seconds from 0", got=got, fix=fix)
 
 
 def _factors(arrays: Arrays, prefix: str) -> dict[str, Factors]:

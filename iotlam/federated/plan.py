@@ -17,7 +17,7 @@ from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.journal import read, writing
-from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.planning import Planner, Radio, channels_of
 from iotlam.federated.rounds import JOURNAL, Run
 from iotlam.model import save_pretrained
@@ -167,6 +167,30 @@ class Plan(Record, frozen=True):
         raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
 
 
+def save_own(plan: Plan, folder: Path, name: str) -> Path:
+    """Write a device's own module as an ordinary model, on the machine where the device keeps its memory.
+
+    Args:
+        plan: of the run.
+        folder: of the run, or the device's part of it.
+        name: of the device.
+
+    Returns:
+        Folder of the model.
+
+    Raises:
+        BadInput: if there is no such device, or it has no module of its own.
+    """
+    if not any(device.name == name for device in plan.devices):
+        expected = f"one of {', '.join(device.name for device in plan.devices)}"
+        raise BadInput(f"Device '{name}'", expected=expected, got="a stranger", fix="name one of them")
+    model = folder / DEVICES / name / MODEL
+    task = f"{plan.app}, of device {name} alone, taught by the others' shared module"
+    with writing(model):
+        save_pretrained(own_model(plan.task().base, _memory(folder, name)), model, {"Task": task})
+    return model
+
+
 class Fleet:
     """The devices of a plan that are in one process: each is made when it is first asked for, its data with it.
 
@@ -189,7 +213,7 @@ class Fleet:
         """
         with self._making:
             if name not in self._devices:
-                memory = self._folder / DEVICES / f"{name}.safetensors"
+                memory = _memory(self._folder, name)
                 self._devices[name] = Local(name, self._task, self._plan.data(name), memory, self._models)
             return self._devices[name]
 
@@ -291,3 +315,7 @@ def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
     done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
     return max(plan.count - done, 0)
+
+
+def _memory(folder: Path, name: str) -> Path:
+    return folder / DEVICES / f"{name}.safetensors"

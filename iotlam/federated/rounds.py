@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -62,6 +63,7 @@ class Outcome(Record, frozen=True):
         down_bytes: sent to devices.
         radio_s: how long the round takes as its radio was planned, seconds; -1 where none was.
         checkpoint: SHA-256 of the state after the round.
+        own_scores: of each device's own module after the round, on the same examples, by name.
     """
 
     round: int
@@ -74,6 +76,7 @@ class Outcome(Record, frozen=True):
     down_bytes: int
     radio_s: float
     checkpoint: str
+    own_scores: dict[str, float] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Json, subject: str) -> Outcome:
@@ -258,6 +261,7 @@ class Run:
             down_bytes=sum(one.size_bytes for one in self._asked.values()),
             radio_s=self._radio_s,
             checkpoint=self._save(),
+            own_scores={name: one.answer.own_score for name, one in taken.items() if one.answer.own_score >= 0},
         )
         self._journal.append("round", **outcome.to_raw())
         self._checkpoint(outcome.round - 1).unlink(missing_ok=True)
@@ -373,6 +377,7 @@ class Run:
             steps=self.config.steps,
             learning_rate=self.config.learning_rate,
             seed=self.config.seed * 1_000_003 + self._places[name],
+            distil=self.config.distil,
         )
 
     def _merge(self, taken: Mapping[str, _Taken]) -> dict[str, float]:

@@ -93,8 +93,7 @@ def choice_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tens
 def label_loss(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
     """The loss of a model that classifies, bits included, times the share: each candidate holds, or does not."""
     inputs, decision = _answers(model, part)
-    present_BP = pad_sequence([torch.from_numpy(sample.targets[PRESENT]) for sample in part.samples], batch_first=True)
-    asked_BP = inputs.allowed_BP
+    present_BP, asked_BP = _present(part.samples), inputs.allowed_BP
     loss = functional.binary_cross_entropy_with_logits(decision.logits_BP[asked_BP], present_BP[asked_BP])
     loss = loss + model.information_loss(decision, part.price)
     if decision.facts_BKF is not None:
@@ -126,16 +125,40 @@ def imitation_loss(
     decision: Decision, inputs: ModelInput, samples: Sequence[Sample], config: ImitationConfig
 ) -> Tensor:
     """KL(teacher || model) in nats over the allowed candidates, plus the weighted Huber loss of the value."""
-    teacher_BP = torch.full_like(decision.logits_BP, -torch.inf)
-    for row, sample in enumerate(samples):
-        scores_P = torch.as_tensor(sample.targets[TEACHER], dtype=torch.float32)
-        teacher_BP[row, : len(scores_P)] = scores_P / config.temperature
-    teacher_BP = teacher_BP.masked_fill(~inputs.allowed_BP, -torch.inf).softmax(dim=1)
-    log_BP = decision.logits_BP.log_softmax(dim=1).masked_fill(~inputs.allowed_BP, 0.0)
-    kl = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1).mean()
+    kl = _choice_errors(decision.logits_BP, inputs.allowed_BP, samples, config).mean()
     return_B = torch.tensor([float(sample.targets[RETURN]) for sample in samples])
     loss: Tensor = kl + config.value_weight * functional.huber_loss(decision.value_B, return_B)
     return loss
+
+
+def errors(
+    head: str, logits_BP: Tensor, allowed_BP: Tensor, samples: Sequence[Sample], config: ImitationConfig
+) -> Tensor:
+    """How far logits are from what is known of each decision (B,), nats, without gradient.
+
+    Of a head to `classify` the mean binary cross-entropy of the allowed candidates, else KL(teacher || logits).
+    """
+    logits_BP = logits_BP.detach()
+    if head != "classify":
+        return _choice_errors(logits_BP, allowed_BP, samples, config)
+    known_BP = logits_BP.masked_fill(~allowed_BP, 0.0)
+    nats_BP = functional.binary_cross_entropy_with_logits(known_BP, _present(samples), reduction="none")
+    return nats_BP.masked_fill(~allowed_BP, 0.0).sum(1) / allowed_BP.sum(1)
+
+
+def _present(samples: Sequence[Sample]) -> Tensor:
+    return pad_sequence([torch.from_numpy(sample.targets[PRESENT]) for sample in samples], batch_first=True)
+
+
+def _choice_errors(logits_BP: Tensor, allowed_BP: Tensor, samples: Sequence[Sample], config: ImitationConfig) -> Tensor:
+    teacher_BP = torch.full_like(logits_BP, -torch.inf)
+    for row, sample in enumerate(samples):
+        scores_P = torch.as_tensor(sample.targets[TEACHER], dtype=torch.float32)
+        teacher_BP[row, : len(scores_P)] = scores_P / config.temperature
+    teacher_BP = teacher_BP.masked_fill(~allowed_BP, -torch.inf).softmax(dim=1)
+    log_BP = logits_BP.log_softmax(dim=1).masked_fill(~allowed_BP, 0.0)
+    kl_B: Tensor = (torch.special.xlogy(teacher_BP, teacher_BP) - teacher_BP * log_BP).sum(dim=1)
+    return kl_B
 
 
 Loss = Callable[[ImitationConfig, IotlamModel, Part], Tensor]

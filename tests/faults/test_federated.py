@@ -12,8 +12,9 @@ from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
-from iotlam_faults.federated import data, task, told_apart
+from iotlam_faults.federated import data, mean_auroc, task, told_apart
 from iotlam_faults.model import load_model
+from iotlam_faults.query import FAULTS
 
 SIMULATED = {"kind": "simulated", "machines": 4}
 PLAN = """
@@ -35,6 +36,31 @@ def test_simulated_devices_have_the_faults_that_were_asked_for() -> None:
     assert not np.array_equal(again.learnt[0].query.anchors_KHX, found.learnt[0].query.anchors_KHX)
 
 
+def test_a_device_is_asked_about_what_its_sensors_can_show() -> None:
+    asked = {}
+    for sensors in (["vibration_orders"], ["current"], ["vibration_orders", "current"]):
+        found = data({**SIMULATED, "sensors": sensors})
+        assert all(list(sample.tokens) == sensors for sample in (*found.learnt, *found.held_out))
+        asked[len(sensors), sensors[0]] = {
+            fault for fault, may in zip(FAULTS, found.learnt[0].query.allowed_P, strict=True) if may
+        }
+    vibration, current, both = asked.values()
+    assert (vibration, current) == (set(FAULTS) - {"winding"}, set(FAULTS) - {"misalignment"})
+    assert both == set(FAULTS)
+    usual = data(SIMULATED)
+    assert list(usual.learnt[0].tokens) == ["vibration_orders"]
+    assert usual.groups == [0, 1, 2], "a bearing each"
+
+
+def test_a_fault_that_nobody_is_asked_about_does_not_count() -> None:
+    windows = data({**SIMULATED, "machines": 8, "sensors": ["current"]}).learnt
+    present_NP = np.stack([sample.targets[PRESENT] for sample in windows])
+    right_NP = present_NP.copy()
+    right_NP[:, FAULTS.index("misalignment")] *= -1.0
+    assert mean_auroc(right_NP, windows) == 1.0
+    assert mean_auroc(-right_NP, windows) == 0.0
+
+
 @pytest.mark.skipif("IOTLAM_DATA" not in os.environ, reason="needs CWRU: set IOTLAM_DATA")
 def test_a_devices_own_bearings_are_on_one_side_each() -> None:
     found = data({"kind": "set", "name": "cwru", "part": "FE"})
@@ -51,6 +77,9 @@ def test_a_devices_own_bearings_are_on_one_side_each() -> None:
         ({**SIMULATED, "name": "x"}, "no name"),
         ({**SIMULATED, "faults": ["rust"]}, "'rust'"),
         ({**SIMULATED, "machines": 0}, "machines"),
+        ({**SIMULATED, "sensors": ["nose"]}, "'nose'"),
+        ({**SIMULATED, "sensors": []}, "got none"),
+        ({"kind": "set", "name": "cwru", "sensors": ["current"]}, "of recordings"),
         ({"kind": "folder", "name": "/nowhere"}, "nowhere"),
         ({"kind": "set", "name": "none"}, "none"),
     ],
@@ -63,6 +92,19 @@ def test_sources_that_are_none_are_refused(source: dict[str, object], why: str) 
 def test_a_base_for_other_questions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="a folder"):
         task(tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_an_own_module_is_an_ordinary_model_of_faults(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.replace("steps = 1", "steps = 1, distil = {}"))
+    folder = tmp_path / "run"
+    told = CliRunner().invoke(app, ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(folder)])
+    assert told.exit_code == 0 and " own " in told.stdout, told.output
+    told = CliRunner().invoke(app, ["federated", "own", str(folder), "press"])
+    assert told.exit_code == 0, told.output
+    assert load_model(folder / "devices" / "press" / "model").config.head == "classify"
+    told = CliRunner().invoke(app, ["federated", "own", str(folder), "stranger"])
+    assert told.exit_code == 2 and "press, pump" in told.stderr
 
 
 @pytest.mark.slow
