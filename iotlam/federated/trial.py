@@ -189,13 +189,16 @@ class Trial:
 
     def kill(self, name: str = "") -> None:
         """Kill -9 one part of this trial, or all, with everything that it has started; returns when they are gone."""
-        deadline = time.monotonic() + STOP_S
-        while (found := self._belonging(name)) and time.monotonic() < deadline:
+        deadline, killed = time.monotonic() + STOP_S, set[int]()
+        while (found := self._belonging(name)) or not all(map(_over, killed)):
             for pid in found:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+            killed.update(found)
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
 
     def _belonging(self, name: str) -> list[int]:
@@ -333,6 +336,14 @@ def _began(pid: int) -> int:
         return -1
     state, *fields = stat.rpartition(")")[2].split()
     return -1 if state == "Z" else int(fields[18])
+
+
+def _over(pid: int) -> bool:
+    """Whether a process has let go of its ports and files, which its last thread does."""
+    try:
+        return _began(pid) == -1 and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    except OSError:
+        return True
 
 
 def _signal_group(pid: int, number: int) -> None:
