@@ -131,8 +131,8 @@ _SIZES: dict[str, Any] = {
     "pad_token_id": None,
 }
 
-PRESETS: dict[str, Callable[[], PreTrainedModel]] = {"nano": _nano, "nano-moe": _nano_moe}
-"""Decoders of iotlam's own, by name."""
+PRESETS: dict[str, Callable[[], PreTrainedModel]] = {"nano": _nano, "nano-moe": _nano_moe, "nano-street": _nano}
+"""Decoders of iotlam's own, by name; `nano-street` has read streets alone, and the traffic policy stands on it."""
 
 
 def _eager(config: Config) -> Config:

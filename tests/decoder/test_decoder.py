@@ -85,7 +85,7 @@ def test_missing_presets_say_how_to_make_them(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(presets, "files", lambda package: tmp_path)
     with pytest.raises(BadInput, match="run: iotlam pretrain"):
         build_decoder("nano")
-    with pytest.raises(BadInput, match="one of nano, nano-moe, got 'giant'"):
+    with pytest.raises(BadInput, match="one of nano, nano-moe, nano-street, got 'giant'"):
         new_decoder("giant", 0)
 
 

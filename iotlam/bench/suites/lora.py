@@ -22,7 +22,7 @@ from iotlam.plugins import load_entry
 from iotlam.training.shards import Shard
 from iotlam.training.streams import Quantizer, load_quantizers
 
-DECODER = "nano"
+DECODER = "nano-street"
 STREAMS, STREAMS_SEED, EPISODES = "traffic", 2, 24
 """Whose streams, and a seed and episodes that pretraining (seed 0) has not seen."""
 
