@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
+from iotlam.bench.federated.places import SPECS, counted, right
 from iotlam.contracts import BadInput
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import RunConfig
@@ -24,7 +25,6 @@ from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 from iotlam.training.imitation import ImitationConfig, Part, label_loss
 from iotlam.training.shards import PRESENT, Sample
 
-from .conftest import SPECS, counted, right
 from .test_rounds import RANKS, TEST, config, fleet, play, same, state
 
 ALLOWED = torch.tensor([[True, True, False, True], [True, True, True, True]])
