@@ -17,7 +17,7 @@ def outcome(
     without = {**missing, **(refused or {})}
     present = [device.name for device in CONFIG.devices if device.name not in without]
     shares = {name: 1 / len(present) for name in present}
-    return Outcome(number, shares, missing, refused or {}, dict.fromkeys(present, 0.5), 0.1, 1, 1, checkpoint)
+    return Outcome(number, shares, missing, refused or {}, dict.fromkeys(present, 0.5), 0.1, 1, 1, -1.0, checkpoint)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
 def test_a_demo_gets_its_options(bell: None) -> None:
     result = RUNNER.invoke(app, ["demo", "bell", "--out", "there", "--seed", "3", "--json"])
     assert json.loads(result.stdout) == {"out": "there", "seed": 3, "quick": False}
-    assert "one of bell, faults, sensors, traffic" in RUNNER.invoke(app, ["demo", "nothing"]).stderr
+    assert "one of bell, faults, federated, sensors, traffic" in RUNNER.invoke(app, ["demo", "nothing"]).stderr
 
 
 def test_doctor_names_what_is_missing_and_how_to_get_it(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

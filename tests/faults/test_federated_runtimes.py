@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.plan import Fleet, Plan, carry_out
-from iotlam.federated.rounds import Outcome
+from iotlam.federated.rounds import Outcome, Run
 from iotlam.federated.trial import _began
 
 PLAN = """
@@ -40,7 +40,7 @@ class Stopped(Exception):
     pass
 
 
-def stop(_: Outcome) -> None:
+def stop(_: Run) -> None:
     raise Stopped
 
 
@@ -60,8 +60,9 @@ def test_a_run_begun_in_process_ends_under_ray_in_the_same_weights_though_an_act
 
     monkeypatch.setattr(RayGrid, "_processes", noted)
 
-    def kill(outcome: Outcome) -> None:
-        if outcome.round == 1:
+    def note(run: Run) -> None:
+        outcomes.append(run.outcomes[-1])
+        if outcomes[-1].round == 1:
             os.kill(actors[-1], signal.SIGKILL)  # the next message goes to this one
 
     path = os.environ.get("PYTHONPATH")
@@ -69,7 +70,7 @@ def test_a_run_begun_in_process_ends_under_ray_in_the_same_weights_though_an_act
     with pytest.raises(Stopped):
         carry_out(plan, tmp_path / "ray", stop)
     outcomes: list[Outcome] = []
-    carry_out(plan, tmp_path / "ray", lambda one: (outcomes.append(one), kill(one)), "ray")
+    carry_out(plan, tmp_path / "ray", note, "ray")
     assert [outcome.round for outcome in outcomes] == [1, 2]
     assert [(outcome.missing, outcome.refused) for outcome in outcomes] == [({}, {})] * 2
     assert weights(tmp_path / "ray") == weights(tmp_path / "process") != {}
