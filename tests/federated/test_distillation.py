@@ -90,7 +90,7 @@ def test_what_a_module_knows_by_heart_flatters_it(task: Task) -> None:
     learnt, judged = [counted(seed) for seed in range(6)], [counted(seed) for seed in range(50, 60)]
     before = Opinion.of(trained.model, dict(enumerate(learnt)), judged, CONFIG)
     device = Local("press", task, LocalData(learnt, []), Path("none"))
-    device._train(ORDER.changed(steps=40, distil=None), trained, learnt, task.loss)
+    device._train(ORDER.changed(steps=40), trained, task.loss, np.arange(6), learnt)
     after = Opinion.of(trained.model, dict(enumerate(learnt)), judged, CONFIG)
     assert after.flattery > before.flattery + 0.05
     assert Opinion.of(trained.model, dict(enumerate(learnt)), [], CONFIG).flattery == 0.0
@@ -195,26 +195,33 @@ def test_unless_it_is_better_the_own_module_begins_anew(task: Task, tmp_path: Pa
     device = Local("press", task, LocalData(learnt, []), tmp_path / "m")
     order = ORDER.changed(steps=0)
     good, bad = RoundModel(task.base, 4), RoundModel(task.base, 4)
-    device._train(ORDER.changed(steps=40, distil=None), good, learnt, task.loss)
+    device._train(ORDER.changed(steps=40), good, task.loss, np.arange(24), learnt)
     better, worse = (Given(one.adapter, {}, one.others) for one in (good, bad))
     for shared, own in ((better, worse), (worse, better)):
         found, _, _ = device._teach(order, shared, good, own)
         assert same(dict(found.others), dict(better.others))
 
 
-def test_what_is_set_aside_is_whole_groups_that_nothing_is_learnt_from(task: Task, tmp_path: Path) -> None:
+def test_what_is_set_aside_is_whole_groups_that_the_own_module_does_not_learn(task: Task, tmp_path: Path) -> None:
     groups = [number // 3 for number in range(30)]
     data = LocalData([counted(seed) for seed in range(30)], [], groups)
     aside = data.set_aside()
     assert {groups[row] for row in aside} == {JUDGED_EVERY - 1, 2 * JUDGED_EVERY - 1} and len(aside) == 6
     assert LocalData(data.learnt[: JUDGED_EVERY - 1], []).set_aside() == [], "too few to set any aside"
-    device = Local("press", task, data, tmp_path / "m")
-    drawn, usually = (
-        {int(row) for step in range(200) for row in device._draw(order, step)[1]}
-        for order in (ORDER, ORDER.changed(distil=None))
-    )
-    assert drawn == set(range(30)) - set(aside)
-    assert usually == set(range(30))
+    learnt: dict[float, set[int]] = {}
+
+    def heard(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+        seen = learnt.setdefault(config.learning_rate, set())
+        seen |= {row for sample in part.samples for row, one in enumerate(data.learnt) if one.tokens is sample.tokens}
+        return task.loss(config, model, part)
+
+    device = Local("press", replace(task, loss=heard), data, tmp_path / "m")
+    given = RoundModel(task.base, 4)
+    start = Given(given.adapter, {}, given.others)
+    device._teach(ORDER.changed(steps=40), start, given, start)
+    own, shared = learnt[0.1 * ORDER.learning_rate], learnt[ORDER.learning_rate]
+    assert own == set(range(30)) - set(aside)
+    assert shared == set(range(30))
 
 
 @pytest.mark.parametrize("how", [{"own": -1.0}, {"shared": math.inf}, {"temperature": 0.0}, {"rate": 0.0}, {"x": 1.0}])
