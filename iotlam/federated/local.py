@@ -27,6 +27,9 @@ from iotlam.training.shards import Sample
 
 Rows = NDArray[np.int64]
 
+Examples = Sequence[Sample] | Mapping[int, Sample]
+"""By row."""
+
 JUDGED_EVERY = 5
 """One group of examples in so many is not learnt by a device's own module."""
 
@@ -171,16 +174,19 @@ class Local:
         model = self._of_rank(own.rank)
         _load(model, own)
         before = self._opinion(order, model, self._own_rows)
-        if not before.clearly_better(theirs):
+        teaches = before.clearly_better(theirs)
+        if not teaches:
             own, before, model = given, theirs, shared
             _load(model, own)
         learnt = taught(loss, how.own, how, before.flattery - theirs.flattery)
         self._train(mine, model, learnt, self._own_rows, theirs.said)
         own, score = Given(model.adapter, own.frozen, model.others), self._score(model)
-        ahead = theirs.flattery - self._opinion(order, model, self._own_rows).flattery
-        said = self._opinion(order, model, self._rows).said
+        said: Examples = self._data.learnt
+        if teaches:  # a copy has nothing to teach: it would only hold the shared module back
+            ahead = theirs.flattery - self._opinion(order, model, self._own_rows).flattery
+            loss, said = taught(loss, how.shared, how, ahead), self._opinion(order, model, self._rows).said
         _load(shared, given)
-        return own, score, self._train(order, shared, taught(loss, how.shared, how, ahead), self._rows, said)
+        return own, score, self._train(order, shared, loss, self._rows, said)
 
     def _opinion(self, order: Order, model: RoundModel, rows: Rows) -> Opinion:
         """What a module says of those of some examples that an order's steps draw."""
@@ -207,14 +213,7 @@ class Local:
         rng = np.random.default_rng((order.seed, order.number, step))
         return rng, rows[rng.integers(len(rows), size=self._task.learning.batch)]
 
-    def _train(
-        self,
-        order: Order,
-        model: RoundModel,
-        loss: Loss,
-        rows: Rows,
-        learnt: Sequence[Sample] | Mapping[int, Sample],
-    ) -> float:
+    def _train(self, order: Order, model: RoundModel, loss: Loss, rows: Rows, learnt: Examples) -> float:
         """Take the steps.
 
         Args:
@@ -222,7 +221,7 @@ class Local:
             model: what is trained.
             loss: of examples.
             rows: of the examples that it learns from.
-            learnt: examples by row, at least those that the steps draw.
+            learnt: at least those that the steps draw.
 
         Returns:
             The mean loss of the steps, -1 where there are none.
