@@ -53,7 +53,7 @@ class Distillation(Record, frozen=True):
     shared: float = 1.0
     temperature: float = 2.0
     selective: bool = True
-    rate: float = 0.3
+    rate: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("own", "shared"):

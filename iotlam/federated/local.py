@@ -40,8 +40,13 @@ from iotlam.training.imitation import ImitationConfig, Loss, Part, shuffle
 from iotlam.training.loop import optimise
 from iotlam.training.shards import Sample
 
+Rows = NDArray[np.int64]
+
+Examples = Sequence[Sample] | Mapping[int, Sample]
+"""By row."""
+
 JUDGED_EVERY = 5
-"""One group of examples in so many is learnt by no module where modules teach each other."""
+"""One group of examples in so many is not learnt by a device's own module."""
 
 Score = Callable[[IotlamModel, Sequence[Sample]], float]
 """How good a model is on examples, 0 to 1."""
@@ -85,7 +90,7 @@ class LocalData:
     groups: Sequence[int] = ()
 
     def set_aside(self) -> list[int]:
-        """Rows by which modules that teach each other are judged: of one group in `JUDGED_EVERY`."""
+        """Rows by which modules are judged when they teach each other: of one group in `JUDGED_EVERY`."""
         groups = self.groups or range(len(self.learnt))
         chosen = set(list(dict.fromkeys(groups))[JUDGED_EVERY - 1 :: JUDGED_EVERY])
         return [row for row, group in enumerate(groups) if group in chosen]
@@ -112,7 +117,9 @@ class Local:
             raise BadInput(f"Device '{name}'", expected="examples to learn from", got="none", fix="leave it out")
         self.name, self._task, self._data, self._memory = name, task, data, memory
         self._models = {} if models is None else models
+        self._rows = np.arange(len(data.learnt))
         self._aside = data.set_aside()
+        self._own_rows = np.setdiff1d(self._rows, self._aside)
 
     def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Train as ordered; asked the same again, give the same answer.
@@ -151,7 +158,7 @@ class Local:
             if order.distil:
                 own, own_score, loss = self._teach(order, given, model, own or given)
             else:
-                loss = self._train(order, model, self._data.learnt, self._task.loss)
+                loss = self._train(order, model, self._task.loss, self._rows, self._data.learnt)
             trained, others = model.adapter, model.others if order.others else {}
         before, after = flat(given.start, order.trains, given.others), flat(trained, order.trains, others)
         changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
@@ -165,7 +172,7 @@ class Local:
             device=self.name,
             nonce=order.nonce,
             base=model.digest,
-            examples=len(self._rows(order)),
+            examples=self.examples,
             score_before=score,
             loss=loss,
             seconds=time.monotonic() - start,
@@ -196,27 +203,30 @@ class Local:
             The own module, its score, and the shared one's loss.
         """
         assert order.distil
+        how, loss = order.distil, self._task.loss
+        mine = order.changed(trains=("a", "b"), others=True, learning_rate=how.rate * order.learning_rate)
         _load(shared, given)
-        theirs, loss = self._opinion(order, shared), self._task.loss
+        theirs = self._opinion(order, shared, self._own_rows)
         model = self._of_rank(own.rank)
         _load(model, own)
-        before = self._opinion(order, model)
-        if not before.clearly_better(theirs):
+        before = self._opinion(order, model, self._own_rows)
+        teaches = before.clearly_better(theirs)
+        if not teaches:
             own, before, model = given, theirs, shared
             _load(model, own)
-        ahead = before.flattery - theirs.flattery
-        learnt = taught(loss, order.distil.own, order.distil, ahead)
-        rate = order.distil.rate * order.learning_rate
-        self._train(order.changed(trains=("a", "b"), others=True, learning_rate=rate), model, theirs.said, learnt)
-        own = Given(model.adapter, own.frozen, model.others)
-        score, mine = self._score(model), self._opinion(order, model)
+        learnt = taught(loss, how.own, how, before.flattery - theirs.flattery)
+        self._train(mine, model, learnt, self._own_rows, theirs.said)
+        own, score = Given(model.adapter, own.frozen, model.others), self._score(model)
+        said: Examples = self._data.learnt
+        if teaches:  # a copy has nothing to teach: it would only hold the shared module back
+            ahead = theirs.flattery - self._opinion(order, model, self._own_rows).flattery
+            loss, said = taught(loss, how.shared, how, ahead), self._opinion(order, model, self._rows).said
         _load(shared, given)
-        learnt = taught(loss, order.distil.shared, order.distil, theirs.flattery - mine.flattery)
-        return own, score, self._train(order, shared, mine.said, learnt)
+        return own, score, self._train(order, shared, loss, self._rows, said)
 
-    def _opinion(self, order: Order, model: RoundModel) -> Opinion:
-        """What a module says of the examples that an order's steps draw."""
-        drawn = sorted({int(row) for step in range(order.steps) for row in self._draw(order, step)[1]})
+    def _opinion(self, order: Order, model: RoundModel, rows: Rows) -> Opinion:
+        """What a module says of those of some examples that an order's steps draw."""
+        drawn = sorted({int(row) for step in range(order.steps) for row in self._draw(order, step, rows)[1]})
         learnt = {row: self._data.learnt[row] for row in drawn}
         judged = [self._data.learnt[row] for row in self._aside]
         return Opinion.of(model.model, learnt, judged, self._task.learning)
@@ -234,26 +244,20 @@ class Local:
             self._models[rank] = RoundModel(self._task.base, rank)
         return self._models[rank]
 
-    def _draw(self, order: Order, step: int) -> tuple[np.random.Generator, NDArray[np.int64]]:
-        """Which examples a step learns from, and the generator that drew them."""
+    def _draw(self, order: Order, step: int, rows: Rows) -> tuple[np.random.Generator, Rows]:
+        """Which of some examples a step learns from, and the generator that drew them."""
         rng = np.random.default_rng((order.seed, order.number, step))
-        rows = self._rows(order)
         return rng, rows[rng.integers(len(rows), size=self._task.learning.batch)]
 
-    def _rows(self, order: Order) -> NDArray[np.int64]:
-        """Of the examples to learn from."""
-        return np.setdiff1d(np.arange(len(self._data.learnt)), self._aside if order.distil else [])
-
-    def _train(
-        self, order: Order, model: RoundModel, learnt: Sequence[Sample] | Mapping[int, Sample], loss: Loss
-    ) -> float:
+    def _train(self, order: Order, model: RoundModel, loss: Loss, rows: Rows, learnt: Examples) -> float:
         """Take the steps.
 
         Args:
             order: how many, and what learns.
             model: what is trained.
-            learnt: examples by row; at least those that the steps draw.
             loss: of examples.
+            rows: of the examples that it learns from.
+            learnt: at least those that the steps draw.
 
         Returns:
             The mean loss of the steps, -1 where there are none.
@@ -262,8 +266,8 @@ class Local:
         losses: list[float] = []
 
         def loss_at(step: int) -> Tensor:
-            rng, rows = self._draw(order, step)
-            samples = [shuffle(learnt[int(row)], rng) for row in rows]
+            rng, drawn = self._draw(order, step, rows)
+            samples = [shuffle(learnt[int(row)], rng) for row in drawn]
             return loss(config, model.model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
 
         model.learns(order.trains, order.others)

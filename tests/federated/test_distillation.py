@@ -90,7 +90,7 @@ def test_what_a_module_knows_by_heart_flatters_it(task: Task) -> None:
     learnt, judged = [counted(seed) for seed in range(6)], [counted(seed) for seed in range(50, 60)]
     before = Opinion.of(trained.model, dict(enumerate(learnt)), judged, CONFIG)
     device = Local("press", task, LocalData(learnt, []), Path("none"))
-    device._train(ORDER.changed(steps=40, distil=None), trained, learnt, task.loss)
+    device._train(ORDER.changed(steps=40), trained, task.loss, np.arange(6), learnt)
     after = Opinion.of(trained.model, dict(enumerate(learnt)), judged, CONFIG)
     assert after.flattery > before.flattery + 0.05
     assert Opinion.of(trained.model, dict(enumerate(learnt)), [], CONFIG).flattery == 0.0
@@ -145,16 +145,15 @@ def test_a_devices_own_module_stays_with_it(task: Task, tmp_path: Path) -> None:
     assert not any("own" in name.split("/")[0] for name in state_names)
 
 
-def test_teaching_changes_what_both_learn(task: Task, tmp_path: Path) -> None:
-    silent = Distillation(own=0.0, shared=0.0)
+def test_a_copy_learns_from_the_shared_module_and_leaves_it_alone(task: Task, tmp_path: Path) -> None:
     ends = {}
-    for name, how in {"none": silent, "own": silent.changed(own=1.0), "both": Distillation()}.items():
-        run = Run(tmp_path / name / "run", task.base, config(rounds=1, distil=how, eight_bits=False))
+    for name, how in {"plain": None, "none": Distillation(own=0.0), "own": Distillation()}.items():
+        run = Run(tmp_path / name / "run", task.base, config(rounds=1, distil=how))
         play(run, fleet(task, tmp_path / name))
         ends[name] = state(run.model()), own_of(tmp_path / name, "pump")
-    assert same(ends["none"][0], ends["own"][0]), "what teaches the own module leaves the shared one alone"
+    assert same(ends["plain"][0], ends["none"][0]) and same(ends["plain"][0], ends["own"][0])
+    assert not ends["plain"][1]
     assert not same(ends["none"][1], ends["own"][1])
-    assert not same(ends["own"][0], ends["both"][0])
 
 
 def only(sample: Sample, modality: str | None) -> Sample:
@@ -190,31 +189,43 @@ def test_better_by_chance_is_not_clearly_better() -> None:
     assert unknown.clearly_better(unknown), "nothing is set aside: the own module stays"
 
 
-def test_unless_it_is_better_the_own_module_begins_anew(task: Task, tmp_path: Path) -> None:
+def test_an_own_module_that_is_better_stays_and_teaches_any_other_begins_anew(task: Task, tmp_path: Path) -> None:
     learnt = [counted(seed) for seed in range(24)]
     device = Local("press", task, LocalData(learnt, []), tmp_path / "m")
-    order = ORDER.changed(steps=0)
-    good, bad = RoundModel(task.base, 4), RoundModel(task.base, 4)
-    device._train(ORDER.changed(steps=40, distil=None), good, learnt, task.loss)
-    better, worse = (Given(one.adapter, {}, one.others) for one in (good, bad))
-    for shared, own in ((better, worse), (worse, better)):
-        found, _, _ = device._teach(order, shared, good, own)
-        assert same(dict(found.others), dict(better.others))
+    fresh = RoundModel(task.base, 4)
+    worse = Given(fresh.adapter, {}, fresh.others)
+    device._train(ORDER.changed(steps=40), fresh, task.loss, np.arange(24), learnt)
+    better = Given(fresh.adapter, {}, fresh.others)
+    for shared, own, teaches in ((better, worse, False), (worse, better, True)):
+        kept, _, _ = device._teach(ORDER.changed(steps=0), shared, fresh, own)
+        assert same(dict(kept.others), dict(better.others))
+        ends = []
+        for weight in (0.0, 1.0):
+            device._teach(ORDER.changed(distil=Distillation(shared=weight)), shared, fresh, own)
+            ends.append(fresh.others)
+        assert same(*ends) != teaches
 
 
-def test_what_is_set_aside_is_whole_groups_that_nothing_is_learnt_from(task: Task, tmp_path: Path) -> None:
+def test_what_is_set_aside_is_whole_groups_that_the_own_module_does_not_learn(task: Task, tmp_path: Path) -> None:
     groups = [number // 3 for number in range(30)]
     data = LocalData([counted(seed) for seed in range(30)], [], groups)
     aside = data.set_aside()
     assert {groups[row] for row in aside} == {JUDGED_EVERY - 1, 2 * JUDGED_EVERY - 1} and len(aside) == 6
     assert LocalData(data.learnt[: JUDGED_EVERY - 1], []).set_aside() == [], "too few to set any aside"
-    device = Local("press", task, data, tmp_path / "m")
-    drawn, usually = (
-        {int(row) for step in range(200) for row in device._draw(order, step)[1]}
-        for order in (ORDER, ORDER.changed(distil=None))
-    )
-    assert drawn == set(range(30)) - set(aside)
-    assert usually == set(range(30))
+    learnt: dict[float, set[int]] = {}
+
+    def heard(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
+        seen = learnt.setdefault(config.learning_rate, set())
+        seen |= {row for sample in part.samples for row, one in enumerate(data.learnt) if one.tokens is sample.tokens}
+        return task.loss(config, model, part)
+
+    device = Local("press", replace(task, loss=heard), data, tmp_path / "m")
+    given = RoundModel(task.base, 4)
+    start = Given(given.adapter, {}, given.others)
+    device._teach(ORDER.changed(steps=40), start, given, start)
+    own, shared = learnt[0.1 * ORDER.learning_rate], learnt[ORDER.learning_rate]
+    assert own == set(range(30)) - set(aside)
+    assert shared == set(range(30))
 
 
 @pytest.mark.parametrize("how", [{"own": -1.0}, {"shared": math.inf}, {"temperature": 0.0}, {"rate": 0.0}, {"x": 1.0}])
