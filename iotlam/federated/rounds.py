@@ -441,6 +441,7 @@ class Run:
         path = self._checkpoint(self.number)
         with writing(path), whole_file(path, durable=True) as partial:  # before the journal says that it is there
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        self._go_on_from(tensors)
         return _sha256(path)
 
     def _load(self, last: Outcome) -> None:
@@ -452,9 +453,14 @@ class Run:
         except (OSError, ValueError, SafetensorError) as error:
             fix = "restore it from a copy, or begin anew"
             raise BadInput(str(path), expected="the state after a round", got=str(error), fix=fix) from error
+        self._go_on_from(tensors)
+
+    def _go_on_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over a state, saved or read, in torch's own memory: elsewhere, sums may go in another order."""
+        own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
         for layer, mode in self._modes.items():
-            mode.load({name: tensors[f"mode/{layer}/{name}"] for name in mode.tensors()})
-        self._others = {name: tensors[f"others/{name}"] for name in self._others}
+            mode.load({name: own[f"mode/{layer}/{name}"] for name in mode.tensors()})
+        self._others = {name: own[f"others/{name}"] for name in self._others}
 
 
 def _starts(given: Mapping[str, Assignment]) -> dict[str, Factors]:
