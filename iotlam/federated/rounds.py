@@ -151,6 +151,7 @@ class Run:
             self._counted = self._nonces_that_counted()
             if self.outcomes:
                 self._load(self.outcomes[-1])
+                self._checkpoint(self.number - 2).unlink(missing_ok=True)  # left where it was killed in between
         except BaseException:
             self._journal.close()
             raise
