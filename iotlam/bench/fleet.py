@@ -157,7 +157,7 @@ class Fleet:
 
     def killed(self, name: str) -> bool:
         """Whether a process is over because it was killed."""
-        self.processes[name].join(0)
+        self.processes[name].join(1.0)  # its end is seen a little before its exit code
         return self.processes[name].exitcode == -signal.SIGKILL
 
     def said(self) -> str:

@@ -345,6 +345,7 @@ class Run:
         for layer, mode in self._modes.items():
             mode.load({name: tensors[f"mode/{layer}/{name}"] for name in mode.tensors()})
         self._others = {name: tensors[f"others/{name}"] for name in self._others}
+        self._checkpoint(last.round - 1).unlink(missing_ok=True)  # where the run was stopped before it was removed
 
 
 def _starts(given: Mapping[str, Assignment]) -> dict[str, Factors]:

@@ -207,6 +207,10 @@ def test_only_the_last_checkpoint_stays(task: Task, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", task.base, config())
     play(run, fleet(task, tmp_path))
     assert [path.name for path in (tmp_path / "run").glob("round-*")] == ["round-1.safetensors"]
+    run.leave()
+    (tmp_path / "run" / "round-0.safetensors").write_bytes(b"")  # as one that was killed before it was removed
+    Run(tmp_path / "run", task.base, config()).leave()
+    assert [path.name for path in (tmp_path / "run").glob("round-*")] == ["round-1.safetensors"]
 
 
 @pytest.mark.parametrize(
