@@ -48,7 +48,10 @@ class SocketGrid(OwnGrid):
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        Client(str(self._address), "AF_UNIX").close()  # wakes who accepts
+        try:
+            Client(str(self._address), "AF_UNIX").close()  # wakes who accepts
+        except OSError:
+            pass  # a node has done so
         self._accepting.join()
 
     def get_node_ids(self) -> list[int]:

@@ -27,8 +27,8 @@ from iotlam.federated.flower import LocalGrid, client_app, play
 from iotlam.federated.rounds import Outcome, Run
 
 KINDS = ("server", "client", "both")
-AT_RANDOM, AT_DISK = 67, 15
-"""Kills of each kind at a random time; and of the server and of a device at a random operation of its disk."""
+AT_RANDOM = 67
+"""Kills of each kind at a random time; on top come those at every operation of the disk of the server and a device."""
 
 REST_S = 0.2
 """At most so long a killed process stays away."""
@@ -58,7 +58,7 @@ def faults(quick: bool, progress: Progress) -> SuiteResult:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="iotlam-") as folder:
         base = finished(Path(folder), 1)
-        rows = _kills(Path(folder), base, 2 if quick else AT_RANDOM, 2 if quick else AT_DISK, progress)
+        rows = _kills(Path(folder), base, 2 if quick else AT_RANDOM, 12 if quick else 1, progress)
         rows += _deadlines(Path(folder), base, progress)
         rows += _forgeries(Path(folder), base, 12 if quick else 1, progress)
         if not quick:
@@ -100,29 +100,27 @@ def figures(rows: Sequence[Json]) -> dict[str, Metric]:
     return found | {"kill_points_superlink": figure(len(some), len(some))}
 
 
-def _kills(folder: Path, base: Path, at_random: int, at_disk: int, progress: Progress) -> list[Json]:
+def _kills(folder: Path, base: Path, at_random: int, every: int, progress: Progress) -> list[Json]:
+    """Kills at random times, and before every so-manieth operation on the disk."""
     rng = np.random.default_rng(47)
     rows: list[Json] = []
-    with (
-        progress("Kills", 3 * at_random + 2 * at_disk) as step,
-        ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), warm, (base,)
-        ) as pool,  # forks, and trains nothing
-    ):
-        undisturbed = [pool.submit(undisturbed_run, folder / f"calm-{n}", base).result() for n in range(3)]
-        weights, seconds = undisturbed[0][0], median(one[1] for one in undisturbed)
-        assert all(one[0] == weights for one in undisturbed), "a run that nobody disturbs is not the same twice"
-        wanted = [(kind, True) for kind in KINDS] * at_random + [(kind, False) for kind in KINDS[:2]] * at_disk
-        for number, (kind, at_any_time) in enumerate(wanted):
-            row = None
-            while row is None:  # drawn too late: it was over already
-                at = (
-                    float(rng.uniform(0, seconds)) if at_any_time else int(rng.integers(1, undisturbed[0][2][kind] + 1))
-                )
-                point = kind, at, str(rng.choice(list(RANKS))), float(rng.uniform(0, REST_S))
-                row = pool.submit(killed_run, folder / f"kill-{number}", base, weights, *point).result()
-            rows.append(row)
-            step(1)
+    # Its one process forks servers and devices: it has all imported, and trains nothing.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm, (base,)) as pool:
+        calm = [pool.submit(undisturbed_run, folder / f"calm-{n}", base).result() for n in range(3)]
+        weights, seconds, operations = calm[0][0], median(one[1] for one in calm), calm[0][2]
+        assert all(one[0] == weights for one in calm), "a run that nobody disturbs is not the same twice"
+        points: list[tuple[str, int | None]] = [*((kind, None) for kind in KINDS)] * at_random
+        points += [(kind, at) for kind, count in operations.items() for at in range(1, count + 1)][::every]
+        with progress("Kills", len(points)) as step:
+            for kind, operation in points:
+                row = None
+                while row is None:  # drawn too late: it was over already
+                    at = float(rng.uniform(0, seconds)) if operation is None else operation
+                    point = kind, at, str(rng.choice(list(RANKS))), float(rng.uniform(0, REST_S))
+                    row = pool.submit(killed_run, folder / f"kill-{len(rows)}", base, weights, *point).result()
+                    assert row or operation is None, f"{kind} has no operation {operation}"
+                rows.append(row)
+                step(1)
     return rows
 
 
