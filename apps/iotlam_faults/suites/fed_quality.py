@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +27,7 @@ from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
-from iotlam.training.shards import PRESENT, Sample
+from iotlam.training.shards import PRESENT, Sample, Shard
 from iotlam_faults.federated import Source, bearings, task, told_apart
 from iotlam_faults.fleet.demo import unlearnt
 from iotlam_faults.query import FAULTS
@@ -44,10 +43,15 @@ WINDOWS = 40
 """Of a bearing, at most."""
 
 ENDS, WORKERS = ("DE", "FE"), 2
+SOUND = "sound"
 ONE_CLASS, ALIKE, ATTACKED = "one class each", "alike", "attacked"
 CENTRAL, ALONE, CLEAN = "central", "alone", "clean"
 MODES = ("product_svd", "zero_pad", "zero_pad_sparsity", "residual", "freeze_a")
 RULE, HONEST, ATTACKERS = "multi_krum", 7, 3
+
+
+Windows = Mapping[tuple[str, str], list[list[Sample]]]
+"""Of each bearing, by end of the machine and fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Piece:
         method: a mode of aggregation, one model on all data (`central`), each device by itself (`alone`), or an attack.
         seed: of split, ranks and training.
         base: folder of the model that devices begin with.
+        windows: folder of windows by end of the machine, fault and bearing.
         rounds: how many.
     """
 
@@ -66,6 +71,7 @@ class Piece:
     method: str
     seed: int
     base: Path
+    windows: Path
     rounds: int
 
 
@@ -97,9 +103,10 @@ def quality(quick: bool, progress: Progress) -> SuiteResult:
     start = time.monotonic()
     seeds, rounds = (1, 2) if quick else (SEEDS, ROUNDS)
     with TemporaryDirectory() as folder:
-        base = unlearnt(Path(folder))
+        base, windows = unlearnt(Path(folder) / "base"), Path(folder) / "windows"
+        _keep_windows(windows)
         todo = [
-            Piece(setting, method, seed, base, rounds)
+            Piece(setting, method, seed, base, windows, rounds)
             for seed in range(seeds)
             for setting, methods in (
                 (ONE_CLASS, (CENTRAL, ALONE, *MODES)),
@@ -152,7 +159,12 @@ def measured(piece: Piece) -> Json:
     """Train, and score after each round."""
     torch.set_num_threads(1)
     work = replace(task(None), base=piece.base)
-    plant = _attackable(piece.seed) if piece.setting == ATTACKED else _plant(piece.seed, piece.setting == ALIKE)
+    found = _kept_windows(piece.windows)
+    plant = (
+        _attackable(found, piece.seed)
+        if piece.setting == ATTACKED
+        else _plant(found, piece.seed, piece.setting == ALIKE)
+    )
     facts: Json = {"setting": piece.setting, "method": piece.method, "seed": piece.seed}
     if piece.method == CENTRAL:
         return facts | {"curve": _central(work, plant, piece)}
@@ -219,13 +231,13 @@ def _central(work: Task, plant: Plant, piece: Piece) -> list[float]:
     return curve
 
 
-def _plant(seed: int, alike: bool) -> Plant:
+def _plant(windows: Windows, seed: int, alike: bool) -> Plant:
     """Eight devices: four classes at either end of the machine, or all of it dealt out."""
     rng = np.random.default_rng((seed, 81))
     learnt: dict[str, list[Sample]] = {}
     test: list[Sample] = []
-    for (end, kind), found in sorted(_by_class().items()):
-        kept = int(rng.integers(len(found))) if kind != "sound" else -1  # of sound ones each end has one
+    for (end, kind), found in sorted(windows.items()):
+        kept = int(rng.integers(len(found))) if kind != SOUND else -1  # of sound ones each end has one
         test += found[kept] if kept >= 0 else []
         learnt[f"{end} {kind}"] = [s for place, bearing in enumerate(found) if place != kept for s in bearing]
     if alike:
@@ -233,9 +245,9 @@ def _plant(seed: int, alike: bool) -> Plant:
     return Plant(learnt, dict(zip(learnt, rng.permutation(RANKS).tolist(), strict=True)), test)
 
 
-def _attackable(seed: int) -> Plant:
+def _attackable(windows: Windows, seed: int) -> Plant:
     """Ten devices with alike data, the first of which attack."""
-    plant = _plant(seed, alike=True)
+    plant = _plant(windows, seed, alike=True)
     rng = np.random.default_rng((seed, 82))
     learnt = _dealt([sample for samples in plant.learnt.values() for sample in samples], HONEST + ATTACKERS, rng)
     ranks = rng.permutation([*RANKS, *RANKS[2:4]]).tolist()
@@ -247,16 +259,21 @@ def _dealt(pool: Sequence[Sample], count: int, rng: np.random.Generator) -> dict
     return {f"device {place}": [pool[row] for row in order[place::count]] for place in range(count)}
 
 
-@cache
-def _by_class() -> dict[tuple[str, str], list[list[Sample]]]:
-    """Windows of CWRU's bearings, by end of the machine and fault."""
-    found: dict[tuple[str, str], list[list[Sample]]] = {}
+def _keep_windows(folder: Path) -> None:
+    """Write the windows of each of CWRU's bearings, by end of the machine and fault, once for all trainings."""
     for end in ENDS:
-        for bearing in bearings(Source("set", "cwru", end)):
+        for number, bearing in enumerate(bearings(Source("set", "cwru", end))):
             rows = np.linspace(0, len(bearing) - 1, min(WINDOWS, len(bearing))).round().astype(int)
             present_P = bearing[0].targets[PRESENT] > 0.5
-            kind = FAULTS[int(present_P.argmax())] if present_P.any() else "sound"
-            found.setdefault((end, kind), []).append([bearing[row] for row in rows])
+            kind = FAULTS[int(present_P.argmax())] if present_P.any() else SOUND
+            Shard.pack([bearing[row] for row in rows]).save(folder / end / kind / f"{number:03d}.safetensors")
+
+
+def _kept_windows(folder: Path) -> Windows:
+    found: dict[tuple[str, str], list[list[Sample]]] = {}
+    for path in sorted(folder.glob("*/*/*.safetensors")):
+        shard = Shard.load(path)
+        found.setdefault((path.parts[-3], path.parts[-2]), []).append([shard[row] for row in range(len(shard))])
     return found
 
 
