@@ -39,7 +39,7 @@ class RoundModel:
         self.scale = config.lora_alpha / config.lora_rank
         self.model = IotlamModel(config.changed(lora_rank=rank, lora_alpha=self.scale * rank), seed)
         self.model.load_state_dict(own_state(finished), strict=False)
-        self._layers = _layers(self.model, base)
+        self._layers, self._others = _layers(self.model, base), _others(self.model)
         learnt = factors_of(_layers(finished, base), self.scale)
         self.digest = _common(finished, learnt)
         self._base = {name: _weight(layer).detach().clone() for name, layer in self._layers.items()}
@@ -74,18 +74,18 @@ class RoundModel:
         for layer in self._layers.values():
             _a(layer).requires_grad_("a" in factors)
             _b(layer).requires_grad_("b" in factors)
-        for parameter in _others(self.model).values():
+        for parameter in self._others.values():
             parameter.requires_grad_(others)
 
     @property
     def others(self) -> dict[str, Tensor]:
         """Weights outside the decoder: fusion, projector and heads; copied."""
-        return {name: parameter.detach().clone() for name, parameter in _others(self.model).items()}
+        return {name: parameter.detach().clone() for name, parameter in self._others.items()}
 
     @others.setter
     def others(self, tensors: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in _others(self.model).items():
+            for name, parameter in self._others.items():
                 parameter.copy_(tensors[name])
 
 

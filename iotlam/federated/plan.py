@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -137,8 +137,7 @@ class Plan(Record, frozen=True):
         Raises:
             BadInput: if it is not installed, or brings nothing to be trained by rounds.
         """
-        app: App = load_entry(GROUP, self.app, "Federated app")
-        return app
+        return _app(self.app)
 
     def task(self) -> Task:
         """What is learnt, from the plan's base model."""
@@ -165,6 +164,13 @@ class Plan(Record, frozen=True):
             if device.name == name:
                 return self.entry().data(device.data)
         raise BadInput(f"Device '{name}'", expected="one of the plan", got="a stranger", fix="add it to the plan")
+
+
+@cache
+def _app(name: str) -> App:
+    """Looked up once, not for each device: entry points are files."""
+    app: App = load_entry(GROUP, name, "Federated app")
+    return app
 
 
 def save_own(plan: Plan, folder: Path, name: str) -> Path:
