@@ -274,7 +274,8 @@ def evaluate(
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
     source = str(folder) if folder else data
-    command = " ".join(["iotlam faults evaluate", *_typed(protocol, data, folder, methods, window_s, splits), "--json"])
+    typed = _typed(protocol, data, folder, methods, model, window_s, splits)
+    command = " ".join(["iotlam faults evaluate", *typed, "--json"])
     whole = {"protocol": protocol, "set": source, "command": command, "figures": table, "splits": rows}
     print_rows(table, as_json, whole)
 
@@ -343,11 +344,18 @@ def _finite(option: str, value: float) -> None:
 
 
 def _typed(
-    protocol: str, data: str, folder: Path | None, methods: str, window_s: float, splits: int | None
+    protocol: str,
+    data: str,
+    folder: Path | None,
+    methods: str,
+    model: Path | None,
+    window_s: float,
+    splits: int | None,
 ) -> list[str]:
     """Options of an evaluation that its figures depend on."""
     found = [f"--protocol {protocol}", f"--folder {folder.name}" if folder else f"--set {data}"]
     found += [f"--methods {methods}"] if methods else []
+    found += [f"--model {model.name}"] if model else []
     found += [f"--window-s {window_s:g}"] if window_s != 1.0 else []
     return found + ([f"--splits {splits}"] if splits else [])
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, Json, Record, SensorFrame
 from iotlam.federated.local import LocalData, Task
 from iotlam.fusion.sanity import auroc
-from iotlam.model import IotlamModel, IotlamProcessor
+from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
 from iotlam.training.imitation import label_loss
 from iotlam.training.shards import FACTS, PRESENT, Sample
 from iotlam_faults.data.folder import own_waveforms
 from iotlam_faults.data.reading import Waveform
 from iotlam_faults.data.store import Store, default_root
-from iotlam_faults.model import SHIPPED, load_model
+from iotlam_faults.model import SHIPPED, load_model, new_config
 from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings, cut, of_set
 from iotlam_faults.train import LEARNING
@@ -135,11 +135,17 @@ def told_apart(model: IotlamModel, samples: Sequence[Sample]) -> float:
 
     Without any such fault it is .5.
     """
+    return mean_auroc(logits_of(model, samples), samples)
+
+
+def logits_of(model: IotlamModel, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """A model's logits of each fault, windows x faults."""
     logits = []
     for start in range(0, len(samples), BATCH):
         some = [(dict(sample.tokens), sample.query) for sample in samples[start : start + BATCH]]
         logits.append(model.answer_all(some).logits_BP)
-    return mean_auroc(torch.cat(logits).numpy(), samples)
+    found_NP: NDArray[np.float32] = torch.cat(logits).numpy()
+    return found_NP
 
 
 def mean_auroc(logits_NP: NDArray[np.float32], samples: Sequence[Sample]) -> float:
@@ -153,11 +159,26 @@ def mean_auroc(logits_NP: NDArray[np.float32], samples: Sequence[Sample]) -> flo
     return float(np.mean(found)) if found else 0.5
 
 
+def unlearnt(folder: Path) -> Path:
+    """A model of faults as training begins with: a decoder that is pretrained, all else drawn at random."""
+    model = IotlamModel(new_config((SENSOR,)), 0)
+    for bearing in bearings(USUAL):
+        for sample in bearing:
+            model.fusion.learn_moments(sample.tokens)
+    model.fusion.freeze_whitening()
+    save_pretrained(model, folder / "unlearnt", {"Task": "faults of a machine, not learnt yet"})
+    return folder / "unlearnt"
+
+
 def seen_by(sample: Sample, sensors: Sequence[str]) -> Sample:
     """A window as a device with these sensors has it; of faults that they cannot show nothing is asked."""
     told = {fault for sensor in sensors for fault in TELLS[sensor]}
     query = replace(sample.query, allowed_P=np.array([fault in told for fault in FAULTS]))
     return Sample({sensor: sample.tokens[sensor] for sensor in sensors}, query, sample.targets)
+
+
+USUAL = Source("simulated", machines=40, seed=91)
+"""Machines that tell an unlearnt model what tokens are like; none of them is learnt from or measured with."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`iotlam federated`: run, resume, status; up and down for a trial on Flower's own servers."""
+"""`iotlam federated`: run, resume, status, own; up and down for Flower's own servers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     from iotlam.federated.journal import read
     from iotlam.federated.rounds import JOURNAL, Outcome
 
-    records, _ = read(folder / JOURNAL)
+    _plan(folder)  # refuses what is no run
+    records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
     print_rows([_row(outcome) for outcome in outcomes], as_json, {"rounds": [one.to_raw() for one in outcomes]})
 
@@ -92,20 +93,34 @@ def own(
 def up(
     plan: Annotated[Path, typer.Argument(help="What to do (.toml); each device with its bound of `examples`.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/federated"),
-    port: Annotated[int, typer.Option(min=1024, max=65000, help="Of the SuperLink; each device has one more.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=1024, max=65000, help="Of the SuperLink; each device here has one more.")
+    ] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Name or address of this host for devices on other hosts; default: all are on this one.")
+    ] = "",
 ) -> None:
     """Bring up a SuperLink and a SuperNode for each device on this machine, with TLS and node keys, and begin the run.
 
-    Of a run that is up, whatever has died is started again, and the run goes on.
+    With --host devices are on hosts of their own: each gets a folder to copy there, and a script in it that starts it.
+    The first round begins when all are there. Of a run that is up, whatever has died here is started again, and it
+    goes on.
 
     Example: iotlam federated up plan.toml --out runs/plant && iotlam federated status runs/plant
+
+    Example: iotlam federated up plan.toml --out runs/plant --host plant.example
     """
     from iotlam.federated.plan import Plan
-    from iotlam.federated.trial import Trial
+    from iotlam.federated.trial import HOST, Trial
 
     check_writable("--out", out)
-    Trial(out, port).up(Plan.from_toml(plan))
-    typer.echo(f"{out}: under way; see 'iotlam federated status {out}', end it with 'iotlam federated down {out}'")
+    trial, found = Trial(out, port, host or HOST), Plan.from_toml(plan)
+    trial.up(found)
+    if trial.elsewhere:
+        typer.echo("copy each of these to its device, and run start.sh there; the first round waits for all of them:")
+        for device in found.devices:
+            typer.echo(f"  {trial.handed_out(device.name)}")
+    typer.echo(f"{out}: up; see 'iotlam federated status {out}', end it with 'iotlam federated down {out}'")
 
 
 @app.command()
@@ -154,12 +169,12 @@ def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
 def _row(outcome: Outcome) -> Json:
     without = {**outcome.missing, **outcome.refused}
     radio: Json = {"radio s": f"{outcome.radio_s:.2f}"} if outcome.radio_s >= 0 else {}
-    own = {"own": f"{mean(outcome.own_scores.values()):.3f}"} if outcome.own_scores else {}
+    own = f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-"
     return {
         "round": outcome.round,
         "devices": len(outcome.shares),
         "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
-        **own,
+        "own": own,
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
         "up kB": f"{outcome.up_bytes / 1000:.0f}",
         "down kB": f"{outcome.down_bytes / 1000:.0f}",

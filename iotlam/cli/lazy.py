@@ -63,6 +63,9 @@ class RootGroup(TyperGroup):
             _misused(error)
         except IotlamError as error:
             _end(str(error), 2)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            _end(f"{package}: expected to be installed, got no such package; 'iotlam doctor' says how to get it.", 2)
         except Exception as error:
             _end(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1)
 

@@ -40,7 +40,7 @@ class RoundModel:
         self.model = IotlamModel(config.changed(lora_rank=rank, lora_alpha=self.scale * rank), seed)
         self.model.load_state_dict(own_state(finished), strict=False)
         self._layers, self._others = _layers(self.model, base), _others(self.model)
-        learnt = factors_of(_layers(finished, base), self.scale)
+        learnt = _factors_of(_layers(finished, base), self.scale)
         self.digest = _common(finished, learnt)
         self._base = {name: _weight(layer).detach().clone() for name, layer in self._layers.items()}
         for name, factors in learnt.items():
@@ -51,7 +51,7 @@ class RoundModel:
     @property
     def adapter(self) -> dict[str, Factors]:
         """LoRA's factors, copied, scale multiplied in."""
-        return factors_of(self._layers, self.scale)
+        return _factors_of(self._layers, self.scale)
 
     @adapter.setter
     def adapter(self, adapter: Adapter) -> None:
@@ -100,7 +100,7 @@ def finished_model(base: Path, learnt: Adapter, others: Mapping[str, Tensor], ra
     """
     before = from_pretrained(base)
     scale = before.config.lora_alpha / before.config.lora_rank
-    known = factors_of(_layers(before, base), scale)
+    known = _factors_of(_layers(before, base), scale)
     together = {name: spectrum(total([known[name].double(), learnt[name].double()])) for name in known}
     rank = rank or max(1, *(len(one.s_R) for one in together.values()))
     model = IotlamModel(before.config.changed(lora_rank=rank, lora_alpha=scale * rank))
@@ -115,7 +115,7 @@ def finished_model(base: Path, learnt: Adapter, others: Mapping[str, Tensor], ra
     return model.eval()
 
 
-def factors_of(layers: Mapping[str, Linear], scale: float) -> dict[str, Factors]:
+def _factors_of(layers: Mapping[str, Linear], scale: float) -> dict[str, Factors]:
     """LoRA's factors of layers, copied."""
     return {name: Factors(_b(layer).detach() * scale, _a(layer).detach().clone()) for name, layer in layers.items()}
 

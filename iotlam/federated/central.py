@@ -24,7 +24,7 @@ def central(
         task: what is learnt; its `learning` says how long.
         samples: all examples.
         rank: of the adapter.
-        on_step: told the number of each finished step, from 0, and the model, which it may put into eval mode.
+        on_step: told the number of each finished step, from 1, and the model, which it may put into eval mode.
     """
     learning = task.learning
     model = RoundModel(task.base, rank, learning.seed)

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iotlam.contracts import whole_file
+
+if TYPE_CHECKING:
+    from cryptography.x509 import GeneralName
 
 HOSTS = ("127.0.0.1", "localhost")
 VALID_DAYS, RENEWED_DAYS = 365, 1
@@ -31,7 +35,8 @@ def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = N
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from cryptography.x509.oid import NameOID
 
-    if _valid([folder / "ca.crt", folder / "server.crt"]):
+    reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
+    if _valid([folder / "ca.crt", folder / "server.crt"], reached):
         return False
     now = now or datetime.now(UTC)
 
@@ -44,7 +49,6 @@ def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = N
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
     authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-    reached = [x509.DNSName(host) if not _is_address(host) else x509.IPAddress(ip_address(host)) for host in hosts]
     own = certificate("iotlam trial", authority.public_key()).add_extension(x509.BasicConstraints(True, None), True)
     servers = certificate(hosts[0], server.public_key()).add_extension(x509.SubjectAlternativeName(reached), False)
     (folder / "server.crt").unlink(missing_ok=True)
@@ -57,14 +61,16 @@ def certify(folder: Path, hosts: Sequence[str] = HOSTS, now: datetime | None = N
     return True
 
 
-def _valid(paths: Sequence[Path]) -> bool:
-    """Whether certificates are there, and valid for a while."""
+def _valid(paths: Sequence[Path], reached: Sequence[GeneralName]) -> bool:
+    """Whether certificates are there and valid for a while, the last for all names of the server."""
     from cryptography import x509
 
     until = datetime.now(UTC) + timedelta(days=RENEWED_DAYS)
     try:
-        return all(x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc > until for path in paths)
-    except (OSError, ValueError):
+        found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in paths]
+        names = found[-1].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return all(one.not_valid_after_utc > until for one in found) and set(reached) <= set(names)
+    except (OSError, ValueError, x509.ExtensionNotFound):
         return False
 
 

@@ -31,19 +31,9 @@ class Packed:
     step_X: Tensor
 
 
-def pack(tensor: Tensor) -> Packed:
-    """Round to 255 levels row by row; the greatest of a row is exact to float32."""
-    return _pack_all({"": tensor})[0][""]
-
-
 def rows(tensor: Tensor) -> int:
     """How many steps its eight bits have."""
     return len(tensor) if tensor.dim() > 1 else 1
-
-
-def unpack(packed: Packed) -> Tensor:
-    """The tensor that was rounded."""
-    return unpacked({"": packed})[""]
 
 
 def unpacked(packed: Mapping[str, Packed]) -> dict[str, Tensor]:

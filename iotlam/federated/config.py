@@ -7,7 +7,7 @@ import math
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.aggregation import MODES
 from iotlam.federated.distillation import Distillation
-from iotlam.federated.robust import RULES
+from iotlam.federated.robust import LEAVING_OUT, RULES
 
 
 class Enrolled(Record, frozen=True):
@@ -37,7 +37,7 @@ class RunConfig(Record, frozen=True):
         learning_rate: their peak.
         others: whether weights outside the decoder are trained, too.
         eight_bits: whether changes are sent in eight bits.
-        at_least: answers that make a round; with fewer it changes nothing.
+        at_least: answers that make a round, all of them where fewer are asked; with fewer it changes nothing.
         deadline_s: seconds after which a round ends without those who have not answered.
         seed: of everything.
         distil: how each device's own module and the shared one teach each other; None for devices without one.
@@ -63,10 +63,14 @@ class RunConfig(Record, frozen=True):
             raise _bad("devices", "one or more, each once", ", ".join(names) or "none", "list each device once")
         if self.mode not in MODES:
             raise _bad("mode", ", ".join(MODES), self.mode, "name one of them")
-        if self.rule not in RULES:
-            raise _bad("rule", ", ".join(RULES), self.rule, "name one of them")
+        if self.rule not in ("mean", *RULES):
+            raise _bad("rule", ", ".join(("mean", *RULES)), self.rule, "name one of them")
         if not 0 <= self.attackers < len(names) / 2:
             raise _bad("attackers", "fewer than half of the devices", str(self.attackers), "enrol more devices")
+        if self.attackers and self.rule == "mean":
+            raise _bad("rule", "one that stands attackers", "'mean'", "name median, trimmed_mean or multi_krum")
+        if not self.attackers and self.rule in LEAVING_OUT:
+            raise _bad("attackers", f"1 or more for '{self.rule}'", "0", "say how many it should stand")
         if not 1 <= self.at_least <= len(names):
             raise _bad("at_least", f"1 to {len(names)}", str(self.at_least), "correct it")
         if any(device.rank < 1 or device.examples < 1 for device in self.devices):

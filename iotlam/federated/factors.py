@@ -55,10 +55,6 @@ class Factors:
         pad = torch.nn.functional.pad
         return Factors(pad(self.b_OR, (0, more)), pad(self.a_RI, (0, 0, 0, more)))
 
-    def turned(self, turn_RR: Tensor) -> Factors:
-        """The same product in another basis."""
-        return Factors(self.b_OR @ turn_RR, turn_RR.T @ self.a_RI)
-
     def double(self) -> Factors:
         """In double precision."""
         return Factors(self.b_OR.double(), self.a_RI.double())

@@ -74,7 +74,7 @@ def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
             answer, sent = find(name, context).work(order, _arrays(message))
         except IotlamError as error:
             return Message(_facts("failure", str(error)), reply_to=message)
-        return Message(_content("answer", answer.to_json(), _record(sent)), reply_to=message)
+        return Message(_content("answer", answer.to_json(), record_of(sent)), reply_to=message)
 
     return app
 
@@ -151,7 +151,7 @@ class _Loop:
         records: dict[int, ArrayRecord] = {}
         for order, arrays in self._run.orders(self._planner):
             if id(arrays) not in records:
-                records[id(arrays)] = _record(arrays)
+                records[id(arrays)] = record_of(arrays)
             found[order.device] = _content("order", order.to_json(), records[id(arrays)])
         return found
 
@@ -196,7 +196,7 @@ class _Loop:
         try:
             answer, arrays = _answer(reply, name)
         except Exception as error:  # what came may be anything
-            self._run.refuse(name, number, str(error))
+            self._run.refuse(name, number, one_line(str(error) if isinstance(error, IotlamError) else repr(error)))
         else:
             self._run.take(name, number, answer, arrays)
 
@@ -339,7 +339,7 @@ def _content(kind: str, text: str, arrays: ArrayRecord) -> RecordDict:
     return RecordDict({"facts": ConfigRecord({kind: text}), "arrays": arrays})
 
 
-def _record(arrays: Arrays) -> ArrayRecord:
+def record_of(arrays: Arrays) -> ArrayRecord:
     """All arrays as one of Flower's: each of its own costs more than its numbers."""
     file = to_bytes(arrays)
     return ArrayRecord({FILE: Array("uint8", (len(file),), FILE, file)})

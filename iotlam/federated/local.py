@@ -140,9 +140,11 @@ class Local:
             memory = _Memory.read(self._memory)
             if memory.answer and memory.answer.nonce == order.nonce:
                 return memory.answer, memory.sent
+            if memory.answer and memory.answer.run != order.run:
+                memory = _Memory(None, {}, {}, {})  # another run's module and rounding mean nothing here
             made = self._made(order, arrays, memory)
             assert made.answer is not None
-            if memory.answer is None or memory.answer.run != order.run or memory.answer.number <= order.number:
+            if memory.answer is None or memory.answer.number <= order.number:
                 made.write(self._memory)
             return made.answer, made.sent
 
@@ -161,11 +163,12 @@ class Local:
                 loss = self._train(order, model, self._task.loss, self._rows, self._data.learnt)
             trained, others = model.adapter, model.others if order.others else {}
         before, after = flat(given.start, order.trains, given.others), flat(trained, order.trains, others)
-        changed, left = packed({name: after[name] - before[name] for name in after}, memory.residual_for(order, given))
+        change = {name: after[name] - before[name] for name in after}
+        changed, left = packed(change, memory.residual_for(order, given))
         if order.eight_bits:
             sent = packed_arrays(changed)
         else:
-            sent, left = {name: (after[name] - before[name]).numpy() for name in after}, {}
+            sent, left = {name: tensor.numpy() for name, tensor in change.items()}, {}
         answer = Answer(
             run=order.run,
             number=order.number,

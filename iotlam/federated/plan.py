@@ -101,19 +101,15 @@ class Plan(Record, frozen=True):
         if odd := [name for name in self.rounds if name not in SETTINGS]:
             expected = f"some of {', '.join(SETTINGS)}"
             raise BadInput("Plan, rounds", expected=expected, got=f"'{odd[0]}'", fix="correct or remove it")
-        self.config_for(self._unbounded)  # whatever the bounds will be
+        _ = self.settings
         if self.radio:
             for device in self.devices:
                 _ = device.device
 
     @property
-    def _unbounded(self) -> dict[str, int]:
-        return {device.name: 1 for device in self.devices}
-
-    @property
-    def count(self) -> int:
-        """How many rounds there are in all."""
-        return self.config_for(self._unbounded).rounds
+    def settings(self) -> RunConfig:
+        """What decides the run, but for the bounds on examples."""
+        return self.config_for({device.name: 1 for device in self.devices})
 
     def config_for(self, examples: Mapping[str, int]) -> RunConfig:
         """What decides the run.
@@ -320,7 +316,7 @@ def lead(
 def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
     done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
-    return max(plan.count - done, 0)
+    return max(plan.settings.rounds - done, 0)
 
 
 def _memory(folder: Path, name: str) -> Path:

@@ -99,6 +99,9 @@ class Planner:
     def __call__(self, run: Run) -> Planned:
         """Who takes part in the round to come, at which rank, and what the radio is planned to do."""
         channels = self._channels(self._devices, run.number)
+        if len({one.noise_w_per_hz for one in channels}) > 1:
+            fix = "put the difference into 'gain'"
+            raise BadInput("Radio, channels", expected="one noise density for all", got="several", fix=fix)
         asking = self._asking(run, channels)
         asked = requests(
             [one.work for one in asking],

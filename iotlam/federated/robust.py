@@ -42,21 +42,15 @@ def gram(changes: Sequence[Mapping[str, Factors]], others: Sequence[Tensor] | No
     return products_NN
 
 
-def mean(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
-    """Everybody by weight: no defence."""
-    return weight_N / weight_N.sum()
-
-
-def median(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+def median(products_NN: Tensor, attackers: int) -> Tensor:
     """The geometric median (Weiszfeld's steps, as in RFA, Pillutla et al., 2022).
 
-    It stands wherever less than half of the weight is moved to.
+    It stands wherever less than half of the devices are moved to, however many `attackers` are named.
     """
-    share_N = weight_N / weight_N.sum()
+    share_N = torch.full_like(products_NN[0], 1 / len(products_NN))
     scale = products_NN.diagonal().clamp_min(0).mean().sqrt()
     for _ in range(STEPS):
-        distance_N = _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
-        closer_N = weight_N / distance_N
+        closer_N = 1 / _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
         new_N = closer_N / closer_N.sum()
         settled = float((new_N - share_N).abs().max()) < SETTLED
         share_N = new_N
@@ -65,31 +59,29 @@ def median(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
     return share_N
 
 
-def trimmed_mean(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+def trimmed_mean(products_NN: Tensor, attackers: int) -> Tensor:
     """The mean without the `attackers` that are farthest from the geometric median."""
-    distance_N = _distances(products_NN, median(products_NN, weight_N, attackers))
-    return _only(distance_N, weight_N, len(weight_N) - attackers)
+    distance_N = _distances(products_NN, median(products_NN, attackers))
+    return _only(distance_N, len(products_NN) - attackers)
 
 
-def multi_krum(products_NN: Tensor, weight_N: Tensor, attackers: int) -> Tensor:
+def multi_krum(products_NN: Tensor, attackers: int) -> Tensor:
     """The mean of the n - f that have the nearest n - f - 2 others (Blanchard et al., NeurIPS 2017)."""
-    count = len(weight_N)
+    count = len(products_NN)
     square_N = products_NN.diagonal()
     apart_NN = (square_N[:, None] + square_N[None] - 2 * products_NN).clamp_min(0)
     near = max(count - attackers - 2, 1)
     score_N = apart_NN.sort(1).values[:, 1 : near + 1].sum(1)  # the first is the device itself
-    return _only(score_N, weight_N, count - attackers)
+    return _only(score_N, count - attackers)
 
 
-Rule = Callable[[Tensor, Tensor, int], Tensor]
+Rule = Callable[[Tensor, int], Tensor]
 
-RULES: Mapping[str, Rule] = {
-    "mean": mean,
-    "median": median,
-    "trimmed_mean": trimmed_mean,
-    "multi_krum": multi_krum,
-}
-"""By name; each takes inner products, the devices' weights and how many attackers to stand, and returns shares."""
+RULES: Mapping[str, Rule] = {"median": median, "trimmed_mean": trimmed_mean, "multi_krum": multi_krum}
+"""By name; each takes inner products and how many attackers to stand, and returns shares."""
+
+LEAVING_OUT = ("trimmed_mean", "multi_krum")
+"""Rules that leave out as many as attackers are named."""
 
 
 def _distances(products_NN: Tensor, share_N: Tensor) -> Tensor:
@@ -98,9 +90,8 @@ def _distances(products_NN: Tensor, share_N: Tensor) -> Tensor:
     return (products_NN.diagonal() - 2 * with_mean_N + share_N @ with_mean_N).clamp_min(0).sqrt()
 
 
-def _only(score_N: Tensor, weight_N: Tensor, count: int) -> Tensor:
-    """Shares of the `count` devices with the least score."""
-    share_N = torch.zeros_like(weight_N)
-    kept = score_N.sort(stable=True).indices[: max(count, 1)]
-    share_N[kept] = weight_N[kept]
-    return share_N / share_N.sum()
+def _only(score_N: Tensor, count: int) -> Tensor:
+    """Equal shares of the `count` devices with the least score."""
+    share_N = torch.zeros_like(score_N)
+    share_N[score_N.sort(stable=True).indices[:count]] = 1 / count
+    return share_N

@@ -239,7 +239,7 @@ class Run:
         """
         reason = one_line(reason)[:LONGEST]
         self._journal.append("refused", device=one_line(device), round=number, reason=reason)
-        if number == self.number and device in self._asked:
+        if number == self.number and device in self._asked and device not in self._taken:
             self._refused[device] = reason
 
     def close(self, causes: Mapping[str, str]) -> Outcome:
@@ -250,7 +250,7 @@ class Run:
         """
         missing = {name: causes.get(name, "no answer by the deadline") for name in self.awaited}
         taken = dict(sorted(self._taken.items()))
-        shares = self._merge(taken) if len(taken) >= self.config.at_least else {}
+        shares = self._merge(taken) if len(taken) >= min(self.config.at_least, len(self._asked)) else {}
         outcome = Outcome(
             round=self.number,
             shares=shares,
@@ -421,7 +421,7 @@ class Run:
         moved = [self._moved(name, one) for name, one in taken.items()]
         others = [self._others_change_X(one) for one in taken.values()]
         attackers = min(self.config.attackers, (len(taken) - 1) // 2)
-        share_N = RULES[self.config.rule](gram(moved, others), torch.ones(len(taken), dtype=torch.float64), attackers)
+        share_N = RULES[self.config.rule](gram(moved, others), attackers)
         return dict(zip(taken, share_N.tolist(), strict=True))
 
     def _moved(self, name: str, taken: _Taken) -> dict[str, Factors]:

@@ -32,6 +32,9 @@ TRIED = 64
 
 NEAR = 1e-12
 
+GAP = 0.008
+"""At which the search ends, a share of the cost."""
+
 Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
@@ -78,13 +81,12 @@ class Grant:
         return self.cost_s / self.bound_s - 1
 
 
-def select(choice: Choice, band_hz: float, near: float = 0.008) -> Grant:
+def select(choice: Choice, band_hz: float) -> Grant:
     """Grants whose cost is within a gap of the least, or as near as the search comes.
 
     Args:
         choice: what is asked.
         band_hz: to be divided.
-        near: gap at which the search ends, a share of the cost.
 
     Raises:
         BadInput: if the band is not positive.
@@ -93,8 +95,8 @@ def select(choice: Choice, band_hz: float, near: float = 0.008) -> Grant:
     nodes, granted = _first_nodes(sets)
     best = sets.bettered(sets.cheapest([sets.every, *granted]))
     done = len(nodes.bound_s)
-    while len(open_K := nodes.open(best.cost_s * (1 - near))) and done < MOST_NODES:
-        children, granted = _branched(sets, nodes, open_K, best.cost_s * near / 3)
+    while len(open_K := nodes.open(best.cost_s * (1 - GAP))) and done < MOST_NODES:
+        children, granted = _branched(sets, nodes, open_K, best.cost_s * GAP / 3)
         nodes = nodes.replaced(open_K, children)
         done += len(children.bound_s)
         found = sets.cheapest([best.members, *granted])

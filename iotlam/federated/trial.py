@@ -1,13 +1,15 @@
-"""A SuperLink and its SuperNodes on this machine, with TLS and node authentication: the real thing, for a trial.
+"""A SuperLink and its SuperNodes, with TLS and node authentication: on this machine, or nodes on hosts of their own.
 
-On several hosts the same commands run one on each; docs/federated.md names them. All that is started is written down
-with its process id, and that is what is stopped.
+Where nodes are elsewhere each gets a folder to copy there, with what starts it. All that is started here is written
+down with its process id, and that is what is stopped.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -19,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iotlam.contracts import BadInput, IotlamError, whole_file
-from iotlam.federated.certificates import certify, make_key
+from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.flower import DEVICE
 from iotlam.federated.plan import PLAN, Plan
 
-HOST = "127.0.0.1"
+HOST, ANY_HOST = HOSTS[0], "0.0.0.0"
 LINK = "superlink"
 START_S, STOP_S = 90.0, 10.0
 NODES_S = 180.0
@@ -77,6 +79,15 @@ address = "{address}"
 root-certificates = "{certificate}"
 """
 
+NODE = """#!/bin/sh
+# SuperNode of device '{name}'. Have the system start it again when it ends; options of flower-supernode may follow.
+cd "$(dirname "$0")" || exit
+export FLWR_TELEMETRY_ENABLED=0
+exec flower-supernode --superlink {address} --root-certificates ca.crt --auth-supernode-private-key key \\
+  --node-config "{device}=\\"{name}\\" {folder}=\\"$PWD\\"" "$@"
+"""
+"""What a device on a host of its own is started with, in its folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -85,10 +96,17 @@ class Trial:
     Attributes:
         run: folder of the run.
         port: of the SuperLink.
+        host: by which name or address devices on other hosts reach it; `HOST` where all are on this machine.
     """
 
     run: Path
     port: int = 8000
+    host: str = HOST
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether devices are on hosts of their own."""
+        return self.host != HOST
 
     @property
     def folder(self) -> Path:
@@ -103,12 +121,19 @@ class Trial:
     def up(self, plan: Plan) -> None:
         """Start SuperLink and SuperNodes, and have the run begun; of a trial that is up, what has died.
 
+        Where devices are elsewhere only the SuperLink is started, and folders are written for their hosts. The first
+        round begins when all devices are there; of a run that goes on, when `at_least` are.
+
         Raises:
             BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
+        if not re.fullmatch(r"[\w.:-]+", self.host):
+            raise BadInput("--host", expected="a name or an address", got=f"'{self.host}'", fix="name one, no port")
         running = self.running()
-        ports = {LINK: self.port} | {device.name: self.port + place for place, device in enumerate(plan.devices, 1)}
+        ports = {LINK: self.port}
+        if not self.elsewhere:
+            ports |= {device.name: self.port + place for place, device in enumerate(plan.devices, 1)}
         missing = {name: port for name, port in ports.items() if name not in running}
         if not missing:
             fix = f"run: iotlam federated down {self.run}"
@@ -129,21 +154,24 @@ class Trial:
             partial.write_text(plan.to_json())
         self._write_bundle()
         try:
-            if certify(self.folder) and running:
+            if certify(self.folder, tuple(dict.fromkeys((self.host, *HOSTS)))) and running:
                 self.kill()
                 missing = ports
-            self._start_parts(missing)
+            self._start_parts(missing, plan)
         except BaseException:
             self.down(*missing)
             raise
 
-    def _start_parts(self, missing: Mapping[str, int]) -> None:
+    def _start_parts(self, missing: Mapping[str, int], plan: Plan) -> None:
         nodes = {name: port for name, port in missing.items() if name != LINK}
         if LINK in missing:
             self._start_link()
         before = {name: self._activations(name) for name in nodes}
         for name, port in nodes.items():
             self.start_node(name, port)
+        if self.elsewhere:
+            for device in plan.devices:
+                self._hand_out(device.name, plan)
         if LINK in missing:  # a run does not outlive its SuperLink
             folder = f"{FOLDER}={json.dumps(str(self.run.absolute()))}"
             self._flwr("run", str(self.folder / "app"), "trial", "-c", folder)
@@ -221,6 +249,19 @@ class Trial:
             port: of its own.
             device: that it says it is; '' for its name.
         """
+        self._start(
+            name,
+            "flower-supernode",
+            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
+            *("--auth-supernode-private-key", str(self._key(name)), "--host", HOST, "--port", str(port)),
+            *(
+                "--node-config",
+                f"{DEVICE}={json.dumps(device or name)} {FOLDER}={json.dumps(str(self.run.absolute()))}",
+            ),
+        )
+
+    def _key(self, name: str) -> Path:
+        """A device's private key; made and registered where there is none."""
         key = self.folder / "nodes" / name
         if not key.exists():
             new = key.with_name(f".{name}.new")
@@ -228,16 +269,25 @@ class Trial:
             self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name)
             new.with_name(f"{new.name}.pub").replace(f"{key}.pub")
             new.replace(key)  # last: it says that the key is registered
-        self._start(
-            name,
-            "flower-supernode",
-            *("--superlink", f"{HOST}:{self.port}", "--root-certificates", str(self.folder / "ca.crt")),
-            *("--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(port)),
-            *(
-                "--node-config",
-                f"{DEVICE}={json.dumps(device or name)} {FOLDER}={json.dumps(str(self.run.absolute()))}",
-            ),
-        )
+        return key
+
+    def handed_out(self, name: str) -> Path:
+        """The folder that a device's host gets."""
+        return self.folder / "hosts" / name
+
+    def _hand_out(self, name: str, plan: Plan) -> None:
+        """Write what a device's host needs: plan, base model, the server's authority, its own key, what starts it."""
+        there = self.handed_out(name)
+        there.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for source, copy in ((self.folder / "ca.crt", "ca.crt"), (self._key(name), "key")):
+            shutil.copy(source, there / copy)
+        if plan.base:
+            shutil.copytree(plan.base, there / "base", dirs_exist_ok=True)
+        (there / PLAN).write_text((plan.changed(base="base") if plan.base else plan).to_json())
+        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        start = there / "start.sh"
+        start.write_text(NODE.format(name=name, address=address, device=DEVICE, folder=FOLDER))
+        start.chmod(0o700)
 
     def _write_bundle(self) -> None:
         """Flower's bundle: it only names apps that are installed with iotlam."""
@@ -255,7 +305,14 @@ class Trial:
         link = self._start(
             LINK,
             "flower-superlink",
-            *("--host", HOST, "--port", str(self.port), "--database", str(self.folder / "superlink.db")),
+            *(
+                "--host",
+                ANY_HOST if self.elsewhere else HOST,
+                "--port",
+                str(self.port),
+                "--database",
+                str(self.folder / "superlink.db"),
+            ),
             *("--ssl-certfile", str(self.folder / "server.crt"), "--ssl-keyfile", str(self.folder / "server.key")),
             *("--ssl-ca-certfile", str(self.folder / "ca.crt")),
             *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
@@ -326,6 +383,14 @@ def free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_ports(count: int) -> int:
+    """The first of some ports in a row that are free, and that the system gives to nobody by itself."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        if all(free(first + place) for place in range(count)):
+            return first
 
 
 def _began(pid: int) -> int:

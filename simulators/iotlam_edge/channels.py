@@ -19,7 +19,7 @@ STATION_M = 25.0
 def path_gain(device: Device) -> float:
     """Power gain over the distance to the base station at the origin: 128.1 + 37.6 log10(km) dB (3GPP TR 36.814)."""
     distance_km = math.hypot(*device.position_m[:2], device.position_m[2] - STATION_M) / 1000
-    return min(10 ** -((128.1 + 37.6 * math.log10(max(distance_km, 1e-3))) / 10), 1.0)
+    return 10 ** -((128.1 + 37.6 * math.log10(max(distance_km, 1e-3))) / 10)
 
 
 def channels(devices: Sequence[Device], seed: int, number: int) -> list[ChannelState]:

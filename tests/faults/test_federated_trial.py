@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -19,7 +21,7 @@ from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.certificates import certify, make_key
 from iotlam.federated.plan import Plan, carry_out
-from iotlam.federated.trial import HOST, Trial
+from iotlam.federated.trial import HOST, LET_IN, Trial
 from iotlam_faults.model import load_model
 
 PLAN = """
@@ -48,7 +50,14 @@ def plan(tmp_path: Path) -> Path:
 def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path: Path) -> None:
     folder, port = tmp_path / "run", free_port()
     try:
-        told = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
+        up = ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)]
+        told = CliRunner().invoke(app, [*up, "--host", "localhost"])
+        assert told.exit_code == 0, told.output
+        assert elsewhere(Trial(folder).handed_out("press"), tmp_path / "host")
+        said = CliRunner().invoke(app, ["federated", "status", str(folder)])
+        assert said.exit_code == 0, "one device of two is there: no round has begun"
+        assert not (folder / "journal.jsonl").exists()
+        told = CliRunner().invoke(app, up)  # the devices of this machine
         assert told.exit_code == 0, told.output
         again = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
         assert again.exit_code == 2 and "one that is" in again.stderr
@@ -64,6 +73,25 @@ def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path
     here = carry_out(Plan.from_toml(plan), tmp_path / "process")
     for name in ("adapter_model.safetensors", "iotlam.safetensors"):
         assert (here / name).read_bytes() == (folder / "model" / name).read_bytes(), "the weights of any other runtime"
+
+
+def elsewhere(handed_out: Path, host: Path) -> bool:
+    """Whether a node that has nothing but what was handed out is let in."""
+    shutil.copytree(handed_out, host)
+    assert {path.name for path in host.iterdir()} == {"plan.json", "ca.crt", "key", "start.sh"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["sh", str(host / "start.sh"), "--port", str(free_port())]
+    with (host / "log").open("wb") as log:
+        node = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env={**os.environ, "PATH": path})
+    try:
+        deadline = time.monotonic() + 120
+        while LET_IN not in (said := (host / "log").read_text()):
+            assert node.poll() is None and time.monotonic() < deadline, said
+            time.sleep(0.5)
+    finally:
+        node.terminate()
+        node.wait(30)
+    return True
 
 
 def stranger(folder: Path, port: int) -> str:
@@ -113,6 +141,7 @@ def test_certificates_that_have_expired_are_renewed(tmp_path: Path) -> None:
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert certify(tmp_path)
     assert {path.name for path in tmp_path.iterdir() if path.read_bytes() != old[path.name]} == set(old)
+    assert not certify(tmp_path, ("localhost",)) and certify(tmp_path, ("plant.example", "localhost"))
     (tmp_path / "ca.crt").unlink()
     certify(tmp_path)
     assert (tmp_path / "ca.crt").exists(), "as after a power failure in the middle"

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput
-from iotlam.federated.codec import pack, packed, unpack
+from iotlam.federated.codec import Packed, packed, unpacked
+
+
+def pack(tensor: torch.Tensor) -> Packed:
+    return packed({"w": tensor}, {})[0]["w"]
+
+
+def unpack(one: Packed) -> torch.Tensor:
+    return unpacked({"w": one})["w"]
 
 
 @pytest.mark.parametrize(("shape", "steps"), [((), 1), ((5,), 1), ((4, 7), 4), ((3, 2, 6), 3)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from iotlam.bench.federated.attacks import attacks
-from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Stage, refused, replays_to_a_device
+from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Stage, refused, replays_to_a_device, truth
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,16 @@ def test_there_are_some_hundred_attacks_each_of_its_own_name(stage: Stage, hones
     assert len(names) == len(set(names)) > 300
 
 
+def test_the_truth_told_by_an_attacker_counts(stage: Stage, honest: str) -> None:
+    """Otherwise attacks would be refused for how they are sent, and prove nothing."""
+    _, digest, ended = stage.play([truth()] * len(MOLES))
+    assert (digest, ended) == (honest, "")
+
+
 def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:
     some = [
         named(stage, words)[0]
-        for words in ("round 1", "JSON cut off at", "NaN", "the digest not", "array of nothing", "JSON 1e400")
+        for words in ("round 1", "JSON cut off at", "NaN", "the digest not", "a file of nothing", "JSON 1e400")
     ]
     outcomes, digest, ended = stage.play(some)
     assert not ended

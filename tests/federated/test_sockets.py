@@ -12,7 +12,7 @@ from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from iotlam.federated.sockets import SocketGrid
+from iotlam.bench.federated.sockets import SocketGrid
 
 
 @pytest.fixture

@@ -17,14 +17,13 @@ from iotlam.federated.journal import read
 from iotlam.federated.plan import DevicePlan, Plan, carry_out
 from iotlam.federated.planning import Radio
 from iotlam.federated.rounds import JOURNAL, Run
-from iotlam.model import IotlamModel, save_pretrained
+from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress
 from iotlam.training.shards import Sample
 from iotlam_edge.fleet import Fleet, draw_fleet
-from iotlam_faults.federated import SENSOR, Source, bearings, data, task, told_apart
-from iotlam_faults.fleet.page import write_page
-from iotlam_faults.model import new_config
+from iotlam_faults.federated import Source, bearings, data, task, told_apart, unlearnt
+from iotlam_faults.fleet.page import ALONE, CENTRAL, OURS, PADDED, write_page
 
 DEVICES, RADIUS_M, BAND_HZ = 8, 400.0, 5e6
 KINDS = ("sound", "inner", "outer", "ball")
@@ -34,7 +33,6 @@ MACHINES, TESTED = 40, 12
 """Simulated machines of a device, and of each kind to measure with."""
 
 TEST_SEED = 90
-OURS, PADDED, CENTRAL, ALONE = "iotlam", "zero-pad", "all data in one place", "each alone"
 PAGE, WORKERS = "federated.html", 2
 
 
@@ -103,17 +101,6 @@ def plan_of(fleet: Fleet, base: Path, seed: int, machines: int, size: Json) -> P
     return Plan("faults", tuple(devices), str(base), {**size, "seed": seed}, Radio(BAND_HZ, seed=seed, worth=2.0))
 
 
-def unlearnt(folder: Path) -> Path:
-    """A model of faults as training begins with: a decoder that is pretrained, all else drawn at random."""
-    model = IotlamModel(new_config((SENSOR,)), 0)
-    for bearing in bearings(Source("simulated", machines=MACHINES, seed=TEST_SEED + 1)):
-        for sample in bearing:
-            model.fusion.learn_moments(sample.tokens)
-    model.fusion.freeze_whitening()
-    save_pretrained(model, folder / "unlearnt", {"Task": "faults of a machine, not learnt yet"})
-    return folder / "unlearnt"
-
-
 def learn(one: Learning) -> Json:
     """Learn in one way; returns scores by device, and by round where there are some."""
     torch.set_num_threads(1)
@@ -159,7 +146,7 @@ def _alone(one: Learning) -> Json:
 
 def _trained(plan: Plan, learnt: Sequence[Sample], rank: int, devices: int) -> IotlamModel:
     """As many steps as the rounds have, of as many windows as so many devices take."""
-    work, config = task(Path(plan.base)), plan.config_for({device.name: 1 for device in plan.devices})
+    work, config = task(Path(plan.base)), plan.settings
     learning = replace(
         work.learning,
         steps=config.rounds * config.steps,

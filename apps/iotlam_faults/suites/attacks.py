@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from iotlam.federated.codec import packed
-from iotlam.federated.factors import Factors
+from iotlam.federated.factors import Factors, Spectrum
 from iotlam.federated.messages import Answer, Arrays, Given, Order, changes, content, flat, packed_arrays
 from iotlam.training.shards import PRESENT, Sample
 
@@ -65,7 +65,7 @@ def a_little_is_enough(orders: Orders, answers: Answers, attackers: Sequence[str
         for layer, factors in start.items():
             moved = [_moved(given[other].start[layer], change, layer) for other, change in honest.items()]
             wanted_OI = factors.b_OR @ factors.a_RI + _within(moved, spreads)
-            best = _of_rank(wanted_OI, factors.rank)
+            best = Spectrum(*torch.linalg.svd(wanted_OI, full_matrices=False)).best(factors.rank)
             made[f"adapter/{layer}/b"] = (best.b_OR - factors.b_OR).T
             made[f"adapter/{layer}/a"] = best.a_RI - factors.a_RI
         for other in given[name].others:
@@ -91,12 +91,6 @@ def _moved(start: Factors, change: Mapping[str, Tensor], layer: str) -> Tensor:
 def _within(honest: Sequence[Tensor], spreads: float) -> Tensor:
     together = torch.stack(list(honest))
     return together.mean(0) - spreads * together.std(0)
-
-
-def _of_rank(wanted_OI: Tensor, rank: int) -> Factors:
-    u_OX, s_X, v_XI = torch.linalg.svd(wanted_OI, full_matrices=False)
-    root_R = s_X[:rank].sqrt()
-    return Factors(u_OX[:, :rank] * root_R, root_R[:, None] * v_XI[:rank])
 
 
 def _times(sent: Arrays, factor: float) -> Arrays:

@@ -17,21 +17,20 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from iotlam.bench.statistics import mean_ci95
 from iotlam.bench.suite import Metric, Progress, figure
 from iotlam.contracts import Json
 from iotlam.federated.adapter import RoundModel
+from iotlam.federated.central import central
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.distillation import Distillation
 from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
-from iotlam.training.imitation import Part, shuffle
-from iotlam.training.loop import optimise
+from iotlam.training.parallel import run_parallel
 from iotlam.training.shards import Sample
-from iotlam_faults.federated import BATCH, SENSOR, Source, mean_auroc, seen_by, task
+from iotlam_faults.federated import SENSOR, Source, logits_of, mean_auroc, seen_by, task
 from iotlam_faults.model import load_model
 from iotlam_faults.windows import ROI, simulated
 from iotlam_machine.machine import BEARING_FAULTS, random_machine
@@ -47,6 +46,8 @@ FIRST_MACHINE, PER_SEED, PER_DEVICE = 50_000_000, 1_000_000, 100_000
 
 SEEDS, ABLATED = 5, 2
 """How many, and how many of them for the arms that are only there to be compared."""
+
+WORKERS = 2
 
 MACHINES, UNMET = 16, 200
 """Of a device, and to measure with."""
@@ -115,12 +116,35 @@ class Fleet:
     def scores(self, device: Device, *models: IotlamModel) -> dict[str, float]:
         """Of models that answer together, on unmet machines of all kinds, and on those of the device's own."""
         samples = self.unmet[device.sensors]
-        logits_NP = np.mean([_logits(model, samples) for model in models], 0)
+        logits_NP = np.mean([logits_of(model, samples) for model in models], 0)
         own = [row for row, kinds in enumerate(self.kinds_N) if not device.faults or kinds & set(device.faults)]
         return {
             "score": mean_auroc(logits_NP, samples),
             "own_kinds": mean_auroc(logits_NP[own], [samples[row] for row in own]),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is measured on the machines of one seed, in a process of its own.
+
+    Attributes:
+        seed: of machines and training.
+        arms: that federated rounds are run with.
+        base: folder of the model that devices begin with.
+        machines: of a device.
+        unmet: machines to measure with.
+        rounds: how many.
+        steps: of a round.
+    """
+
+    seed: int
+    arms: tuple[str, ...]
+    base: Path
+    machines: int = MACHINES
+    unmet: int = UNMET
+    rounds: int = ROUNDS
+    steps: int = STEPS
 
 
 def measure(quick: bool, progress: Progress) -> list[Json]:
@@ -130,20 +154,25 @@ def measure(quick: bool, progress: Progress) -> list[Json]:
         quick: one seed, few machines and steps, to see that it works.
         progress: draws the progress of a piece of work.
     """
-    rows: list[Json] = []
-    seeds, ablated = (1, 0) if quick else (SEEDS, ABLATED)
-    work = [(arm, seed) for seed in range(seeds) for arm in ("alone", "central", *MAIN)]
-    work += [(arm, seed) for seed in range(ablated) for arm in ARMS if arm not in MAIN]
-    sizes, (rounds, steps) = ((5, 20), (1, 2)) if quick else ((MACHINES, UNMET), (ROUNDS, STEPS))
-    with progress("Distillation", len(work)) as step, TemporaryDirectory() as folder:
-        what, fleets = task(_base(Path(folder) / "base")), dict[int, Fleet]()
-        for arm, seed in work:
-            fleet = fleets[seed] = fleets.get(seed) or drawn(seed, *sizes)
-            if arm in ARMS:
-                rows += _federated(what, fleet, arm, rounds, steps, seed, Path(folder) / f"{seed}-{arm}")
-            else:
-                rows += (_alone if arm == "alone" else _central)(what, fleet, rounds * steps, seed)
-            step(1)
+    with TemporaryDirectory() as folder:
+        base = _base(Path(folder) / "base")
+        if quick:
+            todo = [Piece(0, MAIN, base, 5, 20, 1, 2)]
+        else:
+            todo = [Piece(seed, tuple(ARMS) if seed < ABLATED else MAIN, base) for seed in range(SEEDS)]
+        with progress("Distillation", len(todo)) as step:
+            return [row for rows in run_parallel(measured, todo, WORKERS, lambda _: step(1)) for row in rows]
+
+
+def measured(piece: Piece) -> list[Json]:
+    """Rows of one seed: each device alone, all data in one place, and the arms."""
+    torch.set_num_threads(1)
+    what, fleet, seed = task(piece.base), drawn(piece.seed, piece.machines, piece.unmet), piece.seed
+    steps = piece.rounds * piece.steps
+    rows = [*_alone(what, fleet, steps, seed), *_central(what, fleet, steps, seed)]
+    for arm in piece.arms:
+        with TemporaryDirectory() as folder:
+            rows += _federated(what, fleet, arm, piece.rounds, piece.steps, seed, Path(folder) / "run")
     return rows
 
 
@@ -241,7 +270,7 @@ def _central(what: Task, fleet: Fleet, steps: int, seed: int) -> list[Json]:
     learnt = [sample for samples in fleet.learnt.values() for sample in samples]
     rank, batch = max(device.rank for device in FLEET), what.learning.batch * len(FLEET)
     curve = _trained(
-        what, rank, learnt, batch, steps, seed, lambda model: {"score": mean_auroc(_logits(model, pooled), pooled)}
+        what, rank, learnt, batch, steps, seed, lambda model: {"score": mean_auroc(logits_of(model, pooled), pooled)}
     )
     best = max(one["score"] for one in curve)
     facts = {"seed": seed, "arm": "central", "module": "central", "device": "all"}
@@ -263,7 +292,7 @@ def _federated(what: Task, fleet: Fleet, arm: str, rounds: int, steps: int, seed
         run.close({})
     shared, facts = run.model(), {"seed": seed, "arm": arm}
     run.leave()
-    pooled = mean_auroc(_logits(shared, fleet.pooled), fleet.pooled)
+    pooled = mean_auroc(logits_of(shared, fleet.pooled), fleet.pooled)
     rows: list[Json] = [{**facts, "module": "pooled", "device": "all", "score": pooled}]
     for device in FLEET:
         rows.append({**facts, "module": "shared", "device": device.name, **fleet.scores(device, shared)})
@@ -284,30 +313,16 @@ def _trained(
     score: Callable[[IotlamModel], dict[str, float]],
 ) -> list[dict[str, float]]:
     """Scores of a model untrained and at some moments of its training, the last at the end."""
-    trained = RoundModel(what.base, rank, seed)
-    model, config = trained.model, replace(what.learning, steps=steps, learning_rate=RATE, seed=seed)
-    trained.learns(("a", "b"), others=True)
-    curve = [score(model)]
+    learning = replace(what.learning, steps=steps, learning_rate=RATE, seed=seed, batch=batch)
+    curve = [score(RoundModel(what.base, rank, seed).model)]
     every = max(steps // CHECKPOINTS, 1)
 
-    def loss_at(step: int) -> Tensor:
-        rng = np.random.default_rng((seed, step))
-        samples = [shuffle(learnt[row], rng) for row in rng.integers(len(learnt), size=batch)]
-        return what.loss(config, model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
-
-    def on_step(number: int, _: float) -> None:
+    def on_step(number: int, model: IotlamModel) -> None:
         if number % every == 0 or number == steps:
             curve.append(score(model))
 
-    optimise(model, loss_at, steps=steps, learning_rate=RATE, warmup=0, weight_decay=0.0, on_step=on_step)
+    central(replace(what, learning=learning), learnt, rank, on_step)
     return curve
-
-
-def _logits(model: IotlamModel, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    some = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
-    found = [model.answer_all([(dict(one.tokens), one.query) for one in part]).logits_BP for part in some]
-    logits_NP: NDArray[np.float32] = torch.cat(found).numpy()
-    return logits_NP
 
 
 def _by_seed(rows: Sequence[Json], arm: str, module: str) -> NDArray[np.float64]:

@@ -28,8 +28,7 @@ from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
 from iotlam.training.shards import PRESENT, Sample, Shard
-from iotlam_faults.federated import Source, bearings, task, told_apart
-from iotlam_faults.fleet.demo import unlearnt
+from iotlam_faults.federated import Source, bearings, task, told_apart, unlearnt
 from iotlam_faults.query import FAULTS
 from iotlam_faults.suites import fed_distillation
 from iotlam_faults.suites.attacks import ATTACKS
@@ -224,7 +223,7 @@ def _central(work: Task, plant: Plant, piece: Piece) -> list[float]:
     curve: list[float] = []
 
     def on_step(step: int, model: IotlamModel) -> None:
-        if (step + 1) % STEPS == 0:
+        if step % STEPS == 0:
             curve.append(told_apart(model.eval(), plant.test))
 
     central(replace(work, learning=learning), pool, max(RANKS), on_step)

@@ -18,20 +18,21 @@ from iotlam.federated.radio import Requests, Work, requests, round_seconds, seco
 from iotlam.federated.selection import Choice, Indices, cheapest, select
 from iotlam_edge.channels import channels
 from iotlam_edge.fleet import Fleet, draw_fleet
+from iotlam_faults.federated import STEP_FLOPS
 
 BAND_HZ, SERVER_W = 5e6, 1.0
 """A private band of 5 MHz, and what a small base station transmits to one device."""
 
 DRAWS, SMALL, LARGE, LARGE_DRAWS, LATENCY_DRAWS, ROUNDS = 1000, 10, 100, 30, 40, 200
 
-LAYERS, WIDTHS = 42, (256, 768)
-"""About those of `nano`: an adapter of rank r has LAYERS x r x sum(WIDTHS) numbers, one byte each on the way up."""
+VALUES = 29_280
+"""Numbers of the shipped model's adapter for each unit of rank: four bytes each on the way down, one on the way up."""
 
 OTHERS = 140_000
 """Weights outside the decoder."""
 
-FLOPS = 2.4e11
-"""Of a device's training in a round: ten steps of sixteen windows through five million weights, forth and back."""
+FLOPS = 10 * STEP_FLOPS
+"""Of a device's training in a round."""
 
 RANKS = (2, 4, 8, 16, 32)
 
@@ -92,7 +93,7 @@ def _asked(fleet: Fleet, seed: int, number: int, options: int) -> tuple[Requests
     for place, (device, state) in enumerate(zip(fleet.devices, found, strict=True)):
         ranks = [rank for rank in RANKS if rank <= fleet.ranks[device.name]][-options:]
         for rank in ranks:
-            values = LAYERS * rank * sum(WIDTHS) / len(WIDTHS) + OTHERS
+            values = VALUES * rank + OTHERS
             works.append(Work(32.0 * values, device.compute_s(FLOPS), 8.0 * values))
             devices.append(device)
             states.append(state)
@@ -181,7 +182,7 @@ def _round(number: int) -> Json:
 
 
 def _worth(asked: Requests, device_R: Indices) -> np.ndarray:
-    """Each device is worth a twentieth of what a typical round takes, its smaller ranks a part of that."""
+    """Each device is worth a fifth of what a typical round takes, its smaller ranks a part of that."""
     typical_s = float(np.median(asked.least_s)) * 4
     place_R = np.concatenate([np.arange(1, 1 + size) / size for size in np.unique(device_R, return_counts=True)[1]])
     worth_R: np.ndarray = typical_s / 5 * np.sqrt(place_R)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from iotlam.contracts import IotlamError, Json
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.local import LocalData, Task
 from iotlam.federated.plan import DevicePlan, Plan, carry_out, rounds_left
-from iotlam.federated.trial import HOST, Trial
+from iotlam.federated.trial import Trial, free_ports
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 from iotlam.training.imitation import Part, shuffle
 from iotlam.training.loop import optimise
@@ -123,7 +122,7 @@ def plain(plan: Plan) -> dict[str, Tensor]:
     Returns:
         The weights that learn, by name, after the last round.
     """
-    config, what = plan.config_for({device.name: 1 for device in plan.devices}), plan.task()
+    config, what = plan.settings, plan.task()
     owned = {device.name: (device.rank, data(device.data)) for device in sorted(plan.devices, key=lambda one: one.name)}
     models = {rank: _model(what, rank) for rank, _ in owned.values()}
     shared = _learning(models[max(models)])
@@ -247,13 +246,10 @@ def _on_servers(plan: Plan, folder: Path, ended: Callable[[], object]) -> None:
     Raises:
         IotlamError: if they do not end.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])
-    trial, deadline = Trial(folder, port), time.monotonic() + TRIAL_S
+    trial, deadline = Trial(folder, free_ports(1 + len(plan.devices))), time.monotonic() + TRIAL_S
     try:
         trial.up(plan)
-        _wait(lambda: rounds_left(plan, folder) < plan.count, deadline)
+        _wait(lambda: rounds_left(plan, folder) < plan.settings.rounds, deadline)
         ended()
         _wait((folder / "model" / "config.json").exists, deadline)
     finally:

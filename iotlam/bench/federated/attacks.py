@@ -11,7 +11,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from iotlam.bench.federated.fleet import RANKS
 from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Forge, Overheard, Sent
 from iotlam.contracts import Json
-from iotlam.federated.messages import Arrays, content
+from iotlam.federated.flower import FILE
+from iotlam.federated.messages import Arrays, content, to_bytes
 
 
 def attacks(honest: Sent, seed: int) -> list[Attack]:
@@ -66,6 +67,7 @@ LIES: dict[str, tuple[object, ...]] = {
     "base": ("0" * 64, ""),
     "examples": (0, -1, 25, 10**9, 2**62, -(2**62)),
     "score_before": (1.5, -0.5, 1e308, -1e308),
+    "own_score": (1.5, -0.5, 1e308, -1e308),
     "loss": (-0.5, -2.0, -1e308),
     "seconds": (-1.0, -1e308),
     "content": ("0" * 64, "", "x" * 10_000),
@@ -89,7 +91,8 @@ def _texts(length: int) -> Iterator[Attack]:
     for at in range(0, length, max(length // 25, 1)):
         yield Attack(f"JSON cut off at {at}", _text(lambda text, at=at: text[:at]))  # type: ignore[misc]
     for name in LIES:
-        yield Attack(f"no {name}", _facts(lambda facts, name=name: facts.pop(name)))  # type: ignore[misc]
+        if name != "own_score":  # who has no own module has none
+            yield Attack(f"no {name}", _facts(lambda facts, name=name: facts.pop(name)))  # type: ignore[misc]
         for odd in ODD_JSON:
             if _fits(name, odd):
                 continue
@@ -106,6 +109,7 @@ def _fits(name: str, odd: str) -> bool:
     """Whether a number is one that the attacker may truly say: how long it took, and how well it went."""
     return (name, odd) in {
         ("score_before", "-0"),
+        ("own_score", "-0"),
         ("loss", "-0"),
         ("loss", "1.5"),
         ("seconds", "-0"),
@@ -147,8 +151,6 @@ HARMS: Harms = {
     "unsigned": lambda sent, name: {**sent, name: sent[name].astype(np.uint8)},
     "big-endian": lambda sent, name: {**sent, name: sent[name].astype(">i4")},
     "complex": lambda sent, name: {**sent, name: sent[name].astype(np.complex64)},
-    "text": lambda sent, name: {**sent, name: np.full(sent[name].shape, "x")},
-    "dates": lambda sent, name: {**sent, name: np.zeros(sent[name].shape, "datetime64[s]")},
     "missing": lambda sent, name: {key: value for key, value in sent.items() if key != name},
     "renamed": lambda sent, name: {(key if key != name else f"{key}x"): value for key, value in sent.items()},
     "one more": lambda sent, name: {**sent, f"adapter/other/{name}": sent[name]},
@@ -198,25 +200,63 @@ def _messages() -> Iterator[Attack]:
         yield Attack(f"error {code}", lambda known, code=code: Message(Error(code, None), reply_to=known.asked))  # type: ignore[misc]
     yield Attack("no arrays", lambda known: known.reply(known.honest[0].to_json(), {}))
     yield Attack("the order as its answer", lambda known: known.reply(known.order.to_json(), known.honest[1]))
-    header = b"\x93NUMPY\x01\x00v\x00{'descr': '%s', 'fortran_order': False, 'shape': (%d,), }"
-    raw = {
-        "nothing": b"",
-        "no header": b"garbage",
-        "half a header": b"\x93NUMPY\x01\x00v\x00{'descr'",
-        "a pickle": header % (b"|O", 1) + b" " * 50 + b"\n\x80\x04K\x05.",
-        "a size that is a lie": header % (b"|i1", 2**40) + b" " * 50 + b"\n",
-        "a type that is code": header % (b"__import__", 1) + b" " * 50 + b"\n",
-    }
-    for name, buffer in raw.items():
+    yield Attack(
+        "an array of another name", lambda known: known.with_record(_honest(known), ArrayRecord({"x": _file(b"")}))
+    )
+    for name, change in FILES.items():
 
-        def broken(known: Overheard, buffer: bytes = buffer, stype: str = "numpy.ndarray") -> Message:
-            first = next(iter(known.honest[1]))
-            record = ArrayRecord({key: Array(np.asarray(array)) for key, array in known.honest[1].items()})
-            record[first] = Array("int8", (1,), stype, buffer)
-            return known.with_record(known.honest[0].to_json(), record)
+        def broken(known: Overheard, change: Callable[[bytes], bytes] = change) -> Message:
+            file = change(to_bytes(known.honest[1]))
+            return known.with_record(_honest(known), ArrayRecord({FILE: _file(file)}))
 
-        yield Attack(f"array of {name}", broken)
-    yield Attack("array of another library", lambda known: broken(known, b"", "torch.Tensor"))
+        yield Attack(f"a file {name}", broken)
+    for kind, shape, library in (("float32", (1,), FILE), ("uint8", (2**40,), FILE), ("uint8", (8,), "numpy.ndarray")):
+
+        def called(
+            known: Overheard, kind: str = kind, shape: tuple[int, ...] = shape, library: str = library
+        ) -> Message:
+            record = ArrayRecord({FILE: Array(kind, shape, library, b"garbage!")})
+            return known.with_record(_honest(known), record)
+
+        yield Attack(f"a file that is said to be {kind} of {library}, {shape[0]} long", called)
+
+
+def _honest(known: Overheard) -> str:
+    return known.honest[0].to_json()
+
+
+def _file(content: bytes) -> Array:
+    return Array("uint8", (len(content),), FILE, content)
+
+
+def _with_header(change: Callable[[Json], object]) -> Callable[[bytes], bytes]:
+    """A safetensors file whose header has been changed."""
+
+    def changed(file: bytes) -> bytes:
+        size = int.from_bytes(file[:8], "little")
+        header = json.loads(file[8 : 8 + size])
+        change(next(value for name, value in header.items() if name != "__metadata__"))
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + file[8 + size :]
+
+    return changed
+
+
+FILES: dict[str, Callable[[bytes], bytes]] = {
+    "of nothing": lambda file: b"",
+    "of garbage": lambda file: b"garbage" * 100,
+    "with half a header": lambda file: file[: 8 + int.from_bytes(file[:8], "little") // 2],
+    "that is cut off": lambda file: file[:-1],
+    "with more at its end": lambda file: file + b"x",
+    "whose header is said to be huge": lambda file: (2**40).to_bytes(8, "little") + file[8:],
+    "whose header is no JSON": lambda file: file[:8] + b"\xff" + file[9:],
+    "of an array beyond its end": _with_header(lambda first: first.update(data_offsets=[0, 2**40])),
+    "of an array before its beginning": _with_header(lambda first: first.update(data_offsets=[-4, 0])),
+    "of an array whose shape is a lie": _with_header(lambda first: first.update(shape=[2**31, 2**31])),
+    "of a kind that there is not": _with_header(lambda first: first.update(dtype="__import__")),
+    "that is a pickle": lambda file: b"\x80\x04K\x05.",
+}
+"""What is done to the file in which arrays travel."""
 
 
 def _nodes() -> Iterator[Attack]:

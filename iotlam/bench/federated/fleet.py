@@ -24,6 +24,7 @@ from zlib import crc32
 import torch
 
 from iotlam.bench.federated.places import counted, right
+from iotlam.bench.federated.sockets import SocketGrid, be_node
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import client_app, play
@@ -31,7 +32,6 @@ from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import Answer, Arrays, Order
 from iotlam.federated.rounds import JOURNAL, Outcome, Run
-from iotlam.federated.sockets import SocketGrid, be_node
 from iotlam.model import IotlamModel, save_pretrained
 from iotlam.training.imitation import ImitationConfig, label_loss
 from iotlam.training.shards import Sample

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 
 from iotlam.bench.federated.fleet import EXAMPLES, RANKS, small_config, small_device
 from iotlam.contracts import IotlamError, Json
 from iotlam.federated.config import Enrolled, RunConfig
-from iotlam.federated.flower import DEVICE, LocalGrid, client_app, play
+from iotlam.federated.flower import DEVICE, LocalGrid, client_app, play, record_of
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, content
 from iotlam.federated.rounds import Outcome, Run
@@ -45,8 +45,7 @@ class Overheard:
 
     def reply(self, text: object, arrays: Arrays) -> Message:
         """An answer of its own making."""
-        record = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
-        return self.with_record(text, record)
+        return self.with_record(text, record_of(arrays))
 
     def with_record(self, text: object, record: ArrayRecord) -> Message:
         """The same, with arrays as they travel."""
@@ -139,6 +138,11 @@ def refused() -> Attack:
     """Nothing but a failure: what a run comes to without the attacker."""
     failure = RecordDict({"facts": ConfigRecord({"failure": "no"})})
     return Attack("a failure", lambda known: Message(failure, reply_to=known.asked))
+
+
+def truth() -> Attack:
+    """The honest answer as an attacker sends it: it has to count, or attacks are refused for how they are sent."""
+    return Attack("the truth", lambda known: known.reply(known.honest[0].to_json(), known.honest[1]))
 
 
 class _Cast:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.contracts import Json
+from iotlam.federated.journal import read
 from iotlam.federated.plan import MODEL, DevicePlan, Plan, carry_out
 from iotlam.federated.rounds import JOURNAL
-from iotlam.federated.trial import LINK, Trial, free
+from iotlam.federated.trial import LINK, Trial, free_ports
 
 DEVICES = ("press", "pump")
 POINTS = {"client": (DEVICES[0],), "server": (LINK,), "both": (LINK, *DEVICES)}
@@ -45,7 +45,7 @@ def killed_trials(folder: Path) -> list[Json]:
     """
     rng, there = np.random.default_rng(53), plan()
     carry_out(there, folder / "calm")
-    trial = Trial(folder / "trial", _free_ports(len(DEVICES) + 2))
+    trial = Trial(folder / "trial", free_ports(len(DEVICES) + 2))
     rows: list[Json] = []
     seen: list[int] = []
     try:
@@ -83,8 +83,7 @@ def _weights(run: Path) -> str:
 
 def _records(run: Path) -> list[Json]:
     path = run / JOURNAL
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return read(path)[0] if path.exists() else []
 
 
 def _last_planned(run: Path) -> int:
@@ -101,12 +100,3 @@ def _wait(done: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"expected a round or its model within {END_S:.0f} s, got none; see the trial's logs")
         time.sleep(0.2)
-
-
-def _free_ports(count: int) -> int:
-    """The first of some ports in a row that are free, and that the system gives to nobody by itself."""
-    rng = np.random.default_rng()
-    while True:
-        first = int(rng.integers(20_000, 32_000))
-        if all(free(first + place) for place in range(count)):
-            return first

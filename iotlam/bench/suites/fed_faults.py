@@ -16,7 +16,7 @@ import torch
 
 from iotlam.bench.federated.attacks import attacks
 from iotlam.bench.federated.fleet import RANKS, SERVER, Fleet, Harm, Manner, Mannered, small_config, small_device, warm
-from iotlam.bench.federated.forgery import ATTACKED, MOLES, Stage, refused, replays_to_a_device
+from iotlam.bench.federated.forgery import ATTACKED, MOLES, Stage, refused, replays_to_a_device, truth
 from iotlam.bench.federated.places import finished
 from iotlam.bench.federated.trials import killed_trials
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
@@ -273,6 +273,7 @@ def _forgeries(folder: Path, base: Path, every: int, progress: Progress) -> list
     stage = Stage(base, folder / "forged")
     (outcomes, honest, ended), without = stage.play([]), stage.play([refused()] * len(MOLES))
     assert not ended and set(MOLES) <= set(outcomes[ATTACKED].shares), ended
+    assert stage.play([truth()] * len(MOLES))[1:] == (honest, "")
     tried = attacks(stage.answer(MOLES[0], ATTACKED), seed=0)[::every]
     alone = [[attack] for attack in tried if attack.counts]
     forged = [attack for attack in tried if not attack.counts]
