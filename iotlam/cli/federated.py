@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,7 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     _plan(folder)  # refuses what is no run
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
-    print_rows([_row(outcome) for outcome in outcomes], as_json, {"rounds": [one.to_raw() for one in outcomes]})
+    print_rows(_rows(outcomes), as_json, {"rounds": [one.to_raw() for one in outcomes]})
 
 
 @app.command()
@@ -162,22 +163,27 @@ def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_rows([_row(outcome) for outcome in outcomes], False)
+        print_rows(_rows(outcomes), False)
         typer.echo(f"{model}: an ordinary model folder")
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[Json]:
+    """A row for each round; what no round has is no column."""
+    rows = [_row(outcome) for outcome in outcomes]
+    bare = [name for name in ("own", "radio s") if all(row[name] == "-" for row in rows)]
+    return [{name: value for name, value in row.items() if name not in bare} for row in rows]
 
 
 def _row(outcome: Outcome) -> Json:
     without = {**outcome.missing, **outcome.refused}
-    radio: Json = {"radio s": f"{outcome.radio_s:.2f}"} if outcome.radio_s >= 0 else {}
-    own = f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-"
     return {
         "round": outcome.round,
         "devices": len(outcome.shares),
         "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
-        "own": own,
+        "own": f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-",
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
         "up kB": f"{outcome.up_bytes / 1000:.0f}",
         "down kB": f"{outcome.down_bytes / 1000:.0f}",
-        **radio,
+        "radio s": f"{outcome.radio_s:.2f}" if outcome.radio_s >= 0 else "-",
         "without": "; ".join(f"{name}: {why}" for name, why in without.items()),
     }

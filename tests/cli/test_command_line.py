@@ -24,6 +24,8 @@ def ring(error: str = "") -> None:
         raise BadInput("Bell", expected="a bell", got="none", fix="hang one")
     if error == "bug":
         raise KeyError("clapper")
+    if error == "none":
+        import anvil.tools
     if error == "stop":
         raise KeyboardInterrupt
     typer.echo("ding")
@@ -65,6 +67,11 @@ def test_an_apps_command_runs_and_has_its_own_help(bell: None) -> None:
     [
         ("input", 2, "iotlam: Bell: expected a bell, got none; hang one."),
         ("bug", 1, "iotlam: unexpected KeyError: 'clapper'; run it again with --debug to see where"),
+        (
+            "none",
+            2,
+            "iotlam: anvil: expected to be installed, got no such package; 'iotlam doctor' says how to get it.",
+        ),
         ("stop", 130, "iotlam: stopped; run the same command again to go on or start over"),
     ],
 )

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from iotlam.cli.federated import _rows
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.rounds import Outcome
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
 from iotlam_faults.federated import data, mean_auroc, task, told_apart
@@ -92,6 +94,15 @@ def test_sources_that_are_none_are_refused(source: dict[str, object], why: str) 
 def test_a_base_for_other_questions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="a folder"):
         task(tmp_path / "none")
+
+
+def test_rounds_without_own_scores_or_radio_are_in_one_table() -> None:
+    """A round that nobody answered has none, in a run whose others do."""
+    first = Outcome(0, {"a": 1.0}, {}, {}, {"a": 0.5}, 0.5, 1, 1, -1.0, "", {"a": 0.25})
+    some = [first, first.changed(round=1, own_scores={})]
+    assert [row["own"] for row in _rows(some)] == ["0.250", "-"]
+    assert all(row.keys() == _rows(some)[0].keys() and "radio s" not in row for row in _rows(some))
+    assert "own" not in _rows(some[1:])[0]
 
 
 @pytest.mark.slow

@@ -145,6 +145,17 @@ def test_a_devices_own_module_stays_with_it(task: Task, tmp_path: Path) -> None:
     assert not any("own" in name.split("/")[0] for name in state_names)
 
 
+def test_another_runs_module_means_nothing(task: Task, tmp_path: Path) -> None:
+    """Devices whose folder has served another run end where new ones do."""
+    settings = config(distil=Distillation())
+    play(Run(tmp_path / "first", task.base, settings.changed(seed=5)), fleet(task, tmp_path / "used"))
+    for folder in ("used", "new"):
+        run = Run(tmp_path / f"run-{folder}", task.base, settings)
+        play(run, fleet(task, tmp_path / folder))
+    for name in RANKS:
+        assert same(own_of(tmp_path / "used", name), own_of(tmp_path / "new", name))
+
+
 def test_a_copy_learns_from_the_shared_module_and_leaves_it_alone(task: Task, tmp_path: Path) -> None:
     ends = {}
     for name, how in {"plain": None, "none": Distillation(own=0.0), "own": Distillation()}.items():

@@ -95,6 +95,13 @@ def test_channels_of_a_run_come_again(run: Run, task: Task, tmp_path: Path) -> N
     assert [channels(DEVICES, number) for number in range(3)] == [faded(DEVICES, number) for number in (0, 1, 0)]
 
 
+def test_channels_of_unlike_noise_are_refused(run: Run) -> None:
+    """The journal keeps one density, from which the channels are to come again."""
+    noisy = lambda devices, _: [ChannelState(1e-9, NOISE * (1 + place)) for place in range(len(devices))]  # noqa: E731
+    with pytest.raises(BadInput, match="one noise density"):
+        planner(noisy)(run)
+
+
 def test_no_radio_carries_nothing(run: Run) -> None:
     def silent(devices: Sequence[Device], number: int) -> list[ChannelState]:
         return [ChannelState(0.0, NOISE) for _ in devices]
