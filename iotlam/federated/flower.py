@@ -1,4 +1,4 @@
-"""Flower carries orders and answers; it is imported here and, for its servers, in `deployed`.
+"""Flower carries orders and answers; what else imports it is a grid of its own kind, or an app (`deployed`).
 
 The same client app runs in one process and on SuperNodes; the round loop is ours, for Flower's own waits
 without end for devices that are gone, and forgets what it has done when it is killed. Devices are known by the name
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -29,7 +30,6 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
-from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
 from iotlam.federated.rounds import Planned, Run
 
@@ -54,7 +54,15 @@ SERVER = 1
 """Number of the server's node where all is one process."""
 
 
-def client_app(find: Callable[[str, Context], Local]) -> ClientApp:
+class Works(Protocol):
+    """A device: `iotlam.federated.local.Local`, or what stands for one."""
+
+    def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
+        """Answer an order."""
+        ...
+
+
+def client_app(find: Callable[[str, Context], Works]) -> ClientApp:
     """Flower's client app of devices.
 
     Args:

@@ -246,7 +246,7 @@ def _be_device(folder: Path, base: Path, config: RunConfig, name: str, harm: Har
     be_node(folder / "socket", client_app(lambda *_: device), name)
 
 
-class Mannered(Local):
+class Mannered:
     """A device that does not do what it should in some rounds.
 
     Args:

@@ -175,7 +175,7 @@ class _Cast:
         return app
 
 
-class _Heard(Local):
+class _Heard:
     """A device that works honestly, and is overheard."""
 
     def __init__(self, stage: Stage, heard: dict[tuple[str, int], Sent]) -> None:
