@@ -160,14 +160,14 @@ def mean_auroc(logits_NP: NDArray[np.float32], samples: Sequence[Sample]) -> flo
 
 
 def unlearnt(folder: Path) -> Path:
-    """A model of faults as training begins with: a decoder that is pretrained, all else drawn at random."""
+    """Write a model of faults as training begins with: a decoder that is pretrained, all else drawn at random."""
     model = IotlamModel(new_config((SENSOR,)), 0)
     for bearing in bearings(USUAL):
         for sample in bearing:
             model.fusion.learn_moments(sample.tokens)
     model.fusion.freeze_whitening()
-    save_pretrained(model, folder / "unlearnt", {"Task": "faults of a machine, not learnt yet"})
-    return folder / "unlearnt"
+    save_pretrained(model, folder, {"Task": "faults of a machine, not learnt yet"})
+    return folder
 
 
 def seen_by(sample: Sample, sensors: Sequence[str]) -> Sample:

@@ -63,10 +63,12 @@ class RootGroup(TyperGroup):
             _misused(error)
         except IotlamError as error:
             _end(str(error), 2)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            _end(f"{package}: expected to be installed, got no such package; 'iotlam doctor' says how to get it.", 2)
         except Exception as error:
+            package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+            if package and not package.startswith("iotlam"):  # a module of our own that is not there is a bug
+                _end(
+                    f"{package}: expected to be installed, got no such package; 'iotlam doctor' says how to get it.", 2
+                )
             _end(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1)
 
 

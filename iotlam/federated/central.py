@@ -41,8 +41,6 @@ def central(
         loss_at,
         steps=learning.steps,
         learning_rate=learning.learning_rate,
-        warmup=0,
-        weight_decay=0.0,
         on_step=lambda step, _: on_step(step, model.model),
     )
     return model.model.eval()

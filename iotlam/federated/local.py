@@ -279,8 +279,6 @@ class Local:
             loss_at,
             steps=order.steps,
             learning_rate=order.learning_rate,
-            warmup=0,
-            weight_decay=0.0,
             on_step=lambda _, loss: losses.append(loss),
         )
         return float(np.mean(losses)) if losses else -1.0

@@ -26,6 +26,8 @@ def ring(error: str = "") -> None:
         raise KeyError("clapper")
     if error == "none":
         import anvil.tools
+    if error == "ours":
+        import iotlam.anvil
     if error == "stop":
         raise KeyboardInterrupt
     typer.echo("ding")
@@ -39,6 +41,7 @@ def demo(out, seed, quick):
 """
 Install = Callable[..., Path]
 RUNNER = CliRunner()
+AGAIN = "run it again with --debug to see where"
 
 
 @pytest.fixture
@@ -66,12 +69,13 @@ def test_an_apps_command_runs_and_has_its_own_help(bell: None) -> None:
     ("error", "status", "sentence"),
     [
         ("input", 2, "iotlam: Bell: expected a bell, got none; hang one."),
-        ("bug", 1, "iotlam: unexpected KeyError: 'clapper'; run it again with --debug to see where"),
+        ("bug", 1, f"iotlam: unexpected KeyError: 'clapper'; {AGAIN}"),
         (
             "none",
             2,
             "iotlam: anvil: expected to be installed, got no such package; 'iotlam doctor' says how to get it.",
         ),
+        ("ours", 1, f"iotlam: unexpected ModuleNotFoundError: No module named 'iotlam.anvil'; {AGAIN}"),
         ("stop", 130, "iotlam: stopped; run the same command again to go on or start over"),
     ],
 )

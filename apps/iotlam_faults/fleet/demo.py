@@ -70,7 +70,7 @@ def demo(out: Path, seed: int = 0, quick: bool = False) -> Json:
     fleet = draw_fleet(DEVICES, seed, RADIUS_M)
     typer.echo(f"{DEVICES} devices, each with one kind of bearing; four ways to learn", err=True)
     size = {"rounds": 2, "steps": 2} if quick else {"rounds": 7, "steps": 8}
-    plan = plan_of(fleet, unlearnt(out), seed, MACHINES // 5 if quick else MACHINES, size)
+    plan = plan_of(fleet, unlearnt(out / "unlearnt"), seed, MACHINES // 5 if quick else MACHINES, size)
     todo = [Learning(method, plan, out) for method in (OURS, PADDED, CENTRAL, ALONE)]
     with progress("Ways to learn", len(todo)) as step:
         found = dict(

@@ -158,7 +158,7 @@ def _train(
         samples = [shuffle(own.learnt[row], rng) for row in rng.integers(len(own.learnt), size=learning.batch)]
         return what.loss(learning, model, Part(samples, 1.0, 1.0, int(rng.integers(2**62))))
 
-    optimise(model, loss_at, steps=steps, learning_rate=learning_rate, warmup=0, weight_decay=0.0)
+    optimise(model, loss_at, steps=steps, learning_rate=learning_rate)
 
 
 def _parameters(model: IotlamModel) -> dict[str, torch.nn.Parameter]:

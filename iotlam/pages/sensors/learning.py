@@ -185,7 +185,6 @@ def _train(model: SituationModel, examples: Examples, steps: int, on_step: Calla
         steps=steps,
         learning_rate=LEARNING_RATE,
         warmup=WARMUP,
-        weight_decay=0.0,
         on_step=lambda _, loss: on_step(1, loss=loss),
     )
     model.fusion.freeze_whitening()
