@@ -13,8 +13,9 @@ from iotlam.cli.output import print_json, print_rows
 from iotlam.contracts import BadInput, Json, check_writable
 
 if TYPE_CHECKING:
+    from iotlam.federated.outcome import Outcome
     from iotlam.federated.plan import Plan
-    from iotlam.federated.rounds import Outcome, Run
+    from iotlam.federated.rounds import Run
 
 app = typer.Typer(no_args_is_help=True, help="Train one model on many devices whose data stay where they are.")
 
@@ -68,7 +69,7 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     Example: iotlam federated status runs/plant
     """
     from iotlam.federated.journal import read
-    from iotlam.federated.rounds import JOURNAL, Outcome
+    from iotlam.federated.outcome import JOURNAL, Outcome
 
     _plan(folder)  # refuses what is no run
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices

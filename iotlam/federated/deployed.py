@@ -13,8 +13,8 @@ from pathlib import Path
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import client_app  # first: it turns Flower's telemetry off
 from iotlam.federated.local import Local
+from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import PLAN, Fleet, Plan, lead
-from iotlam.federated.rounds import JOURNAL
 
 from flwr.app import Context  # isort: skip
 from flwr.serverapp import Grid, ServerApp  # isort: skip

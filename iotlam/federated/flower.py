@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
 from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
-from iotlam.federated.rounds import Planned, Run
+from iotlam.federated.outcome import Planned
+from iotlam.federated.rounds import Run
 
 POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
 """How long until replies are asked for: seconds, or a share of the time that has passed in a round; no more than."""

@@ -18,8 +18,9 @@ from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import Grid, LocalGrid, client_app, play
 from iotlam.federated.journal import read, writing
 from iotlam.federated.local import Local, LocalData, Task, own_model
+from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.planning import Planner, Radio, channels_of
-from iotlam.federated.rounds import JOURNAL, Run
+from iotlam.federated.rounds import Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
 

@@ -18,8 +18,9 @@ import numpy as np
 from msgspec import Meta
 
 from iotlam.contracts import BadInput, ChannelState, Device, Json, Record
+from iotlam.federated.outcome import Planned
 from iotlam.federated.radio import Requests, Split, Work, requests, seconds, transfer_seconds
-from iotlam.federated.rounds import Planned, Run
+from iotlam.federated.rounds import Run
 from iotlam.federated.selection import Choice, select
 from iotlam.federated.trace import Trace
 from iotlam.plugins import load_entry

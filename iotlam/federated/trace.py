@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from iotlam.contracts import BadInput, ChannelState, Device, Record, whole_file
 from iotlam.federated.journal import read
-from iotlam.federated.rounds import JOURNAL
+from iotlam.federated.outcome import JOURNAL
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]

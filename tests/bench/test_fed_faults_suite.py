@@ -6,7 +6,7 @@ import pytest
 
 from iotlam.bench.federated.fleet import small_config
 from iotlam.bench.suites.fed_faults import GONE, KINDS, _judged, figures
-from iotlam.federated.rounds import Outcome
+from iotlam.federated.outcome import Outcome
 
 CONFIG = small_config(deadline_s=4.0)
 

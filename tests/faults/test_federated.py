@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from iotlam.cli.federated import _rows
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
-from iotlam.federated.rounds import Outcome
+from iotlam.federated.outcome import Outcome
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
 from iotlam_faults.federated import data, mean_auroc, task, told_apart

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.outcome import Outcome
 from iotlam.federated.plan import Fleet, Plan, carry_out
-from iotlam.federated.rounds import Outcome, Run
+from iotlam.federated.rounds import Run
 from iotlam.federated.trial import _began
 
 PLAN = """

@@ -12,7 +12,8 @@ from iotlam.federated.aggregation import MODES
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import content
-from iotlam.federated.rounds import Planned, Run
+from iotlam.federated.outcome import Planned
+from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 
 from .conftest import counted, right

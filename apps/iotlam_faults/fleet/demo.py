@@ -14,9 +14,10 @@ import typer
 from iotlam.contracts import BadInput, Json
 from iotlam.federated.central import central
 from iotlam.federated.journal import read
+from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import DevicePlan, Plan, carry_out
 from iotlam.federated.planning import Radio
-from iotlam.federated.rounds import JOURNAL, Run
+from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress

@@ -31,7 +31,8 @@ from iotlam.federated.flower import client_app, play
 from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import Answer, Arrays, Order
-from iotlam.federated.rounds import JOURNAL, Outcome, Run
+from iotlam.federated.outcome import JOURNAL, Outcome
+from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel, save_pretrained
 from iotlam.training.imitation import ImitationConfig, label_loss
 from iotlam.training.shards import Sample

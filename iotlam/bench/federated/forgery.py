@@ -21,7 +21,8 @@ from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import DEVICE, LocalGrid, client_app, play, record_of
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, content
-from iotlam.federated.rounds import Outcome, Run
+from iotlam.federated.outcome import Outcome
+from iotlam.federated.rounds import Run
 
 MOLES, ATTACKED = tuple(f"mole-{place}" for place in range(6)), 1
 Sent = tuple[Answer, dict[str, np.ndarray]]

@@ -11,8 +11,8 @@ import numpy as np
 
 from iotlam.contracts import Json
 from iotlam.federated.journal import read
+from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import MODEL, DevicePlan, Plan, carry_out
-from iotlam.federated.rounds import JOURNAL
 from iotlam.federated.trial import LINK, Trial, free_ports
 
 DEVICES = ("press", "pump")

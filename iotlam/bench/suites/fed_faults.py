@@ -24,7 +24,8 @@ from iotlam.contracts import IotlamError, Json
 from iotlam.contracts.errors import one_line
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import LocalGrid, client_app, play
-from iotlam.federated.rounds import Outcome, Run
+from iotlam.federated.outcome import Outcome
+from iotlam.federated.rounds import Run
 
 KINDS = ("server", "client", "both")
 AT_RANDOM = 67
