@@ -66,6 +66,8 @@ class Mode(ABC):
 
     name: ClassVar[str]
     basis: ClassVar[Basis] = "kept"
+    robust: ClassVar[bool] = False
+    """Whether an update counts by its product alone, which is all that robust rules see of it."""
 
     def __init__(self, start: Factors, seed: int) -> None:
         self.shared, self.frozen, self.seed = start.double(), no_update(*start.shape), seed
@@ -136,6 +138,7 @@ class Stack(Mode):
 
     name = "stack"
     basis = "new"
+    robust = True
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
         """Add the exact mean of the products; draw a new A."""
@@ -175,6 +178,7 @@ class FreezeA(_Whole):
     """A stays as it was drawn and is common to all, so that the mean of B is exact (FFA-LoRA, ICLR 2024)."""
 
     name = "freeze_a"
+    robust = True
 
     def trains(self, number: int) -> tuple[Factor, ...]:
         """Only B."""
@@ -233,7 +237,7 @@ class Fold(_Whole):
 
 
 class ProductSvd(Mode):
-    """The exact mean of the products; each device gets the best factors of its rank (the default).
+    """The mean of the products, exact up to `KEEP`; each device gets the best factors of its rank (the default).
 
     `shared` is the singular value decomposition of all that was learnt, split evenly, so its first columns are the best
     of their rank (Eckart and Young). A device changes only what it was given: the change is added to the whole, and
@@ -243,6 +247,7 @@ class ProductSvd(Mode):
 
     name = "product_svd"
     basis = "turned"
+    robust = True
 
     KEEP: ClassVar[int] = 2
     """The whole keeps directions up to that many times the greatest rank: beyond, they are noise of single devices."""

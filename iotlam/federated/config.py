@@ -7,7 +7,7 @@ import math
 from iotlam.contracts import BadInput, Record
 from iotlam.federated.aggregation import MODES
 from iotlam.federated.distillation import Distillation
-from iotlam.federated.robust import LEAVING_OUT, RULES
+from iotlam.federated.robust import LEAVING_OUT, RULES, least
 
 
 class Enrolled(Record, frozen=True):
@@ -37,7 +37,7 @@ class RunConfig(Record, frozen=True):
         learning_rate: their peak.
         others: whether weights outside the decoder are trained, too.
         eight_bits: whether changes are sent in eight bits.
-        at_least: answers that make a round, all of them where fewer are asked; with fewer it changes nothing.
+        at_least: answers that make a round; with fewer it changes nothing.
         deadline_s: seconds after which a round ends without those who have not answered.
         seed: of everything.
         distil: how each device's own module and the shared one teach each other; None for devices without one.
@@ -65,10 +65,17 @@ class RunConfig(Record, frozen=True):
             raise _bad("mode", ", ".join(MODES), self.mode, "name one of them")
         if self.rule not in ("mean", *RULES):
             raise _bad("rule", ", ".join(("mean", *RULES)), self.rule, "name one of them")
-        if not 0 <= self.attackers < len(names) / 2:
-            raise _bad("attackers", "fewer than half of the devices", str(self.attackers), "enrol more devices")
+        if self.attackers < 0:
+            raise _bad("attackers", "0 or more", str(self.attackers), "correct it")
         if self.attackers and self.rule == "mean":
             raise _bad("rule", "one that stands attackers", "'mean'", "name median, trimmed_mean or multi_krum")
+        if (needed := least(self.rule, self.attackers)) > len(names):
+            got = f"{len(names)} for '{self.rule}' and {self.attackers} attackers"
+            raise _bad("devices", f"{needed} or more", got, "enrol more devices")
+        if self.rule != "mean" and not MODES[self.mode].robust:
+            fit = ", ".join(name for name, mode in MODES.items() if mode.robust)
+            fix = "name one of them: others average factors, which the rule cannot judge"
+            raise _bad("mode", f"{fit} with rule '{self.rule}'", f"'{self.mode}'", fix)
         if not self.attackers and self.rule in LEAVING_OUT:
             raise _bad("attackers", f"1 or more for '{self.rule}'", "0", "say how many it should stand")
         if not 1 <= self.at_least <= len(names):
@@ -80,6 +87,11 @@ class RunConfig(Record, frozen=True):
                 raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
         if not 0 <= self.seed < 2**31:
             raise _bad("seed", "0 to 2147483647", str(self.seed), "correct it")
+
+    @property
+    def needed(self) -> int:
+        """Answers that make a round: `at_least`, and as many as the rule needs to stand its attackers."""
+        return max(self.at_least, least(self.rule, self.attackers))
 
 
 def _bad(name: str, expected: str, got: str, fix: str) -> BadInput:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import cache
 from pathlib import Path
 
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import client_app  # first: it turns Flower's telemetry off
+from iotlam.federated.flower import PromptGrid, client_app  # first: it turns Flower's telemetry off
 from iotlam.federated.local import Local
 from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import PLAN, Fleet, Plan, lead
@@ -34,18 +33,29 @@ def main(grid: Grid, context: Context) -> None:
     folder = Path(str(context.run_config[FOLDER]))
     plan = _plan(folder)
     _wait(grid, plan.settings, begun=(folder / JOURNAL).exists())
-    lead(plan, folder, grid)
+    lead(plan, folder, PromptGrid(grid))
 
 
 def _wait(grid: Grid, settings: RunConfig, begun: bool) -> None:
-    """Wait for nodes, since a round in which nobody is there is lost: for all to begin with, however long it takes.
+    """Wait for devices, since rounds in which too few are there are lost; the log says for whom.
 
-    A run that goes on waits for as many as make a round, and no longer than a round.
+    To begin with all are waited for, and after the time of a round as many as make one, however long it takes. A run
+    that goes on waits for so many only, and no longer than a round.
     """
-    wanted = settings.at_least if begun else len(settings.devices)
-    deadline = time.monotonic() + (settings.deadline_s if begun else math.inf)
-    while len(list(grid.get_nodes())) < wanted and time.monotonic() < deadline:
+    deadline, told = time.monotonic() + settings.deadline_s, ""
+    while lacking := _lacking(grid, settings):
+        late, enough = time.monotonic() >= deadline, len(settings.devices) - len(lacking) >= settings.needed
+        if (enough and begun) or (late and (enough or begun)):
+            return
+        if told != (told := ", ".join(lacking)):
+            print(f"waiting for {told}", flush=True)
         time.sleep(EVERY_S)
+
+
+def _lacking(grid: Grid, settings: RunConfig) -> list[str]:
+    """Devices that are not there, by the names that their keys were registered with; strangers are nobody's stead."""
+    there = {node.name for node in grid.get_nodes()}
+    return [device.name for device in settings.devices if device.name not in there]
 
 
 def find(name: str, context: Context) -> Local:

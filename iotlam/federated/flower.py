@@ -10,19 +10,23 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower asks nobody before it sends
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower asks nobody before it tells its makers what it runs on
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid as Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
@@ -33,6 +37,9 @@ from iotlam.contracts.errors import one_line
 from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
 from iotlam.federated.outcome import Planned
 from iotlam.federated.rounds import Run
+
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+"""The same for Flower's own commands."""
 
 POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
 """How long until replies are asked for: seconds, or a share of the time that has passed in a round; no more than."""
@@ -53,6 +60,29 @@ GONE = (
 
 SERVER = 1
 """Number of the server's node where all is one process."""
+
+
+CRASHES = 3
+"""After so many in a round a device is not asked again in it."""
+
+
+class Carries(Protocol):
+    """What carries messages between a server and its nodes: a grid, or part of one."""
+
+    in_turn: bool
+    """Whether nodes work one after another: a round's deadline counts from the last answer."""
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """The nodes that are there."""
+        ...
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str | None]:
+        """Send messages; returns their ids, None of what could not be sent."""
+        ...
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """The replies to messages that are here, each once."""
+        ...
 
 
 class Works(Protocol):
@@ -90,7 +120,7 @@ def client_app(find: Callable[[str, Context], Works]) -> ClientApp:
 
 def play(
     run: Run,
-    grid: Grid,
+    grid: Carries,
     on_round: Callable[[Run], object] = lambda _: None,
     planner: Callable[[Run], Planned] | None = None,
 ) -> None:
@@ -98,7 +128,7 @@ def play(
 
     Args:
         run: the server's side.
-        grid: Flower's way to the nodes.
+        grid: the way to the nodes.
         on_round: told of the run after each round.
         planner: says who takes part in a round; None for all.
     """
@@ -111,7 +141,7 @@ def play(
 class _Loop:
     """Orders go out as their devices appear, answers come in until all have answered or the time is up."""
 
-    def __init__(self, run: Run, grid: Grid, planner: Callable[[Run], Planned] | None) -> None:
+    def __init__(self, run: Run, grid: Carries, planner: Callable[[Run], Planned] | None) -> None:
         self._run, self._grid, self._planner = run, grid, planner
         self._enrolled = {device.name for device in run.config.devices}
         self._there: set[int] = set()
@@ -122,21 +152,32 @@ class _Loop:
         """By message: device, node and round; those of earlier rounds, too, for what comes late is logged."""
         self._open: set[str] = set()
         """Orders that have no reply."""
+        self._crashes: Counter[str] = Counter()
+        """Of each device in this round."""
+        self._deadline = 0.0
+
+    @property
+    def _left_s(self) -> float:
+        """Of the round."""
+        return self._deadline - time.monotonic()
 
     def round(self) -> None:
         """One round."""
-        deadline = time.monotonic() + self._run.config.deadline_s
+        whole_s = self._run.config.deadline_s
+        self._deadline = time.monotonic() + whole_s
+        self._crashes.clear()
         orders = self._contents()
         causes = dict.fromkeys(orders, "not connected")
-        while self._run.awaited and (left_s := deadline - time.monotonic()) > 0:
-            self._order(self._nodes(left_s), orders, causes, left_s)
-            wait_s = POLL_SHARE * (self._run.config.deadline_s - left_s)
-            time.sleep(min(max(wait_s, POLL_S), MOST_S, left_s))
+        while self._run.awaited and self._left_s > 0:
+            self._order(self._nodes(), orders, causes)
+            time.sleep(min(max(POLL_SHARE * (whole_s - self._left_s), POLL_S), MOST_S, max(self._left_s, 0.0)))
             for reply in self._grid.pull_messages([*self._calls, *self._open]):
                 self._take(reply, causes)
+                if self._grid.in_turn:
+                    self._deadline = time.monotonic() + whole_s
         self._run.close(causes)
 
-    def _nodes(self, left_s: float) -> dict[str, int]:
+    def _nodes(self) -> dict[str, int]:
         """The nodes that are there, by device; nodes whose names nobody knows yet are asked for them.
 
         The name that a node's key was registered with is its name, whatever it says; of nodes that only say the same
@@ -147,7 +188,7 @@ class _Loop:
         for node, name in registered.items():
             if node not in self._names:
                 self._introduce(node, name)
-        self._call(sorted(self._there - self._names.keys() - set(self._calls.values())), left_s)
+        self._call(sorted(self._there - self._names.keys() - set(self._calls.values())))
         found: dict[str, int] = {}
         for node in sorted(self._names, key=lambda node: node not in registered):
             if node in self._there:
@@ -164,27 +205,30 @@ class _Loop:
             found[order.device] = _content("order", order.to_json(), records[id(arrays)])
         return found
 
-    def _call(self, nodes: Sequence[int], left_s: float) -> None:
+    def _call(self, nodes: Sequence[int]) -> None:
         """Ask nodes for their names."""
         for node in nodes:
-            if message := self._push(node, MessageType.QUERY, RecordDict(), left_s):
+            if message := self._push(node, MessageType.QUERY, RecordDict()):
                 self._calls[message] = node
 
-    def _order(
-        self, nodes: Mapping[str, int], orders: Mapping[str, RecordDict], causes: dict[str, str], left_s: float
-    ) -> None:
+    def _order(self, nodes: Mapping[str, int], orders: Mapping[str, RecordDict], causes: dict[str, str]) -> None:
         """Send orders to the devices that are there and have not got theirs; one that came back is asked again."""
         asked = {self._asked[message][1] for message in self._open if self._asked[message][2] == self._run.number}
         for name in self._run.awaited:
             if name not in nodes or nodes[name] in asked:
                 continue
-            if message := self._push(nodes[name], MessageType.TRAIN, orders[name], left_s):
+            if message := self._push(nodes[name], MessageType.TRAIN, orders[name]):
                 self._asked[message] = name, nodes[name], self._run.number
                 self._open.add(message)
-                causes[name] = "no answer by the deadline"
+                before = causes[name] if name in self._crashes else ""
+                causes[name] = "no answer by the deadline" + (f"; before, {before}" if before else "")
 
-    def _push(self, node: int, kind: str, content: RecordDict, left_s: float) -> str:
+    def _push(self, node: int, kind: str, content: RecordDict) -> str:
         """Send a message; '' if it could not be. One by one: what is too large for Flower is so for one device only."""
+        if (left_s := self._left_s) <= 0:
+            return ""
+        if self._grid.in_turn:
+            left_s *= len(self._run.config.devices)  # it may be the last one's turn
         message = Message(content, node, kind, ttl=left_s, group_id=str(self._run.number))
         return next(iter(self._grid.push_messages([message])), None) or ""
 
@@ -200,7 +244,7 @@ class _Loop:
         name, _, number = self._asked[message]
         if reply.has_error() and reply.error.code in GONE:
             if number == self._run.number:
-                causes[name] = _reason(reply.error)
+                self._gone(name, reply.error, causes)
             return
         try:
             answer, arrays = _answer(reply, name)
@@ -208,6 +252,13 @@ class _Loop:
             self._run.refuse(name, number, one_line(str(error) if isinstance(error, IotlamError) else repr(error)))
         else:
             self._run.take(name, number, answer, arrays)
+
+    def _gone(self, name: str, error: Error, causes: dict[str, str]) -> None:
+        """A device may come back; one whose app was killed, as for want of memory, only so often."""
+        causes[name] = _reason(error)
+        self._crashes[name] += error.code == ErrorCode.CLIENT_APP_CRASHED
+        if self._crashes[name] >= CRASHES:
+            self._run.refuse(name, self._run.number, f"{causes[name]}, {CRASHES} times")
 
     def _answer_call(self, node: int, reply: Message) -> None:
         if reply.has_error() and reply.error.code in GONE:
@@ -227,8 +278,59 @@ class _Loop:
         self._names[node] = name
 
 
+class PromptGrid:
+    """Flower's grid of its servers, whose replies are pulled by threads, one each, so that nobody waits for another.
+
+    Within a pull Flower waits, for hours, for the rest of a reply that has begun to come.
+
+    Args:
+        grid: Flower's.
+    """
+
+    in_turn = False
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._pulling: set[str] = set()
+        self._pulled: SimpleQueue[tuple[str, Sequence[Message] | Exception]] = SimpleQueue()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """The nodes that are there."""
+        return self._grid.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str | None]:
+        """Send messages; returns their ids, None of what could not be sent."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """The replies that are here as a whole; of what is not, another pull is begun.
+
+        Raises:
+            Exception: that a pull has raised.
+        """
+        for one in set(message_ids) - self._pulling:
+            self._pulling.add(one)
+            Thread(target=self._pull, args=(one,), daemon=True).start()
+        found: list[Message] = []
+        while not self._pulled.empty():
+            one, replies = self._pulled.get()
+            self._pulling.discard(one)
+            if isinstance(replies, Exception):
+                raise replies
+            found += replies
+        return found
+
+    def _pull(self, one: str) -> None:
+        try:
+            self._pulled.put((one, list(self._grid.pull_messages([one]))))
+        except Exception as error:  # raised where replies are asked for
+            self._pulled.put((one, error))
+
+
 class OwnGrid(Grid):
     """What Flower's grids without its servers have in common: one run, and replies that are asked for."""
+
+    in_turn = False
 
     def __init__(self) -> None:
         set_identity()
@@ -299,6 +401,7 @@ class LocalGrid(OwnGrid):
         }
         self._one_at_a_time = {node: Lock() for node in self._contexts}
         self._pool = ThreadPoolExecutor(workers)
+        self.in_turn = workers < len(self._contexts)
         self._replies: dict[str, Future[Message]] = {}
 
     def __enter__(self) -> LocalGrid:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from iotlam.contracts import BadInput, Device, Record, whole_file
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import Enrolled, RunConfig
-from iotlam.federated.flower import Grid, LocalGrid, client_app, play
+from iotlam.federated.flower import Carries, LocalGrid, client_app, play
 from iotlam.federated.journal import read, writing
 from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.outcome import JOURNAL
@@ -30,6 +30,9 @@ PLAN, MODEL, DEVICES = "plan.json", "model", "devices"
 
 RUNTIMES = ("process", "ray")
 """Where all devices of a run are on one machine: in this process, or in processes of Ray's, as many as it has cores."""
+
+RESERVED = ("superlink", "flwr")
+"""Names of what carries rounds, which no device can have."""
 
 SETTINGS = tuple(name for name in RunConfig.__struct_fields__ if name != "devices")
 
@@ -62,11 +65,15 @@ class DevicePlan(Record, frozen=True):
         hardware: fields of `Device` but for the name, where a radio is planned.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}\Z")]
     data: dict[str, Any]
     rank: Annotated[int, Meta(gt=0, le=256)] = 8
     examples: Annotated[int, Meta(gt=0)] | None = None
     hardware: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name in RESERVED:
+            raise BadInput("Device, name", expected="a name of its own", got=f"'{self.name}'", fix="name it otherwise")
 
     @property
     def device(self) -> Device:
@@ -273,7 +280,7 @@ def check_runtime(runtime: str) -> None:
 def lead(
     plan: Plan,
     folder: Path,
-    grid: Grid,
+    grid: Carries,
     on_round: Callable[[Run], object] = lambda _: None,
     examples: Mapping[str, int] | None = None,
 ) -> Path:
@@ -282,7 +289,7 @@ def lead(
     Args:
         plan: what to do.
         folder: of the run; where it holds part of the same run, that is gone on with.
-        grid: Flower's way to the nodes.
+        grid: the way to the nodes.
         on_round: told of the run after each round.
         examples: of devices for which the plan names no bound, by name.
 

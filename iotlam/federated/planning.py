@@ -8,6 +8,7 @@ the same.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,7 @@ GROUP = "iotlam.channels"
 PARTS = (1, 2, 4)
 """Of its greatest rank a device asks for these parts."""
 
-Positive = Annotated[float, Meta(gt=0.0)]
+Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
 
 
 class Radio(Record, frozen=True):
@@ -43,7 +44,7 @@ class Radio(Record, frozen=True):
         band_hz: the band, hertz.
         server_w: power that the server transmits to a device with, watt.
         channels: who says how channels are: an entry of group `iotlam.channels`, a trace (.json), or the folder of a
-            run, whose channels come again.
+            run with a slash in its path (`./run`), whose channels come again.
         seed: of channels that are drawn.
         worth: of a mean device's answer, in times that the median device takes alone in the band.
     """
@@ -62,10 +63,10 @@ def channels_of(radio: Radio) -> Channels:
         BadInput: if nobody says so under that name.
     """
     path = Path(radio.channels)
-    if path.is_dir():
-        return Trace.of_run(path).channels
     if path.suffix == ".json":
         return Trace.read(path).channels
+    if os.sep in radio.channels:
+        return Trace.of_run(path).channels
     drawn = load_entry(GROUP, radio.channels, "Radio channels")
 
     def channels(devices: Sequence[Device], number: int) -> Sequence[ChannelState]:
@@ -114,6 +115,9 @@ class Planner:
         alone_s = seconds(asked, self._radio.band_hz / 2, self._radio.band_hz / 2)
         worth_s = self._radio.worth * float(np.median(alone_s)) * np.array([one.worth for one in asking])
         grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
+        while len(grant.granted) < min(run.config.needed, len(set(device_R))):  # fewer would be a round for nothing
+            worth_s *= 2
+            grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
         granted = [asking[place] for place in grant.granted]
         return Planned(
             {one.device.name: one.rank for one in granted},

@@ -2,7 +2,8 @@
 
 Rules of the literature compare vectors of equal shape. Updates of unequal rank are compared as the matrices that they
 add: distances between them follow from inner products, which their factors give without forming them. Each rule
-returns a weight for each device; any mode of aggregation takes them.
+returns a weight for each device. Only modes that use nothing but the products are safe with them: factors can be huge
+while their product is not.
 """
 
 from __future__ import annotations
@@ -66,11 +67,14 @@ def trimmed_mean(products_NN: Tensor, attackers: int) -> Tensor:
 
 
 def multi_krum(products_NN: Tensor, attackers: int) -> Tensor:
-    """The mean of the n - f that have the nearest n - f - 2 others (Blanchard et al., NeurIPS 2017)."""
+    """The mean of the n - f that have the nearest n - f - 2 others (Blanchard et al., NeurIPS 2017).
+
+    Where n is less than `least`, f that agree among themselves would be the nearest.
+    """
     count = len(products_NN)
     square_N = products_NN.diagonal()
     apart_NN = (square_N[:, None] + square_N[None] - 2 * products_NN).clamp_min(0)
-    near = max(count - attackers - 2, 1)
+    near = count - attackers - 2
     score_N = apart_NN.sort(1).values[:, 1 : near + 1].sum(1)  # the first is the device itself
     return _only(score_N, count - attackers)
 
@@ -82,6 +86,14 @@ RULES: Mapping[str, Rule] = {"median": median, "trimmed_mean": trimmed_mean, "mu
 
 LEAVING_OUT = ("trimmed_mean", "multi_krum")
 """Rules that leave out as many as attackers are named."""
+
+
+def least(rule: str, attackers: int) -> int:
+    """Answers without which a rule cannot stand that many attackers among them.
+
+    A median or a trimmed mean needs more sound answers than others; Krum two more besides (Blanchard et al., 2017).
+    """
+    return 2 * attackers + (3 if rule == "multi_krum" else 1)
 
 
 def _distances(products_NN: Tensor, share_N: Tensor) -> Tensor:

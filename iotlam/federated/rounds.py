@@ -196,7 +196,7 @@ class Run:
         """
         missing = {name: causes.get(name, "no answer by the deadline") for name in self.awaited}
         taken = dict(sorted(self._taken.items()))
-        shares = self._merge(taken) if len(taken) >= min(self.config.at_least, len(self._asked)) else {}
+        shares = self._merge(taken) if len(taken) >= self.config.needed else {}
         outcome = Outcome(
             round=self.number,
             shares=shares,
@@ -332,7 +332,7 @@ class Run:
         shares = self._shares(taken)
         for layer, mode in self._modes.items():
             mode.merge([self._update(name, taken[name], layer, shares[name]) for name in taken], self.number)
-        if taken and self._trained_others:
+        if self._trained_others:
             change_X = torch.zeros((), dtype=torch.float64)
             for name, one in taken.items():
                 change_X = change_X + shares[name] * self._others_change_X(one).double()
@@ -366,8 +366,7 @@ class Run:
             return {name: one.answer.examples / examples for name, one in taken.items()}
         moved = [self._moved(name, one) for name, one in taken.items()]
         others = [self._others_change_X(one) for one in taken.values()]
-        attackers = min(self.config.attackers, (len(taken) - 1) // 2)
-        share_N = RULES[self.config.rule](gram(moved, others), attackers)
+        share_N = RULES[self.config.rule](gram(moved, others), self.config.attackers)
         return dict(zip(taken, share_N.tolist(), strict=True))
 
     def _moved(self, name: str, taken: _Taken) -> dict[str, Factors]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from iotlam.contracts import BadInput, IotlamError, whole_file
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
-from iotlam.federated.flower import DEVICE
+from iotlam.federated.flower import DEVICE, QUIET
 from iotlam.federated.plan import PLAN, Plan
 
 HOST, ANY_HOST = HOSTS[0], "0.0.0.0"
@@ -82,7 +82,7 @@ root-certificates = "{certificate}"
 NODE = """#!/bin/sh
 # SuperNode of device '{name}'. Have the system start it again when it ends; options of flower-supernode may follow.
 cd "$(dirname "$0")" || exit
-export FLWR_TELEMETRY_ENABLED=0
+export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 exec flower-supernode --superlink {address} --root-certificates ca.crt --auth-supernode-private-key key \\
   --node-config "{device}=\\"{name}\\" {folder}=\\"$PWD\\"" "$@"
 """
@@ -359,8 +359,8 @@ class Trial:
         path = (
             f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # Flower starts its own commands
         )
-        ours = {"PATH": path, "FLWR_HOME": home, "FLWR_TELEMETRY_ENABLED": "0", "NO_COLOR": "1"}
-        return os.environ | ours | {MARK: f"{self.folder.absolute()}/{name}"}
+        ours = {"PATH": path, "FLWR_HOME": home, "NO_COLOR": "1"}
+        return os.environ | QUIET | ours | {MARK: f"{self.folder.absolute()}/{name}"}
 
 
 def _tool(name: str) -> str:

@@ -128,6 +128,11 @@ def test_a_trial_that_cannot_be_is_refused_before_anything_is_written(plan: Path
     unbound = found.changed(devices=tuple(device.changed(examples=None) for device in found.devices))
     with pytest.raises(BadInput, match="bound on its examples"):
         Trial(tmp_path / "run", free_port()).up(unbound)
+    for name in ("..", "superlink", "fan\n"):
+        raw = found.to_raw()
+        raw["devices"][0]["name"] = name
+        with pytest.raises(BadInput):
+            Plan.from_raw(raw, "Plan")
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "plan.json").write_text("{}")

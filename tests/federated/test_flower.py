@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 from flwr.serverapp.strategy import FedAvg
 
 from iotlam.contracts import BadInput
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import LocalGrid, client_app, play
+from iotlam.federated.flower import Answering, LocalGrid, PromptGrid, client_app, play
 from iotlam.federated.local import Local, Task
 from iotlam.federated.rounds import Run
 
@@ -211,6 +212,85 @@ def test_what_flower_does_not_take_ends_no_run(task: Task, tmp_path: Path, run) 
     with Full(client_app(lambda name, _: devices[name]), devices) as grid:
         play(leader, grid)
     assert leader.outcomes[0].missing == {"fan": "not connected"}
+
+
+class Stalled(LocalGrid):
+    """The first device's reply has begun to come, and does not end; Flower waits for the rest within the pull."""
+
+    def __init__(self, app: Answering, devices: Iterable[str]) -> None:
+        devices = list(devices)
+        super().__init__(app, devices, workers=len(devices))
+        self.stalled: set[str] = set()
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        given = list(messages)
+        sent = super().push_messages(given)
+        if given[0].metadata.dst_node_id == self.get_node_ids()[0] and given[0].metadata.message_type == "train":
+            self.stalled |= set(sent)
+        return sent
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        given = list(message_ids)
+        if self.stalled & set(given):
+            RELEASED.wait(60.0)
+        return super().pull_messages(given)
+
+
+def test_a_reply_that_does_not_end_holds_up_nobody(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=4.0))
+    for order, _ in leader.orders():
+        devices[order.device]._model(order)
+    RELEASED.clear()
+    with Stalled(client_app(lambda name, _: devices[name]), devices) as grid:
+        start = time.monotonic()
+        play(leader, PromptGrid(grid))
+        assert time.monotonic() - start < 5.0
+        RELEASED.set()
+    assert set(leader.outcomes[0].shares) == {"press", "pump"}
+    assert leader.outcomes[0].missing == {"fan": "no answer by the deadline"}
+
+
+def test_a_pull_that_fails_ends_the_run_with_its_error() -> None:
+    class Broken(LocalGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+            raise ConnectionError("gone")
+
+    with Broken(ClientApp(), ["a"]) as grid:
+        prompt = PromptGrid(grid)
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                assert prompt.pull_messages(["x"]) == []
+                time.sleep(0.05)
+
+
+def test_devices_that_work_in_turn_have_the_time_of_a_round_each(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    def takes_a_while(device: Local, *asked: object) -> object:
+        time.sleep(1.5)
+        return device.work(*asked)  # type: ignore[arg-type]
+
+    devices = {name: Harmed(device, takes_a_while) for name, device in fleet(task, tmp_path).items()}
+    leader = run(config(rounds=1, deadline_s=3.0))
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        play(leader, grid)
+    assert set(leader.outcomes[0].shares) == set(devices)
+
+
+def test_a_device_that_is_killed_again_and_again_is_not_asked_for_ever(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices, killed = fleet(task, tmp_path), []
+    honest = client_app(lambda name, _: devices[name])
+
+    def answering(message: Message, context: Context) -> Message:
+        if context.node_config["device"] != "press" or message.metadata.message_type != "train":
+            return honest(message, context)
+        killed.append(message)
+        return Message(Error(ErrorCode.CLIENT_APP_CRASHED, "out of memory"), reply_to=message)
+
+    leader = run(config(rounds=1, deadline_s=60.0))
+    with LocalGrid(answering, devices) as grid:
+        play(leader, grid)
+    assert len(killed) == 3
+    assert "out of memory" in leader.outcomes[0].refused["press"]
 
 
 def test_flowers_own_strategies_plug_in() -> None:

@@ -76,6 +76,17 @@ def test_who_is_hardly_heard_waits_until_it_is_heard_or_has_waited_long(run: Run
         assert any(name in some for some in asked[2:])
 
 
+def test_as_many_are_asked_as_make_a_round(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, CONFIG.changed(at_least=3))
+    assert set(planner()(run).ranks) == set(RANKS)
+
+
+def test_a_folder_of_the_same_name_hides_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "edge").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert channels_of(Radio(1e5))(DEVICES, 0)
+
+
 def test_a_plan_is_in_the_journal_and_is_not_made_again(run: Run, task: Task, tmp_path: Path) -> None:
     first = run.orders(planner())
     run.leave()

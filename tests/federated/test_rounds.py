@@ -129,12 +129,26 @@ def test_too_few_answers_change_nothing(task: Task, tmp_path: Path) -> None:
     assert same(state(run.model()), before)
 
 
-def test_as_many_as_were_asked_are_enough(task: Task, tmp_path: Path) -> None:
-    """A plan of the radio may ask fewer than `at_least`."""
-    run = Run(tmp_path / "run", task.base, config(at_least=2))
-    ((order, arrays),) = run.orders(lambda _: Planned({"pump": 2}))
-    assert run.take("pump", 0, *fleet(task, tmp_path)["pump"].work(order, arrays)) == "taken"
-    assert run.close({}).shares == {"pump": 1.0}
+@pytest.mark.parametrize("mode", ["freeze_a", "zero_pad"])
+def test_a_round_in_which_nobody_was_asked_changes_nothing(mode: str, task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, config(mode=mode))
+    devices = fleet(task, tmp_path)
+    for order, arrays in run.orders():
+        run.take(order.device, 0, *devices[order.device].work(order, arrays))
+    run.close({})
+    before = state(run.model())
+    run.orders(lambda _: Planned({}))
+    assert run.close({}).shares == {}
+    assert same(state(run.model()), before)
+
+
+def test_fewer_than_a_rule_needs_change_nothing(task: Task, tmp_path: Path) -> None:
+    """Two answers of which one may be an attacker's: nobody knows which."""
+    run = Run(tmp_path / "run", task.base, config(rule="trimmed_mean", attackers=1))
+    devices = fleet(task, tmp_path)
+    for order, arrays in run.orders()[:2]:
+        assert run.take(order.device, 0, *devices[order.device].work(order, arrays)) == "taken"
+    assert run.close({}).shares == {}
 
 
 def test_some_devices_may_be_asked_at_less_than_their_rank(task: Task, tmp_path: Path) -> None:
@@ -148,7 +162,7 @@ def test_some_devices_may_be_asked_at_less_than_their_rank(task: Task, tmp_path:
     assert other.orders(lambda _: Planned({})) == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [name for name, mode in MODES.items() if mode.robust])
 def test_who_counts_nothing_changes_nothing(mode: str, task: Task, tmp_path: Path) -> None:
     """The attacker is left out by the rule: the result is that of the other two alone, to the last bit."""
     settings = config(mode=mode, rule="trimmed_mean", attackers=1, eight_bits=False, rounds=1)
@@ -223,6 +237,14 @@ def test_only_the_last_checkpoint_stays(task: Task, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").glob("round-*")] == ["round-1.safetensors"]
 
 
+def test_a_rule_needs_enough_answers() -> None:
+    """Three that agree among themselves would be nearest to each other among seven, for multi-Krum."""
+    devices = tuple(Enrolled(f"device {number}", 4, 24) for number in range(9))
+    assert RunConfig(devices, rule="multi_krum", attackers=3).needed == 9
+    assert RunConfig(devices, rule="median", attackers=4, at_least=2).needed == 9
+    assert RunConfig(devices, at_least=2).needed == 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -235,6 +257,8 @@ def test_only_the_last_checkpoint_stays(task: Task, tmp_path: Path) -> None:
         {"attackers": 1},
         {"rule": "trimmed_mean"},
         {"rule": "multi_krum"},
+        {"rule": "multi_krum", "attackers": 1},
+        {"rule": "median", "mode": "zero_pad"},
         {"at_least": 4},
         {"rounds": 0},
         {"learning_rate": float("nan")},
