@@ -16,15 +16,15 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is there: it asks nobody before it sends
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns where it is not said
 
-from iotlam.federated import deployed
-from iotlam.federated.flower import LocalGrid  # first: it turns Flower's telemetry off
+import ray
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
+from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-import ray  # isort: skip
-from flwr.app import Context, Error, Message  # isort: skip
-from flwr.clientapp import ClientApp  # isort: skip
-from flwr.common.constant import PARTITION_ID_KEY, ErrorCode  # isort: skip
-from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend  # isort: skip
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError  # isort: skip
+from iotlam.federated import deployed
+from iotlam.federated.flower import LocalGrid
 
 BACKEND = {
     "init_args": {"log_to_driver": False, "logging_level": "ERROR"},

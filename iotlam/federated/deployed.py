@@ -9,14 +9,14 @@ import time
 from functools import cache
 from pathlib import Path
 
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import PromptGrid, client_app  # first: it turns Flower's telemetry off
+from iotlam.federated.flower import PromptGrid, client_app
 from iotlam.federated.local import Local
 from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import PLAN, Fleet, Plan, lead
-
-from flwr.app import Context  # isort: skip
-from flwr.serverapp import Grid, ServerApp  # isort: skip
 
 FOLDER = "folder"
 """Key, in a run's and a node's configuration, of the folder with the plan and what is kept."""

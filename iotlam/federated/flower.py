@@ -7,7 +7,6 @@ that their node's key was registered with, or without keys by the one in their n
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
@@ -19,10 +18,6 @@ from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
-
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower asks nobody before it tells its makers what it runs on
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -34,12 +29,11 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, IotlamError
 from iotlam.contracts.errors import one_line
+from iotlam.federated import strategies
+from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, from_bytes, to_bytes
 from iotlam.federated.outcome import Planned
 from iotlam.federated.rounds import Run
-
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-"""The same for Flower's own commands."""
 
 POLL_S, POLL_SHARE, MOST_S = 0.02, 0.02, 1.0
 """How long until replies are asked for: seconds, or a share of the time that has passed in a round; no more than."""
@@ -86,7 +80,7 @@ class Carries(Protocol):
 
 
 class Works(Protocol):
-    """A device: `iotlam.federated.local.Local`, or what stands for one."""
+    """A device: a `Local`, or what stands for one."""
 
     def work(self, order: Order, arrays: Arrays) -> tuple[Answer, Arrays]:
         """Answer an order."""
@@ -94,12 +88,21 @@ class Works(Protocol):
 
 
 def client_app(find: Callable[[str, Context], Works]) -> ClientApp:
-    """Flower's client app of devices.
+    """Flower's client app of devices: it answers our orders, and Flower's own strategies.
 
     Args:
         find: the device of a name; called at each message, since on SuperNodes each message has its own process.
     """
     app = ClientApp()
+
+    def plain(context: Context) -> Local:
+        device = find(str(context.node_config[DEVICE]), context)
+        assert isinstance(device, Local)
+        return device
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return strategies.evaluate(plain(context), message)
 
     @app.query()
     def tell_name(message: Message, context: Context) -> Message:
@@ -107,6 +110,8 @@ def client_app(find: Callable[[str, Context], Works]) -> ClientApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
+        if strategies.CONFIG in message.content.config_records:
+            return strategies.train(plain(context), message)
         name = str(context.node_config[DEVICE])
         try:
             order = Order.from_json(_fact(message, "order"), f"Order for '{name}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -188,6 +189,49 @@ class Local:
     def examples(self) -> int:
         """How many it learns from."""
         return len(self._data.learnt)
+
+    def fit(self, given: Given, number: int, steps: int, learning_rate: float) -> tuple[Given, float]:
+        """Train what a strategy of Flower's own has sent; nothing is remembered.
+
+        Args:
+            given: factors, all of which learn, and the weights outside the decoder.
+            number: of the round.
+            steps: of the optimiser.
+            learning_rate: peak.
+
+        Returns:
+            The same after training, and the mean loss.
+        """
+        order = Order(
+            run="",
+            number=number,
+            device=self.name,
+            nonce="",
+            base="",
+            rank=given.rank,
+            trains=("a", "b"),
+            basis="kept",
+            after="",
+            others=bool(given.others),
+            eight_bits=False,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4]),
+        )
+        with TRAINING:
+            torch.set_num_threads(1)
+            model = self._of_rank(given.rank)
+            _load(model, given)
+            loss = self._train(order, model, self._task.loss, self._rows, self._data.learnt)
+            return Given(model.adapter, given.frozen, model.others if given.others else {}), loss
+
+    def judge(self, given: Given) -> tuple[float, int]:
+        """Score of what a strategy has sent on the device's held-out examples, -1 without any; and their number."""
+        with TRAINING:
+            torch.set_num_threads(1)
+            model = self._of_rank(given.rank)
+            _load(model, given)
+            return self._score(model), len(self._data.held_out)
 
     def _score(self, model: RoundModel) -> float:
         """Of a model on the device's held-out examples, -1 without any."""

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from iotlam.contracts import BadInput
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import Answering, LocalGrid, PromptGrid, client_app, play
 from iotlam.federated.local import Local, Task
+from iotlam.federated.messages import Given
 from iotlam.federated.rounds import Run
+from iotlam.federated.strategies import initial_arrays, resulting_model
 
 from .test_rounds import config, fleet, same, state
 from .test_rounds import play as play_without_flower
@@ -293,18 +296,32 @@ def test_a_device_that_is_killed_again_and_again_is_not_asked_for_ever(task: Tas
     assert "out of memory" in leader.outcomes[0].refused["press"]
 
 
-def test_flowers_own_strategies_plug_in() -> None:
-    app = ClientApp()
+@pytest.mark.parametrize("strategy", [FedAvg, FedAdam])
+def test_flowers_own_strategies_plug_in(task: Task, tmp_path: Path, strategy: type[FedAvg]) -> None:
+    devices = fleet(task, tmp_path)
+    start = initial_arrays(task.base, rank=4)
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        result = strategy(min_available_nodes=3).start(
+            grid, start, num_rounds=2, timeout=60.0, train_config=ConfigRecord({"steps": 2, "learning-rate": 0.01})
+        )
+    scores = [record["score"] for record in result.evaluate_metrics_clientapp.values()]
+    assert len(scores) == 2
+    assert all(0.0 <= score <= 1.0 for score in scores)
+    learnt = state(resulting_model(task.base, result.arrays))
+    assert not same(learnt, state(resulting_model(task.base, start)))
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        arrays = message.content.array_records["arrays"]
-        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
 
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1, "loss": 0.5})}), reply_to=message)
-
-    with LocalGrid(app, ["a", "b"]) as grid:
-        result = FedAvg(min_available_nodes=2).start(grid, ArrayRecord(), num_rounds=1, timeout=5.0)
-    assert result.evaluate_metrics_clientapp[1]["loss"] == pytest.approx(0.5)
+def test_one_round_of_flowers_mean_is_that_of_ours(task: Task, tmp_path: Path) -> None:
+    """Equal shares, one rank: what FedAvg makes of A and B is zero-padding without anything to pad."""
+    devices = fleet(task, tmp_path)
+    given = Given.of({name: a.numpy() for name, a in initial_arrays(task.base, rank=4).items()})
+    found = [device.fit(given, number=1, steps=2, learning_rate=0.01)[0] for device in devices.values()]
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        config = ConfigRecord({"steps": 2, "learning-rate": 0.01})
+        result = FedAvg(min_available_nodes=3, fraction_evaluate=0.0).start(
+            grid, initial_arrays(task.base, rank=4), num_rounds=1, timeout=60.0, train_config=config
+        )
+    resulting = Given.of({name: a.numpy() for name, a in result.arrays.items()})
+    for layer, factors in resulting.start.items():
+        mean = torch.stack([one.start[layer].b_OR for one in found]).mean(0)
+        torch.testing.assert_close(factors.b_OR, mean, rtol=1e-4, atol=1e-6)

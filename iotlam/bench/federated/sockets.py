@@ -14,13 +14,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from iotlam.federated.flower import DEVICE, POLL_S, SERVER, OwnGrid, set_identity, work_on  # first: it tunes Flower
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from flwr.app import Context, Error, Message, RecordDict  # isort: skip
-from flwr.clientapp import ClientApp  # isort: skip
-from flwr.common.constant import ErrorCode  # isort: skip
-from flwr.common.serde import message_from_proto, message_to_proto  # isort: skip
-from flwr.proto.message_pb2 import Message as ProtoMessage  # isort: skip
+from iotlam.federated.flower import DEVICE, POLL_S, SERVER, OwnGrid, set_identity, work_on
 
 
 class SocketGrid(OwnGrid):
