@@ -241,8 +241,8 @@ class ProductSvd(Mode):
 
     `shared` is the singular value decomposition of all that was learnt, split evenly, so its first columns are the best
     of their rank (Eckart and Young). A device changes only what it was given: the change is added to the whole, and
-    what its rank cut off is still there (error feedback). Plain averages of products, as FlexLoRA's (NeurIPS 2024),
-    let each device of small rank shrink the directions it never saw.
+    what its rank cut off is still there (error feedback), where `ProductMean` lets each device of small rank shrink the
+    directions that it never saw.
     """
 
     name = "product_svd"
@@ -283,8 +283,19 @@ class ProductSvd(Mode):
         return spectrum(total([kept, *_weighted(updates)]), most)
 
 
+class ProductMean(ProductSvd):
+    """The mean of the products and nothing else (FlexLoRA, NeurIPS 2024): what a device's rank cuts off shrinks."""
+
+    name = "product_mean"
+
+    def added(self, updates: Sequence[Update], most: int | None = None) -> Spectrum:
+        """The mean, or the greatest directions of it."""
+        return spectrum(total(_weighted(updates)), most)
+
+
 MODES: Mapping[str, type[Mode]] = {
-    mode.name: mode for mode in (ProductSvd, ZeroPad, ZeroPadSparsity, Stack, Residual, FreezeA, Alternate, Fold)
+    mode.name: mode
+    for mode in (ProductSvd, ZeroPad, ZeroPadSparsity, Stack, ProductMean, Residual, FreezeA, Alternate, Fold)
 }
 """By name; the first is the default."""
 

@@ -135,8 +135,8 @@ def test_the_figures_follow_from_the_rows() -> None:
         rows += [curve_row(ATTACKED, name, seed, [0.9 - 0.09 * place]) for place, name in enumerate(ATTACKS)]
     found = figures(rows)
     assert found["gap_to_central_one_class_per_client_points"].value == pytest.approx(1.0)
-    assert found["above_zero_pad_points"].value == pytest.approx(24.0)
-    assert found["above_zero_pad_equal_rounds_points"].value == pytest.approx(2.0)
+    assert found["above_zero_pad_points"].value == pytest.approx(2.0)
+    assert found["above_zero_pad_at_equal_bytes_points"].value == pytest.approx(24.0)
     assert found["bytes_to_target_over_zero_pad"].value == pytest.approx(2 / 16)
     assert found["byzantine_30pct_retained"].value == pytest.approx(0.8)
     assert not found["byzantine_30pct_retained"].met and found["weakest_tier_over_strongest"].met

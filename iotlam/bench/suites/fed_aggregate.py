@@ -49,7 +49,7 @@ def figures(rows: Sequence[Json], timed: Sequence[Json]) -> dict[str, Metric]:
     typical = {name: median(row["error"] for row in rows if row["mode"] == name) for name in MODES}
     sets = len(rows) // len(MODES)
     over = [row["over_optimum"] for row in rows if row["mode"] == "product_svd"]
-    rivals = [f"{name} {typical[name]:.2g}" for name in ("zero_pad", "zero_pad_sparsity", "fold")]
+    rivals = [f"{name} {typical[name]:.2g}" for name in ("zero_pad", "zero_pad_sparsity", "product_mean", "fold")]
     lost = [row["lost"] for row in rows if row["mode"] == "product_svd"]
     found = {
         "aggregate_error": figure(worst["product_svd"], sets, most=1e-6, anchor=f"medians: {', '.join(rivals)}"),
