@@ -1,14 +1,15 @@
 """A server's side of a run: plan a round, take answers, put them together, and have it on disk before the next.
 
 What carries orders and answers is another matter (`iotlam.federated.flower`). A run killed anywhere goes on from its
-last finished round: the plan of the next is in the journal with its nonces, so devices that have answered it already
-give the same answer without training again.
+last finished round: the plan of the next is in the journal with its nonces, and answers to it that were taken are on
+disk. A device whose answer was under way gives the same again, without training.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from iotlam.contracts import BadInput, Json, whole_file
 from iotlam.contracts.errors import one_line
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.aggregation import MODES, Assignment, Mode, Update
+from iotlam.federated.answers import Taken
 from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
@@ -55,12 +57,6 @@ class _Asked:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    answer: Answer
-    arrays: Arrays
-
-
 class Run:
     """A run in its folder; begun anew, or gone on with where it stopped.
 
@@ -87,7 +83,7 @@ class Run:
         }
         self._others = model.others
         self._asked: dict[str, _Asked] = {}
-        self._taken: dict[str, _Taken] = {}
+        self._taken: dict[str, Taken] = {}
         self._refused: dict[str, str] = {}
         self._radio_s = -1.0
         self._journal = Journal(folder / JOURNAL)
@@ -97,7 +93,7 @@ class Run:
             self._counted = self._nonces_that_counted()
             if self.outcomes:
                 self._load(self.outcomes[-1])
-                self._checkpoint(self.number - 2).unlink(missing_ok=True)  # left where it was killed in between
+                self._clear(self.number - 1)  # left where it was killed in between
         except BaseException:
             self._journal.close()
             raise
@@ -139,7 +135,16 @@ class Run:
             order = self._order(name, rank, plan["nonces"][name], given)
             self._asked[name] = _Asked(order, given, size_bytes(arrays))
             found.append((order, arrays))
+        self._take_up()
         return found
+
+    def _take_up(self) -> None:
+        """Take the answers to this round that were taken before the run stopped."""
+        for record in self._journal.of("answer"):
+            if record["round"] == self.number and (asked := self._asked.get(record["device"])):
+                kept = Taken.read(self._kept(record["device"]), record["content"])
+                if kept and kept.answer.nonce == asked.order.nonce:
+                    self._taken[record["device"]] = kept
 
     def _given(self, place: int, rank: int) -> tuple[dict[str, Assignment], Arrays]:
         """What a device is given in this round, by layer, and as it is sent."""
@@ -170,8 +175,9 @@ class Run:
         except BadInput as error:
             self.refuse(device, number, str(error))
             return "refused"
-        self._taken[device] = _Taken(answer, dict(arrays))
+        taken = self._taken[device] = Taken(answer, dict(arrays))
         self._refused.pop(device, None)
+        taken.write(self._kept(device))  # before the journal says that it is there
         self._journal.append("answer", device=device, round=number, content=answer.content)
         return "taken"
 
@@ -211,7 +217,7 @@ class Run:
             own_scores={name: one.answer.own_score for name, one in taken.items() if one.answer.own_score >= 0},
         )
         self._journal.append("round", **outcome.to_raw())
-        self._checkpoint(outcome.round - 1).unlink(missing_ok=True)
+        self._clear(outcome.round)
         self._counted |= {name: self._asked[name].order.nonce for name in shares}
         self.outcomes.append(outcome)
         self._asked, self._taken, self._refused = {}, {}, {}
@@ -327,7 +333,7 @@ class Run:
             distil=self.config.distil,
         )
 
-    def _merge(self, taken: Mapping[str, _Taken]) -> dict[str, float]:
+    def _merge(self, taken: Mapping[str, Taken]) -> dict[str, float]:
         """Put changes together; returns how much each device counted."""
         shares = self._shares(taken)
         for layer, mode in self._modes.items():
@@ -341,7 +347,7 @@ class Run:
                 self._others[name] = (tensor.double() + change.reshape(tensor.shape)).float()
         return shares
 
-    def _update(self, name: str, taken: _Taken, layer: str, share: float) -> Update:
+    def _update(self, name: str, taken: Taken, layer: str, share: float) -> Update:
         """What a device made of a layer; in float32, as it has it."""
         given = self._asked[name].given[layer]
         sent = [f"adapter/{layer}/{factor}" for factor in given.trains]
@@ -353,13 +359,13 @@ class Run:
             a_RI = a_RI + change_RI
         return Update(given, Factors(b_OR, a_RI), share)
 
-    def _others_change_X(self, taken: _Taken) -> Tensor:
+    def _others_change_X(self, taken: Taken) -> Tensor:
         """All changes of a device outside the decoder, one after the other."""
         names = [f"others/{name}" for name in self._trained_others]
         made = changes(taken.arrays, names, self.config.eight_bits) if names else {}
         return torch.cat([torch.zeros(0), *(tensor.flatten() for tensor in made.values())])
 
-    def _shares(self, taken: Mapping[str, _Taken]) -> dict[str, float]:
+    def _shares(self, taken: Mapping[str, Taken]) -> dict[str, float]:
         """By examples where nobody is doubted; else one device, one vote: what it says of itself must not help it."""
         if self.config.rule == "mean":
             examples = sum(one.answer.examples for one in taken.values())
@@ -369,7 +375,7 @@ class Run:
         share_N = RULES[self.config.rule](gram(moved, others), self.config.attackers)
         return dict(zip(taken, share_N.tolist(), strict=True))
 
-    def _moved(self, name: str, taken: _Taken) -> dict[str, Factors]:
+    def _moved(self, name: str, taken: Taken) -> dict[str, Factors]:
         """By how much a device has changed the products, by layer."""
         found = {}
         for layer in self._modes:
@@ -379,6 +385,15 @@ class Run:
 
     def _checkpoint(self, number: int) -> Path:
         return self.folder / f"round-{number}.safetensors"
+
+    def _kept(self, device: str) -> Path:
+        """An answer to the round under way."""
+        return self.folder / f"answers-{self.number}" / f"{self._places[device]}.safetensors"
+
+    def _clear(self, number: int) -> None:
+        """Remove what a round that is done needs no more: the state before it, and its answers."""
+        self._checkpoint(number - 1).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / f"answers-{number}", ignore_errors=True)
 
     def _save(self) -> str:
         """Write the state after this round; returns the file's SHA-256."""

@@ -89,6 +89,28 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(mode: str, task: Task, t
     assert same(state(whole.model()), state(second.model()))
 
 
+@pytest.mark.parametrize("harmed", [False, True])
+def test_answers_that_were_taken_need_not_come_again(harmed: bool, task: Task, tmp_path: Path) -> None:
+    """Its server is killed in the middle of a round, and a device that has answered is gone; not so its answer."""
+    whole, part = (Run(tmp_path / name, task.base, config(rounds=1)) for name in ("whole", "part"))
+    devices = fleet(task, tmp_path)
+    answers = {order.device: devices[order.device].work(order, arrays) for order, arrays in part.orders()}
+    assert part.take("fan", 0, *answers["fan"]) == "taken"
+    part.leave()
+    (kept,) = (tmp_path / "part").glob("answers-0/*.safetensors")
+    if harmed:
+        kept.write_bytes(kept.read_bytes()[:-1])
+    part = Run(tmp_path / "part", task.base, config(rounds=1))
+    part.orders()
+    assert part.awaited == (["fan", "press", "pump"] if harmed else ["press", "pump"])
+    for name in part.awaited:
+        assert part.take(name, 0, *answers[name]) == "taken"
+    assert set(part.close({}).shares) == set(devices)
+    assert not list((tmp_path / "part").glob("answers-*"))
+    play(whole, fleet(task, tmp_path / "again"))
+    assert same(state(part.model()), state(whole.model()))
+
+
 def test_late_doubled_and_forged_answers_do_not_count(task: Task, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", task.base, config())
     devices = fleet(task, tmp_path)
