@@ -17,7 +17,10 @@ T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^+#/\x00]+$")]
 """Of a source: a level of a topic."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+MOST = 2**62
+"""Of epochs and numbers: one more still fits into SQLite's integers."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 
 MAGIC = b"IOT1"
 CONFIRMED = "iotlam/confirmed/"
