@@ -168,7 +168,9 @@ class Outbox:
                 if self._epoch < epoch < MOST:
                     self._begin_after(epoch)
                 elif epoch == self._epoch:
-                    self._forget({source: number for source, number in upto.items() if self._has_numbered(source, number)})
+                    self._forget(
+                        {source: number for source, number in upto.items() if self._has_numbered(source, number)}
+                    )
             except sqlite3.OperationalError:  # a full disk: it is confirmed again
                 return
 
