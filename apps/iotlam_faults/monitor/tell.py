@@ -43,9 +43,10 @@ class Teller(Generic[Entry]):
         patience_s: float,
         most: int,
     ) -> None:
-        self._transport, self._ledger, self._kind = transport, ledger, kind
-        self._packed, self._patience_s, self._most = packed, patience_s, most
-        self._last = 0
+        self._transport, self._ledger = transport, ledger
+        self._kind: type[Entry] = kind
+        self._packed: Callable[[Entry], tuple[str, bytes]] = packed
+        self._patience_s, self._most, self._last = patience_s, most, 0
         self._sent: dict[int, tuple[str, bytes]] = {}  # by row, until it counts as told
         self._answers: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
         self._heard: deque[tuple[float, int]] = deque()  # since when, and the row

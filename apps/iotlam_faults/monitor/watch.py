@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ class Watch:
             alarms += found
         return windows, alarms
 
-    def _window(self, one: Heard, taken_ns: int, change: float | None, judged: str, shape: dict[str, float]) -> Window:
+    def _window(self, one: Heard, taken_ns: int, change: float | None, judged: str, shape: dict[str, Any]) -> Window:
         epoch, number, t_ns = one.envelope.epoch, one.envelope.number, one.block.t_ns
         shaft_hz = one.block.shaft_hz
         return Window(*one.key, epoch, number, t_ns, taken_ns, judged, change, shaft_hz=shaft_hz, **shape)
