@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from multiprocessing.synchronize import Event
 from itertools import pairwise
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 
