@@ -20,9 +20,10 @@ from iotlam.streams.local import LocalTransport
 from iotlam.streams.outbox import Outbox
 from iotlam.streams.transport import Message
 from iotlam_faults.cli import app
+from iotlam_faults.monitor import ledger as ledger_module
 from iotlam_faults.monitor.alarm import Latch, Rules
 from iotlam_faults.monitor.demo import plant
-from iotlam_faults.monitor.ledger import Ledger
+from iotlam_faults.monitor.ledger import Ledger, Window
 from iotlam_faults.monitor.page import write_page
 from iotlam_faults.monitor.run import demo, locked
 from iotlam_faults.monitor.service import ALARMS, FEATURES, WAVEFORMS, Service
@@ -229,6 +230,13 @@ def test_a_clock_that_is_set_back_hides_no_window(ledger: Ledger) -> None:
     assert [window.number for window in ledger.history(PUMP, 2)] == [1, 2]
 
 
+def test_old_windows_go_once_they_have_been_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "KEPT_WINDOWS", 5)
+    feed(Watch(ledger, BRIEF), *[SOUND] * 12)
+    ledger.told(Window, [row for row, window in ledger.untold(Window, 0, 100) if window.number != 3])
+    assert [window.number for window in ledger.history(PUMP)] == [3, 7, 8, 9, 10, 11]
+
+
 def test_an_unknown_bearing_does_not_blind_the_monitor(ledger: Ledger) -> None:
     watch = Watch(ledger, BRIEF)
     for number, loud in enumerate([SOUND] * 6 + [LOUD] * 2):
@@ -309,6 +317,22 @@ def test_two_monitors_do_not_share_a_folder(tmp_path: Path) -> None:
     locked(tmp_path).close()
 
 
+def test_a_machine_that_was_repaired_is_learnt_anew(tmp_path: Path) -> None:
+    (state := tmp_path / "state").mkdir()
+    ledger = Ledger(state / "monitor.sqlite")
+    feed(Watch(ledger, BRIEF), *[SOUND] * 6, LOUD, LOUD)
+    ledger.close()
+    done = CliRunner().invoke(app, ["monitor", "--state", str(state), "--forget", "fan"])
+    assert "a machine it knows, got 'fan'; name one of ['pump']" in str(done.exception)
+    assert CliRunner().invoke(app, ["monitor", "--state", str(state), "--forget", "pump"]).exit_code == 0
+    ledger = Ledger(state / "monitor.sqlite")
+    feed(Watch(ledger, BRIEF), *[LOUD] * 8, first=8)
+    ended, raised = ledger.alarms()
+    assert (raised.raised, ended.raised, ended.because) == (True, False, "its baseline is learnt anew")
+    assert ended.id != raised.id and ledger.history(PUMP)[-1].judged == "sound"
+    ledger.close()
+
+
 @pytest.mark.parametrize("foreign", ["create table machines (machine text, x text)", "create table taken (a text)"])
 def test_a_file_of_others_is_refused(tmp_path: Path, foreign: str) -> None:
     database = sqlite3.connect(tmp_path / "monitor.sqlite")
@@ -344,8 +368,9 @@ def test_nobody_is_answered_elsewhere(ledger: Ledger, reply_to: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "it or --demo, got neither"),
-        (["--demo", "--broker", "mqtt://x"], "it or --demo, got both"),
+        ([], "it, --demo or --forget, got none"),
+        (["--demo", "--broker", "mqtt://x"], "it, --demo or --forget, got several"),
+        (["--forget", "pump"], "--forget: expected a monitor's folder"),
         (["--demo", "--page", "x.txt"], "ends in .html"),
         (["--demo", "--page", "/proc/x.html"], "--page"),
         (["--demo", "--raise-at", "nan"], "--raise-at: expected a number"),

@@ -39,6 +39,9 @@ create table if not exists alarms (
 create index if not exists alarms_untold on alarms (told) where told = 0;
 """
 
+KEPT_WINDOWS = 5_000_000
+"""Beyond which the oldest are thrown away once they have been told: the file stays below about a gigabyte."""
+
 Key = tuple[str, str]
 """A machine and one of its sensors."""
 
@@ -183,6 +186,28 @@ class Ledger:
             [(*key, msgspec.msgpack.encode(self._sensors[key])) for key in touched],
         )
 
+    def forget(self, machine: str) -> None:
+        """Learn a machine's baselines anew from its next windows; alarms that stand end.
+
+        Raises:
+            BadInput: if the disk is full; then nothing has changed.
+        """
+        keys = [key for key in self._sensors if key[0] == machine]
+        ended = [
+            alarm
+            for key in keys
+            for kind, latch in (("changed", self._sensors[key].changed), ("dead", self._sensors[key].dead))
+            if latch.stands
+            for alarm in self._entries(
+                Alarm, "where machine = ? and sensor = ? and kind = ? order by rowid desc limit 1", (*key, kind)
+            )
+        ]
+        with _room(), self.database:
+            self.write([], [_forgotten(alarm) for _, alarm in ended], [])
+            self.database.execute("delete from sensors where machine = ?", (machine,))
+        for key in keys:
+            del self._sensors[key]
+
     def untold(self, kind: type[Entry], after: int, most: int) -> list[tuple[int, Entry]]:
         """Windows or alarms of which nobody has been told yet, in the order they came, each with its row.
 
@@ -194,13 +219,16 @@ class Ledger:
         return self._entries(kind, "where told = 0 and rowid > ? order by rowid limit ?", (after, most))
 
     def told(self, kind: type[Entry], rows: Sequence[int]) -> None:
-        """Others know of windows or alarms now.
+        """Others know of windows or alarms now; the oldest windows beyond `KEPT_WINDOWS` go.
 
         Raises:
             BadInput: if the disk is full; then they will be told again.
         """
         with _room(), self.database:
             self.database.executemany(f"update {TABLES[kind]} set told = 1 where rowid = ?", [(row,) for row in rows])
+            if kind is Window:
+                oldest = max(rows) - KEPT_WINDOWS
+                self.database.execute("delete from windows where rowid <= ? and told = 1", (oldest,))
 
     def alarms(self, most: int = -1) -> list[Alarm]:
         """The newest alarms, the newest first; all where no number is given."""
@@ -219,6 +247,11 @@ class Ledger:
         rows = self.database.execute(f"select rowid, {_columns(kind)} from {TABLES[kind]} {rest}", values)
         fields = kind.__struct_fields__
         return [(one[0], msgspec.convert(dict(zip(fields, one[1:], strict=True)), kind, strict=False)) for one in rows]
+
+
+def _forgotten(raised: Alarm) -> Alarm:
+    because, name = "its baseline is learnt anew", f"{raised.id}/forgotten"
+    return msgspec.structs.replace(raised, raised=False, fault="", because=because, id=name)
 
 
 def _columns(kind: type[Window] | type[Alarm]) -> str:

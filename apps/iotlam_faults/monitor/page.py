@@ -100,7 +100,8 @@ def _without_rate(key: Key) -> Key:
 
 
 def _age_s(ledger: Ledger, key: Key, now_ns: int) -> float:
-    return max(now_ns - ledger.sensor(key).taken_ns, 0) / 1e9
+    """Seconds since the newest window; one of the future came before the monitor's clock was set back."""
+    return abs(now_ns - ledger.sensor(key).taken_ns) / 1e9
 
 
 def _row(ledger: Ledger, rules: Rules, key: Key, silent: bool, now_ns: int) -> dict[str, Any]:

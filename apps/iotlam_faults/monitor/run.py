@@ -51,6 +51,27 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
                 warned = problem
 
 
+def forget(folder: Path, machine: str) -> None:
+    """Have a machine's baselines learnt anew, as after a repair.
+
+    Raises:
+        BadInput: if a monitor is at work in the folder, or has never heard of the machine.
+    """
+    if not (folder / LEDGER).exists():
+        fix = "give the --state of the monitor"
+        raise BadInput("--forget", expected="a monitor's folder", got=f"'{folder}'", fix=fix)
+    lock = locked(folder)
+    ledger = Ledger(folder / LEDGER)
+    try:
+        known = sorted({name for name, _ in ledger.sensors})
+        if machine not in known:
+            raise BadInput("--forget", expected="a machine it knows", got=f"'{machine}'", fix=f"name one of {known[:9]}")
+        ledger.forget(machine)
+    finally:
+        ledger.close()
+        lock.close()
+
+
 def run_demo(folder: Path, page: Path, rules: Rules, windows: int, pace_s: float, seed: int) -> Path:
     """Watch simulated machines of which one wears out, over a transport in this process; returns the page."""
     demo = folder / DEMO
