@@ -65,7 +65,9 @@ def forget(folder: Path, machine: str) -> None:
     try:
         known = sorted({name for name, _ in ledger.sensors})
         if machine not in known:
-            raise BadInput("--forget", expected="a machine it knows", got=f"'{machine}'", fix=f"name one of {known[:9]}")
+            raise BadInput(
+                "--forget", expected="a machine it knows", got=f"'{machine}'", fix=f"name one of {known[:9]}"
+            )
         ledger.forget(machine)
     finally:
         ledger.close()

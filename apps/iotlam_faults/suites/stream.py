@@ -43,7 +43,7 @@ DAMAGED_EVERY = 20
 SEVERITY = 0.9
 RATE_HZ = 12_000.0
 AWAY_S = 5.0
-EMPTY_S = 180.0
+EMPTY_S, QUIET_S = 180.0, 20.0
 MONITOR_UP_S = 60.0
 
 
@@ -181,9 +181,12 @@ def _worst(delays: Sequence[float | None]) -> float:
 
 
 def _wait_for(listener: Listener, windows: int) -> None:
-    since = time.monotonic()
-    while listener.windows() < windows and time.monotonic() - since < EMPTY_S:
+    """Wait until all windows have been heard of, or nothing new comes."""
+    heard, since = listener.windows(), time.monotonic()
+    while heard < windows and time.monotonic() - since < QUIET_S:
         time.sleep(0.1)
+        if listener.windows() > heard:
+            heard, since = listener.windows(), time.monotonic()
 
 
 def _run_plant(
