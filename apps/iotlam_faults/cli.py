@@ -317,7 +317,7 @@ def monitor(
     pace_s: Annotated[float, typer.Option(min=0.0, max=10.0, help="Of the demo: seconds a window.")] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the demo.")] = 0,
 ) -> None:
-    """Watch live machines: waveforms come by MQTT, features and alarms go out, none is lost or doubled.
+    """Watch live machines: waveforms come by MQTT, features and alarms go out, and none is lost.
 
     Examples: iotlam faults monitor --demo
 
