@@ -117,6 +117,15 @@ def test_what_says_nothing_is_refused_and_harms_no_other(ledger: Ledger, payload
     assert reason in watch.refused[-1]
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"channels": 2000}, "64 channels"), ({"sensor": "x" * 300}, "decode")]
+)
+def test_a_block_does_not_make_sensors_without_bounds(ledger: Ledger, changes: dict[str, object], reason: str) -> None:
+    watch = Watch(ledger, BRIEF)
+    watch.handle([message(0, msgspec.structs.replace(block(0), **changes).pack())])
+    assert not ledger.sensors and reason in watch.refused[-1]
+
+
 @pytest.mark.parametrize("shaft_hz", [float("nan"), float("inf"), 0.0, -3.0])
 def test_a_speed_that_is_none_is_refused(ledger: Ledger, shaft_hz: float) -> None:
     watch = Watch(ledger, BRIEF)
