@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from iotlam.bench.mosquitto import Mosquitto
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -60,3 +64,26 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         LlamaForCausalLM(sizes).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def mosquitto() -> None:
+    """Skips the test where Mosquitto is not installed."""
+    from iotlam.bench.mosquitto import find_mosquitto
+    from iotlam.contracts import BadInput
+
+    try:
+        find_mosquitto()
+    except BadInput as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def broker(mosquitto: None, tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real Mosquitto that can be killed and started again."""
+    from iotlam.bench.mosquitto import Mosquitto
+
+    found = Mosquitto(tmp_path)
+    found.start()
+    yield found
+    found.kill()

@@ -304,6 +304,9 @@ def monitor(
         str | None, typer.Option(help="An MQTT 5 broker: mqtt://host:1883, or mqtts://user:password@host.")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Simulated machines of which one wears out; no broker.")] = False,
+    forget: Annotated[
+        str | None, typer.Option(help="A machine to be learnt anew, as after a repair; no monitor may be at work.")
+    ] = None,
     state: Annotated[Path, typer.Option(help="Folder of what it knows; started again, it goes on.")] = Path(
         "runs/monitor"
     ),
@@ -314,27 +317,31 @@ def monitor(
     pace_s: Annotated[float, typer.Option(min=0.0, max=10.0, help="Of the demo: seconds a window.")] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the demo.")] = 0,
 ) -> None:
-    """Watch live machines: waveforms come by MQTT, features and alarms go out, none is lost or doubled.
+    """Watch live machines: waveforms come by MQTT, features and alarms go out, and none is lost.
 
     Examples: iotlam faults monitor --demo
 
     iotlam faults monitor --broker mqtt://plant.local --state /var/lib/iotlam
     """
+    from iotlam_faults.monitor import run
     from iotlam_faults.monitor.alarm import Rules
-    from iotlam_faults.monitor.run import run_demo, run_service
 
-    if demo == (broker is not None):
-        got, fix = "both" if demo else "neither", "as in --broker mqtt://localhost, or --demo"
-        raise BadInput("--broker", expected="it or --demo", got=got, fix=fix)
+    if (given := demo + (broker is not None) + (forget is not None)) != 1:
+        got, fix = "several" if given else "none", "as in --broker mqtt://localhost, or --demo"
+        raise BadInput("--broker", expected="it, --demo or --forget", got=got, fix=fix)
+    if forget is not None:
+        run.forget(state, forget)
+        typer.echo(f"{forget} is learnt anew from its next windows", err=True)
+        return
     place = page or state / "monitor.html"
     check_page_path("--page", place)
     check_writable("--state", state)
     _finite("--raise-at", raise_at)
     rules = Rules(learning=learning, raise_at=raise_at, clear_at=0.7 * raise_at)
     if broker is not None:
-        run_service(broker, state, place, rules)
+        run.run_service(broker, state, place, rules)
     else:
-        run_demo(state, place, rules, windows, pace_s, seed)
+        run.run_demo(state, place, rules, windows, pace_s, seed)
 
 
 def _finite(option: str, value: float) -> None:

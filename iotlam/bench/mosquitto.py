@@ -42,6 +42,12 @@ class Mosquitto:
         return f"mqtt://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Of its process; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def is_down(self) -> bool:
         """Whether it has been killed, or not been started."""
         return self._process is None

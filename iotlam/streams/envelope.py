@@ -17,13 +17,17 @@ T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^+#/\x00]+$")]
 """Of a source: a level of a topic."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+MOST = 2**62
+"""Of epochs and numbers: one more still fits into SQLite's integers."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 
 MAGIC = b"IOT1"
 CONFIRMED = "iotlam/confirmed/"
 """Topics on which senders await confirmations begin so."""
 
 DTYPES = ("<i2", "<f4")
+MOST_CHANNELS = 64
 
 
 class NotOurs(IotlamError):
@@ -70,7 +74,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         sensor: its name on the machine.
         t_ns: when its first sample was measured, by the machine's clock.
         rate_hz: sample rate.
-        channels: C.
+        channels: C, at most 64.
         dtype: of the samples, `<i2` or `<f4`.
         scale: what a step of `<i2` is worth, m/s2 or ampere.
         data: the samples.
@@ -78,7 +82,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         bearing: number of the bearing; empty where it is not known.
     """
 
-    sensor: str
+    sensor: Annotated[str, msgspec.Meta(max_length=200)]
     t_ns: Count
     rate_hz: float
     channels: int
@@ -103,6 +107,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         size = 0 if block.dtype not in DTYPES else int(block.dtype[-1]) * block.channels
         if size <= 0 or len(block.data) % size or not block.data or not 0.0 < block.rate_hz < 1e9:
             raise NotOurs(f"expected whole samples of {DTYPES}, got {len(block.data)} bytes of {block.dtype!r}")
+        if block.channels > MOST_CHANNELS:
+            raise NotOurs(f"expected at most {MOST_CHANNELS} channels, got {block.channels}")
         if block.shaft_hz is not None and not 0.0 < block.shaft_hz < 1e5:
             raise NotOurs(f"expected the shaft's speed in hertz, none while it stands, got {block.shaft_hz}")
         return block

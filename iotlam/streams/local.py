@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from iotlam.streams.transport import Handler, Message, matches
+from iotlam.streams.transport import Answer, Handler, Message, matches, unasked
 
 
 class LocalTransport:
@@ -22,11 +22,12 @@ class LocalTransport:
         """Hand messages of matching topics to a function."""
         self._handlers.append((pattern, handler))
 
-    def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
+    def publish(self, topic: str, payload: bytes, reply_to: str = "", answered: Answer = unasked) -> bool:
         """Hand a message to all who subscribed."""
-        for pattern, handler in tuple(self._handlers):
-            if matches(pattern, topic):
-                handler(Message(topic, payload, reply_to))
+        listening = [handler for pattern, handler in self._handlers if matches(pattern, topic)]
+        for handler in listening:
+            handler(Message(topic, payload, reply_to))
+        answered(bool(listening))
         return True
 
     def on_connect(self, call: Callable[[], None]) -> None:

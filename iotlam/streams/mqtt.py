@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from iotlam.contracts import BadInput
-from iotlam.streams.transport import Handler, Message, matches
+from iotlam.streams.transport import Answer, Handler, Message, matches, unasked
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PORT, TLS_PORT = 1883, 8883
 FIRST_WAIT_S = 10.0
 QUALITY = 1
+NOBODY_LISTENS = 0x10
+"""Reason code of MQTT 5 with which a broker acknowledges what it has passed on to nobody."""
+
 MOST_WAITING = 2000
 """Messages that may wait for the broker before `publish` refuses more."""
 
@@ -50,7 +53,10 @@ class MqttTransport:
         self._answered, self._connected, self._refusal = threading.Event(), threading.Event(), ""
         self._client: Client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect, self._client.on_disconnect = self._came, self._went
-        self._client.on_message = self._received
+        self._client.on_message, self._client.on_publish = self._received, self._acknowledged
+        self._lock = threading.Lock()  # never held while paho is called: it holds locks of its own while it calls us
+        self._awaited: dict[int, Answer] = {}
+        self._early: dict[int, bool] = {}  # acknowledged before `publish` knew under which number it had been sent
         self._client.max_inflight_messages_set(200)
         self._client.max_queued_messages_set(MOST_WAITING)
         self._client.reconnect_delay_set(1, 30)
@@ -67,7 +73,7 @@ class MqttTransport:
         if self.connected:
             self._client.subscribe(pattern, QUALITY)
 
-    def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
+    def publish(self, topic: str, payload: bytes, reply_to: str = "", answered: Answer = unasked) -> bool:
         """Send a message; False where the broker is away or slower than the messages come."""
         from paho.mqtt.enums import MQTTErrorCode
         from paho.mqtt.packettypes import PacketTypes
@@ -79,7 +85,15 @@ class MqttTransport:
         if reply_to:
             properties.ResponseTopic = reply_to
         result = self._client.publish(topic, payload, QUALITY, properties=properties)
-        return result.rc in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN)  # the latter is kept
+        if result.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):  # the latter is kept
+            return False
+        with self._lock:
+            heard = self._early.pop(result.mid, None)
+            if heard is None:
+                self._awaited[result.mid] = answered
+        if heard is not None:
+            answered(heard)
+        return True
 
     def on_connect(self, call: Callable[[], None]) -> None:
         """Call a function now, if the broker is there, and after every reconnection."""
@@ -130,6 +144,15 @@ class MqttTransport:
 
     def _went(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._connected.clear()
+
+    def _acknowledged(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
+        heard = not reason.is_failure and reason.value != NOBODY_LISTENS
+        with self._lock:
+            answered = self._awaited.pop(mid, None)
+            if answered is None:
+                self._early[mid] = heard
+        if answered is not None:
+            answered(heard)
 
     def _received(self, client: Client, userdata: Any, raw: MQTTMessage) -> None:
         reply_to = getattr(raw.properties, "ResponseTopic", "")

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from iotlam.contracts import BadInput
-from iotlam.streams.envelope import CONFIRMED, Count, Envelope
+from iotlam.streams.envelope import CONFIRMED, MOST, Count, Envelope
 from iotlam.streams.transport import Message, Transport
 
 RETRY_S = 5.0
@@ -165,10 +165,12 @@ class Outbox:
             if self._closing.is_set():
                 return
             try:
-                if epoch > self._epoch:
+                if self._epoch < epoch < MOST:
                     self._begin_after(epoch)
                 elif epoch == self._epoch:
-                    self._forget(upto)
+                    self._forget(
+                        {source: number for source, number in upto.items() if self._has_numbered(source, number)}
+                    )
             except sqlite3.OperationalError:  # a full disk: it is confirmed again
                 return
 
@@ -182,6 +184,10 @@ class Outbox:
                 gone_bytes += sum(size for (size,) in gone)
         self._bytes -= gone_bytes
         self._oldest.update({source: max(number + 1, self._oldest.get(source, 0)) for source, number in upto.items()})
+
+    def _has_numbered(self, source: str, number: int) -> bool:
+        (last,) = self._database.execute("select max(number) from next where source = ?", (source,)).fetchone()
+        return last is not None and number <= int(last)
 
     def _begin_after(self, epoch: int) -> None:
         """The receiver knows a later numbering of ours: the disk was lost and the clock is behind."""

@@ -23,6 +23,11 @@ class Message:
 
 
 Handler = Callable[[Message], None]
+Answer = Callable[[bool], None]
+
+
+def unasked(heard: bool) -> None:
+    """The answer of who asks for none."""
 
 
 class Transport(Protocol):
@@ -38,8 +43,16 @@ class Transport(Protocol):
     def subscribe(self, pattern: str, handler: Handler) -> None:
         """Hand messages of matching topics to a function, again after every reconnection; `+` and `#` as in MQTT."""
 
-    def publish(self, topic: str, payload: bytes, reply_to: str = "") -> bool:
-        """Send a message; False where that is not possible at present."""
+    def publish(self, topic: str, payload: bytes, reply_to: str = "", answered: Answer = unasked) -> bool:
+        """Send a message; False where that is not possible at present.
+
+        Args:
+            topic: under which it goes.
+            payload: the content.
+            reply_to: topic on which answers are awaited.
+            answered: is called once, in any thread, when the message has been handed over: with whether somebody
+                listens. A broker may still die with it.
+        """
 
     def on_connect(self, call: Callable[[], None]) -> None:
         """Call a function whenever a connection has come about."""

@@ -7,6 +7,7 @@ import pytest
 
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.methods import METHODS
+from iotlam_faults.monitor.ledger import Alarm
 from iotlam_faults.protocols import Window, rosa
 from iotlam_faults.splits import Piece
 from iotlam_faults.suites import honest, speed, stream
@@ -67,18 +68,42 @@ def test_every_leak_that_is_seeded_is_refused_and_without_one_none_is(kind: str)
     assert split.trusted(split.fit(len)) == len(split.train)
 
 
-def machine(**changes: object) -> dict:
-    sound = {"machine": "m0", "sent": 10, "lost": 0, "doubled": 0, "out_of_order": 0}
-    return {**sound, "damaged_at": None, "alarm_delay_windows": None, "false_alarms": 0, **changes}
+def machine(taken: range | list[int] = range(10), heard: range | list[int] = range(10), **changes: object) -> dict:
+    sound = stream.alarms_row([], {}, [0.0] * 10, None)
+    return {"machine": "m0", **stream.windows_row(taken, heard, 10), **sound, **changes}
+
+
+def alarm(number: int, raised: bool = True) -> Alarm:
+    return Alarm("m0", "a/1Hz", 1, number, 0, "changed", raised, 3.0, "outer", "", f"m0/a/1Hz/1/{number}/changed")
+
+
+FACTS = dict.fromkeys(("kills", "most_waiting", "caught_up_s", "monitor_cpu_s", "seconds", "monitor_rss_mb"), 1.0)
+FACTS["heard_again"] = 3.0
 
 
 def test_an_alarm_that_never_came_is_no_short_delay() -> None:
-    facts = dict.fromkeys(("kills", "most_waiting", "caught_up_s", "monitor_cpu_s", "seconds", "monitor_rss_mb"), 1.0)
-    good = stream.figures([machine(), machine(damaged_at=4, alarm_delay_windows=2)], facts)
-    assert good["alarm_delay_windows"].value == 2 and good["lost"].met and good["lost"].n == 20
-    bad = stream.figures([machine(lost=1, doubled=2), machine(damaged_at=4)], facts)
+    good = stream.figures([machine(), machine(damaged_at=4, alarm_delay_windows=2, alarm_delay_s=1.5)], FACTS)
+    assert good["alarm_delay_windows"].value == 2 and good["alarm_delay_s"].value == 1.5
+    assert good["lost"].met and good["lost"].n == 20 and good["features_lost"].met and good["alarms_lost"].met
+    bad = stream.figures([machine(lost=1, doubled=2), machine(damaged_at=4)], FACTS)
     assert bad["alarm_delay_windows"].value == float("inf") and not bad["alarm_delay_windows"].met
+    assert bad["alarm_delay_s"].value == float("inf")
     assert (bad["lost"].value, bad["doubled"].value) == (1, 2) and not bad["lost"].met
+
+
+def test_what_a_listener_did_not_hear_is_lost_though_it_is_on_disk() -> None:
+    row = machine(heard=[0, 1, 2, 4, 3, 5, 5])
+    assert (row["lost"], row["features_lost"]) == (0, 4)
+    assert (row["features_doubled"], row["features_out_of_order"]) == (1, 1)
+    put_at_s = [float(second) for second in range(10)]
+    told = stream.alarms_row([alarm(2), alarm(6), alarm(8, raised=False)], {alarm(6).id: 12.5}, put_at_s, 5)
+    assert (told["alarms"], told["alarms_lost"], told["alarms_doubled"], told["false_alarms"]) == (3, 2, 0, 1)
+    assert (told["alarm_delay_windows"], told["alarm_delay_s"]) == (
+        2,
+        7.5,
+    )  # windows count none while the broker is away
+    found = stream.figures([{**row, **told}], FACTS)
+    assert not found["features_lost"].met and not found["alarms_lost"].met and found["alarms_lost"].n == 3
 
 
 def test_speed_takes_the_median_turn_and_the_slowest_windows() -> None:

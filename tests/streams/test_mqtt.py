@@ -30,6 +30,19 @@ def test_messages_and_their_reply_topic_arrive(broker: Mosquitto) -> None:
     sender.close()
 
 
+def test_a_sender_is_told_whether_somebody_listens(broker: Mosquitto) -> None:
+    answers: queue.Queue[bool] = queue.Queue()
+    sender = MqttTransport(broker.address, "sender")
+    assert sender.publish("plant/alarm", b"1", answered=answers.put)
+    assert answers.get(timeout=10.0) is False
+    sender.subscribe("plant/+", lambda message: None)
+    time.sleep(0.2)
+    for number in range(300):  # more than may be in flight: each is answered once
+        assert sender.publish("plant/alarm", bytes([number % 256]), answered=answers.put)
+    assert all(answers.get(timeout=10.0) for _ in range(300)) and answers.empty()
+    sender.close()
+
+
 def test_nothing_is_lost_when_the_broker_is_killed(
     broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,11 @@ def test_a_sender_that_lost_its_disk_and_its_clock_is_heard_again(
     assert receiver.got() == {"a": [0, 1, 0, 1]}
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"{}", b'[1, {"a": -1}]', b'[1, {"a": 99999999999999999999}]'])
+NONE = [b"", b"\xff\xfe", b"{}", b'[1, {"a": -1}]', b'[1, {"a": 99999999999999999999}]']
+NONE += [b'[9223372036854775807, {"a": 0}]', b'[4611686018427387904, {"a": 0}]']
+
+
+@pytest.mark.parametrize("payload", NONE)
 def test_confirmations_that_are_none_are_ignored(tmp_path: Path, payload: bytes) -> None:
     transport = LocalTransport()
     outbox = Outbox(transport, tmp_path / "out.sqlite", TOPIC, "gateway")
@@ -187,6 +191,20 @@ def test_confirmations_that_are_none_are_ignored(tmp_path: Path, payload: bytes)
     assert outbox.waiting() == 1
     outbox.close()
     transport.publish("iotlam/confirmed/gateway", b'[1, {"a": 1}]')  # late: it is closed
+
+
+def test_a_confirmation_of_what_was_never_sent_loses_nothing(tmp_path: Path) -> None:
+    transport = LocalTransport()
+    outbox = Outbox(transport, tmp_path / "out.sqlite", TOPIC, "gateway")
+    outbox.put([("a", b"0")])
+    transport.publish("iotlam/confirmed/gateway", f'[{outbox._epoch}, {{"a": 7, "b": 7}}]'.encode())
+    assert outbox.waiting() == 1
+    receiver = Receiver(transport, tmp_path / "in.sqlite")
+    outbox.put([("a", b"1"), ("b", b"0")])
+    outbox._rewind()
+    empty(outbox)
+    outbox.close()
+    assert receiver.got() == {"a": [0, 1], "b": [0]}
 
 
 def test_a_receiver_that_lost_its_disk_goes_on_where_the_sender_is(tmp_path: Path) -> None:

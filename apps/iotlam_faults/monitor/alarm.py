@@ -1,7 +1,7 @@
-"""One machine's alarm: a baseline while it is learnt, then debounce and hysteresis.
+"""One sensor's alarms: a baseline while it is learnt, then debounce and hysteresis.
 
 An alarm needs some changed windows in a row, so that a knock does not raise it; and it stays until some in a row are
-clearly back, so that it does not flutter.
+clearly back, so that it does not flutter. A sensor that says nothing any more is alarmed of in the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rules(msgspec.Struct, frozen=True):
         learning: windows from which the baseline is learnt.
         raise_at: change from which a window counts as changed.
         clear_at: change below which one counts as back.
-        raise_after: changed windows in a row that raise an alarm.
+        raise_after: changed or dead windows in a row that raise an alarm.
         clear_after: windows in a row that end it.
     """
 
@@ -36,30 +36,54 @@ class Rules(msgspec.Struct, frozen=True):
     clear_after: int = 5
 
 
-class Machine(msgspec.Struct):
-    """What is known of a machine, from its first window on.
+class Latch(msgspec.Struct):
+    """Whether an alarm of one kind stands.
 
     Attributes:
-        learnt: profiles of the windows of the baseline.
-        sensor: that they came from, and its sample rate; empty while there are none.
-        speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
-        alarmed: whether an alarm stands.
+        stands: whether it does.
         streak: windows in a row that speak for a turn.
     """
 
-    learnt: list[list[float]] = []
-    sensor: str = ""
-    speeds_hz: tuple[float, float] | None = None
-    alarmed: bool = False
+    stands: bool = False
     streak: int = 0
+
+    def turn(self, raises: bool, clears: bool, rules: Rules) -> bool:
+        """Count a window; whether the alarm has just been raised or has just ended."""
+        self.streak = self.streak + 1 if (clears if self.stands else raises) else 0
+        if self.streak < (rules.clear_after if self.stands else rules.raise_after):
+            return False
+        self.stands, self.streak = not self.stands, 0
+        return True
+
+
+class Sensor(msgspec.Struct):
+    """What is known of a sensor of a machine, from its first window on; each channel at each rate is one.
+
+    Attributes:
+        learnt: profiles of the windows of the baseline.
+        speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
+        changed: the alarm of a machine that sounds otherwise than it did.
+        dead: the alarm of a sensor that says nothing.
+        taken_ns: when its newest window was taken, by the monitor's clock.
+    """
+
+    learnt: list[list[float]] = []
+    speeds_hz: tuple[float, float] | None = None
+    changed: Latch = msgspec.field(default_factory=Latch)
+    dead: Latch = msgspec.field(default_factory=Latch)
+    taken_ns: int = 0
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether an alarm of any kind stands."""
+        return self.changed.stands or self.dead.stands
 
     def ready(self, rules: Rules) -> bool:
         """Whether its baseline is learnt."""
         return len(self.learnt) >= rules.learning
 
-    def learn(self, profile_C: Doubles, sensor: str, shaft_hz: float | None) -> None:
+    def learn(self, profile_C: Doubles, shaft_hz: float | None) -> None:
         """Add a window to the baseline."""
-        self.sensor = sensor
         self.learnt.append([round(float(value), 6) for value in profile_C])
         if shaft_hz is not None:
             low, high = self.speeds_hz or (shaft_hz, shaft_hz)
@@ -75,12 +99,3 @@ class Machine(msgspec.Struct):
     def baseline(self) -> Baseline:
         """How it is while sound."""
         return Baseline.fit(np.array(self.learnt))
-
-    def turn(self, change: float, rules: Rules) -> bool:
-        """Count a window; whether the alarm has just been raised or has just ended."""
-        speaks = change < rules.clear_at if self.alarmed else change >= rules.raise_at
-        self.streak = self.streak + 1 if speaks else 0
-        if self.streak < (rules.clear_after if self.alarmed else rules.raise_after):
-            return False
-        self.alarmed, self.streak = not self.alarmed, 0
-        return True

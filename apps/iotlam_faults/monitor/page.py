@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import iotlam
 from iotlam.pages.page import figure, write_html
-from iotlam_faults.monitor.alarm import Machine, Rules
-from iotlam_faults.monitor.ledger import Alarm, Ledger
+from iotlam_faults.monitor.alarm import Rules
+from iotlam_faults.monitor.ledger import Alarm, Key, Ledger
 from iotlam_faults.verdict import WORDS
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 EVERY_S = 2.0
-SHOWN_WINDOWS, SHOWN_MACHINES, SHOWN_ALARMS = 120, 60, 50
+SHOWN_WINDOWS, SHOWN_SENSORS, SHOWN_ALARMS = 120, 60, 50
+SILENT_S, MISSED, RHYTHM = 60.0, 5.0, 20
+"""A sensor is silent after a minute, or five times the usual step between its newest windows where that is longer."""
+
+STALE_S = 60.0
+"""Age from which a page that is meant to be live says that it is old."""
+
 WIDTH, HEIGHT = 300.0, 40.0
 TOP = 6.0
 """Change at the upper edge of a chart."""
 
 
 def write_page(
-    ledger: Ledger, rules: Rules, path: Path, refused: Sequence[str], commands: Sequence[str], live: bool = True
+    ledger: Ledger, rules: Rules, path: Path, flags: Sequence[str], commands: Sequence[str], live: bool = True
 ) -> Path:
     """Write the page; it appears whole or not at all.
 
@@ -30,30 +39,35 @@ def write_page(
         ledger: what the monitor knows.
         rules: when an alarm is raised.
         path: the file.
-        refused: the newest payloads that were refused, and why.
+        flags: what is wrong with the monitor's own work, and payloads that were refused, in sentences.
         commands: what was typed to make it.
         live: whether it reloads itself.
 
     Raises:
         BadInput: if the file cannot be written.
     """
-    ordered = sorted(ledger.machines.items(), key=lambda item: (not item[1].alarmed, item[0]))
+    now_ns = time.time_ns()
+    silent = {key for key in ledger.sensors if _is_silent(ledger, key, now_ns)}
+    ordered = sorted(ledger.sensors, key=lambda key: (not ledger.sensor(key).alarmed, key not in silent, key))
     contents = {
         "live": live,
         "every_s": f"{EVERY_S:.0f}",
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "count": len(ordered),
-        "alarmed": sum(machine.alarmed for _, machine in ordered),
-        "refused": list(refused)[-3:],
-        "rows": [_row(ledger, rules, name, machine) for name, machine in ordered[:SHOWN_MACHINES]],
-        "hidden": max(len(ordered) - SHOWN_MACHINES, 0),
+        "when_ms": now_ns // 1_000_000,
+        "stale_s": f"{STALE_S:.0f}",
+        "count": len({machine for machine, _ in ordered}),
+        "alarmed": len({machine for machine, sensor in ordered if ledger.sensor((machine, sensor)).alarmed}),
+        "silent": len({machine for machine, _ in silent}),
+        "flags": list(flags),
+        "rows": [_row(ledger, rules, key, key in silent, now_ns) for key in ordered[:SHOWN_SENSORS]],
+        "hidden": max(len(ordered) - SHOWN_SENSORS, 0),
         "shown": SHOWN_WINDOWS,
         "bound_y": f"{_y(rules.raise_at):.1f}",
         "raise_at": figure(rules.raise_at),
         "clear_at": figure(rules.clear_at),
         "raise_after": rules.raise_after,
         "clear_after": rules.clear_after,
-        "alarms": [_told(alarm) for alarm in ledger.alarms()[:SHOWN_ALARMS]],
+        "alarms": [_told(alarm) for alarm in ledger.alarms(SHOWN_ALARMS)],
         "facts": {},
         "commands": list(commands),
         "versions": {"iotlam": iotlam.__version__},
@@ -61,31 +75,77 @@ def write_page(
     return write_html(TEMPLATE, contents, path)
 
 
-def _row(ledger: Ledger, rules: Rules, name: str, machine: Machine) -> dict[str, Any]:
-    history = ledger.history(name, SHOWN_WINDOWS)
+def _is_silent(ledger: Ledger, key: Key, now_ns: int) -> bool:
+    """Whether nothing has come for much longer than usual."""
+    age_s = _age_s(ledger, key, now_ns)
+    if age_s <= SILENT_S or _is_replaced(ledger, key):
+        return False
+    times_ns = [window.t_ns for window in ledger.history(key, RHYTHM)]
+    usual_s = median(abs(later - earlier) / 1e9 for earlier, later in pairwise(times_ns)) if times_ns[1:] else 0.0
+    return age_s > MISSED * usual_s
+
+
+def _is_replaced(ledger: Ledger, key: Key) -> bool:
+    """Whether the sensor has been heard at another rate since."""
+    mine = _without_rate(key)
+    return any(
+        state.taken_ns > ledger.sensor(key).taken_ns
+        for other, state in ledger.sensors.items()
+        if _without_rate(other) == mine
+    )
+
+
+def _without_rate(key: Key) -> Key:
+    return key[0], key[1].rpartition("/")[0]
+
+
+def _age_s(ledger: Ledger, key: Key, now_ns: int) -> float:
+    """Seconds since the newest window; one of the future came before the monitor's clock was set back."""
+    return abs(now_ns - ledger.sensor(key).taken_ns) / 1e9
+
+
+def _row(ledger: Ledger, rules: Rules, key: Key, silent: bool, now_ns: int) -> dict[str, Any]:
+    history, sensor = ledger.history(key, SHOWN_WINDOWS), ledger.sensor(key)
     first = SHOWN_WINDOWS - len(history)  # the newest is at the right edge
-    changes = [(index, change) for index, (_, change, _) in enumerate(history, first) if change is not None]
+    changes = [(index, one.change) for index, one in enumerate(history, first) if one.change is not None]
     step = WIDTH / max(SHOWN_WINDOWS - 1, 1)
-    judged = history[-1][2] if history else "learning"
-    if judged == "learning":
-        judged = f"learning {len(machine.learnt)}/{rules.learning}"
-    state = "alarm" if machine.alarmed else judged
+    state = history[-1].judged if history else "learning"
+    if state == "learning":
+        state = f"learning {len(sensor.learnt)}/{rules.learning}"
+    if sensor.alarmed:
+        state = "alarm: dead" if sensor.dead.stands else "alarm"
+    elif _is_replaced(ledger, key):
+        state = "replaced"
+    if silent:
+        state = "alarm, silent" if sensor.alarmed else "silent"
+    doubtful = silent or state in ("changed", "dead")
     return {
-        "name": name,
+        "machine": key[0],
+        "sensor": key[1],
         "state": state,
-        "alarmed": machine.alarmed,
-        "paint": "stop" if machine.alarmed else "orange" if judged == "changed" else "go",
-        "change": figure(changes[-1][1]) if changes else "",
+        "alarmed": sensor.alarmed,
+        "paint": "stop" if sensor.alarmed else "orange" if doubtful else "go",
+        "age": _span(_age_s(ledger, key, now_ns)),
+        "change": figure(changes[-1][1]) if changes and changes[-1][0] == SHOWN_WINDOWS - 1 else "",
         "line": " ".join(f"{index * step:.1f},{_y(change):.1f}" for index, change in changes),
     }
+
+
+def _span(seconds: float) -> str:
+    """A time in words, whole in its greatest unit."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f}\N{NO-BREAK SPACE}{unit}"
+    return f"{seconds:.0f}\N{NO-BREAK SPACE}s"
 
 
 def _told(alarm: Alarm) -> dict[str, Any]:
     return {
         "when": datetime.fromtimestamp(alarm.t_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S"),
         "machine": alarm.machine,
+        "sensor": alarm.sensor,
         "raised": alarm.raised,
-        "change": figure(alarm.change),
+        "change": "" if alarm.change is None else figure(alarm.change),
         "fault": " and ".join(WORDS.get(one, one) for one in alarm.fault.split("+")) if alarm.fault else "",
         "because": alarm.because,
     }

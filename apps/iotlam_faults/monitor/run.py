@@ -28,6 +28,7 @@ from iotlam_faults.monitor.service import WAVEFORMS, Service
 
 LEDGER, GATEWAY = "monitor.sqlite", "gateway.sqlite"
 DEMO, LOCK = "simulated-plant", "lock.sqlite"
+SHOWN_REFUSED = 3
 
 
 def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
@@ -44,10 +45,33 @@ def run_service(broker: str, folder: Path, page: Path, rules: Rules) -> None:
         while True:
             time.sleep(EVERY_S)
             service.check()
-            problem = str(service.failure or "") or ("" if transport.connected else "the broker is away; trying again")
+            problem = _problem(service, transport)
             if problem != warned:
                 typer.echo(problem or "back to work", err=True)
                 warned = problem
+
+
+def forget(folder: Path, machine: str) -> None:
+    """Have a machine's baselines learnt anew, as after a repair.
+
+    Raises:
+        BadInput: if a monitor is at work in the folder, or has never heard of the machine.
+    """
+    if not (folder / LEDGER).exists():
+        fix = "give the --state of the monitor"
+        raise BadInput("--forget", expected="a monitor's folder", got=f"'{folder}'", fix=fix)
+    lock = locked(folder)
+    ledger = Ledger(folder / LEDGER)
+    try:
+        known = sorted({name for name, _ in ledger.sensors})
+        if machine not in known:
+            raise BadInput(
+                "--forget", expected="a machine it knows", got=f"'{machine}'", fix=f"name one of {known[:9]}"
+            )
+        ledger.forget(machine)
+    finally:
+        ledger.close()
+        lock.close()
 
 
 def run_demo(folder: Path, page: Path, rules: Rules, windows: int, pace_s: float, seed: int) -> Path:
@@ -101,7 +125,7 @@ def _watching(
     def paint(live: bool = True) -> None:
         view = Ledger(folder / LEDGER)  # a connection of its own: it reads while the service writes
         try:
-            write_page(view, rules, page, list(service.watch.refused), [command], live)
+            write_page(view, rules, page, _flags(service, transport if live else None), [command], live)
         finally:
             view.close()
 
@@ -140,6 +164,17 @@ def locked(folder: Path) -> sqlite3.Connection:
     return lock
 
 
+def _problem(service: Service, transport: Transport) -> str:
+    return str(service.failure or "") or ("" if transport.connected else "the broker is away; trying again")
+
+
+def _flags(service: Service, transport: Transport | None) -> list[str]:
+    """What is wrong with a monitor's own work, if it is still at work, and what it refused."""
+    problem = _problem(service, transport) if transport else ""
+    return ([problem] if problem else []) + [f"Refused: {one}" for one in list(service.watch.refused)[-SHOWN_REFUSED:]]
+
+
 def _told(alarm: Alarm) -> str:
     what = f"{alarm.fault}: {alarm.because}" if alarm.raised else alarm.because
-    return f"{alarm.machine}  {'ALARM' if alarm.raised else 'ended'}  change {alarm.change:.2f}  {what}"
+    change = "" if alarm.change is None else f"change {alarm.change:.2f}  "
+    return f"{alarm.machine} {alarm.sensor}  {'ALARM' if alarm.raised else 'ended'}  {change}{what}"

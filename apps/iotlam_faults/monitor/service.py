@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -14,6 +16,7 @@ from iotlam.streams import senml
 from iotlam.streams.transport import Message, Transport
 from iotlam_faults.monitor.alarm import Rules
 from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
+from iotlam_faults.monitor.tell import Teller
 from iotlam_faults.monitor.watch import Watch
 
 WAVEFORMS = "iotlam/machines/{source}/waveform"
@@ -24,6 +27,12 @@ WAITING = 4000
 """Messages that may wait in memory; what is beyond is dropped, and sent again by who keeps it."""
 
 PATIENCE_S = 0.05
+LISTENERS_S = 60.0
+"""From each connection on so long features wait for who listens; then nobody wants them. Alarms wait for ever."""
+
+FEATURES_MOST, ALARMS_MOST = 512, 100_000
+FAREWELL_S = 1.0
+"""For which the end waits for answers to what has been sent."""
 
 
 class Service:
@@ -33,7 +42,7 @@ class Service:
         transport: where waveforms come from and alarms go.
         ledger: what it knows.
         rules: when an alarm is raised.
-        on_alarm: is told of every alarm.
+        on_alarm: is told of every alarm as soon as it is on disk.
     """
 
     def __init__(
@@ -46,7 +55,9 @@ class Service:
         self.watch = Watch(ledger, rules or Rules())
         self.failure: BadInput | None = None  # passes when there is room again
         self.crash: Exception | None = None
-        self._transport, self._ledger, self._on_alarm = transport, ledger, on_alarm
+        self._transport, self._on_alarm = transport, on_alarm
+        self._alarms = Teller(transport, ledger, Alarm, _alarm_message, math.inf, ALARMS_MOST)
+        self._features = Teller(transport, ledger, Window, _features_message, LISTENERS_S, FEATURES_MOST)
         self._queue: queue.Queue[Message] = queue.Queue(WAITING)
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._run, name="monitor", daemon=True)
@@ -81,16 +92,18 @@ class Service:
         try:
             while not self._closing.is_set() or not self._queue.empty():
                 self._turn()
+            self._part()
         except Exception as error:  # for whoever runs the service
             self.crash = error
 
     def _turn(self) -> None:
-        """Take what has come, if anything, and tell of alarms; a full disk is tried again."""
+        """Take what has come, if anything, and tell; a full disk is tried again."""
         try:
             if batch := self._batch():
                 self._take(batch)
                 self.failure = None
-            self._tell()
+            self._alarms.turn()
+            self._features.turn()
         except BadInput as error:  # senders keep what is not confirmed
             self.failure = error
             self._closing.wait(1.0)
@@ -107,24 +120,33 @@ class Service:
     def _take(self, batch: list[Message]) -> None:
         for topic, payload in self.watch.handle(batch):
             self._transport.publish(topic, payload)
-        for window in self.watch.fresh:
-            self._transport.publish(FEATURES.format(machine=window.machine), features(window))
-
-    def _tell(self) -> None:
-        for alarm in self._ledger.untold():
-            if not self._transport.publish(ALARMS.format(machine=alarm.machine), msgspec.json.encode(alarm)):
-                return  # the next time
-            self._ledger.told(alarm)
+        for alarm in self.watch.fresh:
             self._on_alarm(alarm)
+
+    def _part(self) -> None:
+        """Wait for answers to what has been sent; what is not answered is sent again by the next service."""
+        until = time.monotonic() + FAREWELL_S
+        while self._alarms.on_the_way + self._features.on_the_way and time.monotonic() < until:
+            time.sleep(0.01)
+            self._turn()
+        self._alarms.close()
+        self._features.close()
+
+
+def _alarm_message(alarm: Alarm) -> tuple[str, bytes]:
+    return ALARMS.format(machine=alarm.machine), msgspec.json.encode(alarm)
+
+
+def _features_message(window: Window) -> tuple[str, bytes]:
+    return FEATURES.format(machine=window.machine), features(window)
 
 
 def features(window: Window) -> bytes:
     """A window's features as SenML."""
-    values: dict[str, tuple[float | bool | str, str]] = {"rms": (window.rms, "m/s2"), "kurtosis": (window.kurtosis, "")}
-    for name in ("change", "outer", "inner", "ball"):
-        value = getattr(window, name)
+    numbers = {"rms": "m/s2", "kurtosis": "", "change": "", "outer": "", "inner": "", "ball": "", "shaft_hz": "Hz"}
+    values: dict[str, tuple[float | bool | str, str]] = {"id": (window.id, ""), "judged": (window.judged, "")}
+    for field, unit in numbers.items():
+        value = getattr(window, field)
         if value is not None:
-            values[name] = (round(value, 4), "")
-    if window.shaft_hz is not None:
-        values["shaft"] = (window.shaft_hz, "Hz")
-    return senml.encode(window.machine, window.t_ns, {**values, "judged": (window.judged, "")})
+            values[field.removesuffix("_hz")] = (round(value, 5), unit)
+    return senml.encode(f"{window.machine}:{window.sensor}", window.t_ns, values)

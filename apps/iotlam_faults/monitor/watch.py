@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,28 +19,34 @@ from iotlam_faults.baseline import profile
 from iotlam_faults.checks import mended
 from iotlam_faults.evidence import LINES, levels, lines
 from iotlam_faults.monitor.alarm import Rules
-from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
+from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, Window
 from iotlam_faults.verdict import judge, unfit
 from iotlam_machine.bearings import FaultOrders, find_bearing
 
+NOTHING: NDArray[np.float64] = np.zeros(0)
+TOO_LARGE = "expected samples that can be squared, got larger ones"
 FAULT_LINES = {fault: LINES.index(f"{fault} 1") for fault in ("outer", "inner", "ball")}
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A window that is next in its machine's turn.
+    """A channel of a block that is next in its machine's turn.
 
     Attributes:
         envelope: whose it is and which.
         block: as it came.
-        values_N: its first channel, m/s2.
+        key: machine and sensor.
+        values_N: its samples, m/s2 or ampere; none where it is dead.
         orders: of the bearing, None where it is not known.
+        dead: why it says nothing; empty where it says something.
     """
 
     envelope: Envelope
     block: Block
+    key: Key
     values_N: NDArray[np.float32]
     orders: FaultOrders | None
+    dead: str = ""
 
 
 @dataclass
@@ -49,22 +57,22 @@ class Watch:
         ledger: what it knows.
         rules: when an alarm is raised.
         refused: why payloads were refused, the newest last.
-        fresh: windows of the last batch.
+        fresh: alarms of the last batch.
     """
 
     ledger: Ledger
     rules: Rules = field(default_factory=Rules)
     refused: deque[str] = field(default_factory=lambda: deque(maxlen=100))
-    fresh: list[Window] = field(default_factory=list)
+    fresh: list[Alarm] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._recent: dict[str, deque[Heard]] = defaultdict(lambda: deque(maxlen=self.rules.raise_after))
+        self._recent: dict[Key, deque[Heard]] = defaultdict(lambda: deque(maxlen=self.rules.raise_after))
 
     def handle(self, messages: Sequence[Message]) -> list[tuple[str, bytes]]:
         """Take a batch of messages in; returns the confirmations to send: topic and payload.
 
         Payloads that are not ours are refused, and the others of the batch are not harmed. A window whose signal says
-        nothing is taken, with nothing known of it.
+        nothing is taken as dead.
 
         Raises:
             BadInput: if the disk is full; then nothing was taken, and senders will send again.
@@ -80,83 +88,105 @@ class Watch:
                     heard += self._heard(envelope)
             except NotOurs as error:
                 self.refused.append(f"{message.topic}: {error}")
-        touched = {one.envelope.source for one in heard}
+        touched = {one.key for one in heard}
         with self.ledger.effect(touched):
             windows, alarms = self._judge(heard)
             self.ledger.write(windows, alarms, touched)
-        self.fresh = windows
+        self.fresh = alarms
         return self.ledger.inbox.confirmations(senders)
 
     def _heard(self, envelope: Envelope) -> list[Heard]:
-        """The window in an envelope; none where it is no waveform or a dead one: it has been taken all the same."""
+        """The channels in an envelope; none where it is no waveform: it has been taken all the same."""
         try:
             block = Block.unpack(envelope.body)
-            values_N, _ = mended(block.values_NC()[:, 0], block.rate_hz, f"Machine '{envelope.source}'")
-            orders = find_bearing(block.bearing).orders if block.bearing else None
-        except (NotOurs, BadInput) as error:
+        except NotOurs as error:
             self.refused.append(f"{envelope.source}: {error}")
             return []
-        return [Heard(envelope, block, values_N, orders)]
+        orders = self._orders(envelope.source, block)
+        return [_channel(envelope, block, orders, channel) for channel in range(block.channels)]
+
+    def _orders(self, machine: str, block: Block) -> FaultOrders | None:
+        try:
+            return find_bearing(block.bearing).orders if block.bearing else None
+        except BadInput as error:  # it is watched all the same, and no fault can be named
+            self.refused.append(f"{machine}: {error}")
+            return None
 
     def _judge(self, heard: Sequence[Heard]) -> tuple[list[Window], list[Alarm]]:
         windows: list[Window] = []
         alarms: list[Alarm] = []
         alike: dict[tuple[int, float], list[Heard]] = defaultdict(list)
         for one in heard:
-            alike[len(one.values_N), one.block.rate_hz].append(one)
+            if not one.dead:
+                alike[len(one.values_N), one.block.rate_hz].append(one)
         features = {id(one): row for group in alike.values() for one, row in zip(group, _features(group), strict=True)}
-        for one in heard:  # in the order they came: a machine's windows one after the other
-            profile_C, shape = features[id(one)]
-            if not np.isfinite(profile_C).all():
-                self.refused.append(f"{one.envelope.source}: expected samples that can be squared, got larger ones")
-                continue
-            self._recent[one.envelope.source].append(one)
-            window, alarm = self._step(one, profile_C, shape)
-            windows.append(window)
-            alarms += [alarm] if alarm else []
+        taken_ns = time.time_ns()
+        for one in heard:  # in the order they came: a sensor's windows one after the other
+            profile_C, shape = features.get(id(one), (NOTHING, {}))
+            dead = one.dead or ("" if np.isfinite(profile_C).all() else TOO_LARGE)
+            change, judged, found = self._dead(one, dead) if dead else self._alive(one, profile_C)
+            self.ledger.sensor(one.key).taken_ns = taken_ns
+            windows.append(self._window(one, taken_ns, change, judged, {} if dead else shape))
+            alarms += found
         return windows, alarms
 
-    def _step(self, one: Heard, profile_C: NDArray[np.float64], shape: dict[str, float]) -> tuple[Window, Alarm | None]:
-        name, block, machine = one.envelope.source, one.block, self.ledger.machine(one.envelope.source)
-        sensor = f"{block.sensor} at {block.rate_hz:g} Hz"
-        change, alarm = None, None
-        if machine.sensor not in ("", sensor):
-            judged = "other sensor"
-        elif not machine.ready(self.rules):
-            judged = "learning"
-            machine.learn(profile_C, sensor, block.shaft_hz)
-        elif not machine.at_speed(block.shaft_hz):
-            judged = "other speed"
-        else:
-            change = float(machine.baseline().change(profile_C[None])[0])
-            judged = "changed" if change >= self.rules.raise_at else "sound"
-            if machine.turn(change, self.rules):
-                alarm = self._alarm(name, one, change, machine.alarmed)
-        return Window(
-            machine=name,
-            epoch=one.envelope.epoch,
-            number=one.envelope.number,
-            t_ns=block.t_ns,
-            change=change,
-            shaft_hz=block.shaft_hz,
-            judged=judged,
-            **shape,
-        ), alarm
+    def _window(self, one: Heard, taken_ns: int, change: float | None, judged: str, shape: dict[str, Any]) -> Window:
+        epoch, number, t_ns = one.envelope.epoch, one.envelope.number, one.block.t_ns
+        shaft_hz = one.block.shaft_hz
+        return Window(*one.key, epoch, number, t_ns, taken_ns, judged, change, shaft_hz=shaft_hz, **shape)
 
-    def _alarm(self, name: str, one: Heard, change: float, raised: bool) -> Alarm:
-        fault, because = self._named(name, one) if raised else ("", "back to its baseline")
-        return Alarm(name, one.envelope.number, one.block.t_ns, raised, round(change, 3), fault, because)
+    def _dead(self, one: Heard, reason: str) -> tuple[None, str, list[Alarm]]:
+        if self.ledger.sensor(one.key).dead.turn(True, False, self.rules):
+            return None, "dead", [_alarm(one, "dead", True, None, "dead", reason)]
+        return None, "dead", []
 
-    def _named(self, name: str, one: Heard) -> tuple[str, str]:
+    def _alive(self, one: Heard, profile_C: NDArray[np.float64]) -> tuple[float | None, str, list[Alarm]]:
+        """Change, judgement and alarms of a window that says something."""
+        sensor = self.ledger.sensor(one.key)
+        alarms = []
+        if sensor.dead.turn(False, True, self.rules):
+            alarms.append(_alarm(one, "dead", False, None, "", "its signal is back"))
+        if not sensor.ready(self.rules):
+            sensor.learn(profile_C, one.block.shaft_hz)
+            return None, "learning", alarms
+        if not sensor.at_speed(one.block.shaft_hz):
+            return None, "other speed", alarms
+        self._recent[one.key].append(one)
+        change = float(sensor.baseline().change(profile_C[None])[0])
+        if sensor.changed.turn(change >= self.rules.raise_at, change < self.rules.clear_at, self.rules):
+            raised = sensor.changed.stands
+            fault, because = self._named(one) if raised else ("", "back to its baseline")
+            alarms.append(_alarm(one, "changed", raised, round(change, 3), fault, because))
+        return change, "changed" if change >= self.rules.raise_at else "sound", alarms
+
+    def _named(self, one: Heard) -> tuple[str, str]:
         """What physics says of the newest windows."""
         if one.orders is None or one.block.shaft_hz is None:
             return "unclear", "speed or bearing is not known: no fault can be told by its lines"
         rate_hz, shaft_hz = one.block.rate_hz, one.block.shaft_hz
-        values_N = torch.from_numpy(np.concatenate([before.values_N for before in self._recent[name]]))
+        values_N = torch.from_numpy(np.concatenate([before.values_N for before in self._recent[one.key]]))
         if reason := unfit(len(values_N), rate_hz, shaft_hz, one.orders):
             return "unclear", reason
         verdict = judge(values_N, rate_hz, shaft_hz, one.orders)
         return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
+
+
+def _channel(envelope: Envelope, block: Block, orders: FaultOrders | None, channel: int) -> Heard:
+    """A channel of a block; each at each rate has a baseline of its own."""
+    which = f".{channel + 1}" if block.channels > 1 else ""
+    key = envelope.source, f"{block.sensor}{which}/{block.rate_hz:g}Hz"
+    values_N, dead = block.values_NC()[:, channel], ""
+    try:
+        values_N, _ = mended(values_N, block.rate_hz, "Signal")
+    except BadInput as error:
+        dead = str(error)
+    return Heard(envelope, block, key, values_N, orders, dead)
+
+
+def _alarm(one: Heard, kind: str, raised: bool, change: float | None, fault: str, because: str) -> Alarm:
+    epoch, number, t_ns = one.envelope.epoch, one.envelope.number, one.block.t_ns
+    name = "/".join((*one.key, str(epoch), str(number), kind))
+    return Alarm(*one.key, epoch, number, t_ns, kind, raised, change, fault, because, name)
 
 
 def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[str, float]]]:
