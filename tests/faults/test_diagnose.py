@@ -17,7 +17,8 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
-from iotlam_faults.diagnose import Signal, diagnose
+from iotlam_faults.diagnose import diagnose
+from iotlam_faults.signals import Signal
 from iotlam_faults.physics.combs import Clarity
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
