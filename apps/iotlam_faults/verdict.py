@@ -26,7 +26,7 @@ as many right names as possible where a wrong one costs five; it tells in record
 CAGE_SIGMAS, CAGE_DEEP = 4.0, 0.45
 SUSPECT_SIGMAS = 5.0
 
-SAME_CAGE = 0.004
+SAME_CAGE = 0.007
 """Shares of slip within which two races can be of one bearing: both follow its cage."""
 
 WORDS = {"inner": "inner race", "outer": "outer race", "ball": "rolling elements", "cage": "cage"}

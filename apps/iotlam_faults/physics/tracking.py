@@ -2,7 +2,7 @@
 
 With a tachometer the angle is given; without one it is followed along a ridge of the shaft's harmonics in short spectra
 (Bonnardot et al., MSSP 19, 2005; Leclere et al., MSSP 66, 2016). A ridge can be found in noise too: it is believed only
-where the shaft's harmonics are clearer over its angle than over time.
+where the shaft's harmonics are clearer over its angle than any steady speed's are over time.
 
 Shapes: N samples, T short spectra, G speeds that are tried, H harmonics.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iotlam_faults.physics.speed import CLEARLY, STEP, WITHIN, ShaftSpeed, shaft_nats
+from iotlam_faults.physics.speed import STEP, WITHIN, ShaftSpeed, shaft_nats
 from iotlam_waveform.envelope import Envelopes, surroundings
 
 FRAME_TURNS = 12.0
@@ -36,6 +36,9 @@ SMOOTH_TURNS = 14.0
 
 MOVES = 0.005
 """Share by which a speed moves about its middle from which on its lines smear."""
+
+CLEARER = 0.5
+"""Nats a line from which a path is believed: noise and steady machines, simulated and real, stay below."""
 
 FOLLOWED = 0.32
 """Share to either side of a stated speed within which it is followed."""
@@ -65,8 +68,9 @@ def followed(values_N: Tensor, rate_hz: float, steady: ShaftSpeed, measured_N: T
     moving = _along(path_N, rate_hz, steady)
     per_turn = math.ceil(rate_hz / moving.hz)
     angular_M = resample_to_angle(values_N, angle_turns(path_N, rate_hz), per_turn)
-    gain = _clearest(angular_M, per_turn * moving.hz, moving.hz) - _clearest(values_N, rate_hz, steady.hz)
-    return moving if gain > CLEARLY else steady
+    over_time = _clearest(values_N, rate_hz, steady.hz, FOLLOWED)
+    gain = _clearest(angular_M, per_turn * moving.hz, moving.hz, MOVES) - over_time
+    return moving if gain > CLEARER else steady
 
 
 def over_angle(envelopes: Envelopes, speed: ShaftSpeed) -> Envelopes:
@@ -88,9 +92,9 @@ def _along(path_N: Tensor, rate_hz: float, steady: ShaftSpeed) -> ShaftSpeed:
     return ShaftSpeed(float(path_N.double().mean()), steady.stated_hz, False, path_N)
 
 
-def _clearest(values_N: Tensor, rate_hz: float, speed_hz: float) -> float:
-    """How clear the shaft's harmonics are at the best speed nearby."""
-    speed_G = speed_hz * (1.0 + torch.arange(-MOVES, MOVES + STEP, STEP))
+def _clearest(values_N: Tensor, rate_hz: float, speed_hz: float, within: float) -> float:
+    """How clear a shaft's harmonics are at the best speed within a share."""
+    speed_G = speed_hz * (1.0 + torch.arange(-within, within + STEP, STEP))
     return float(shaft_nats(values_N, rate_hz / len(values_N), speed_G).max())
 
 
