@@ -41,7 +41,9 @@ def _of_bearing(answer: Answer) -> list[str]:
     if answer.change is not None and answer.change >= CHANGED:
         return [f"The machine has changed much since it was sound: measure again {WEEK}, and look at {bearing} first."]
     if answer.damaged:
-        return [f"Physics and the trained head contradict each other: measure again {WEEK}, and look at {bearing} first."]
+        return [
+            f"Physics and the trained head contradict each other: measure again {WEEK}, and look at {bearing} first."
+        ]
     if lacking := answer.signal.lacking:
         what = {"speed": "the speed of the shaft", "bearing": "the number of the bearing"}
         told = " and ".join(what[one] for one in lacking)
@@ -51,7 +53,9 @@ def _of_bearing(answer: Answer) -> list[str]:
     if answer.verdict.unclear:
         return [f"Measure again {MONTH}, for ten seconds or longer, with the sensor as near to {bearing} as it goes."]
     if answer.doubts:
-        return [f"Set right what is doubted and measure again {WEEK}: this recording does not tell that {bearing} is sound."]
+        return [
+            f"Set right what is doubted and measure again {WEEK}: this recording does not tell that {bearing} is sound."
+        ]
     return ["Nothing is to be done; keep this recording as the machine's healthy baseline (--healthy)."]
 
 

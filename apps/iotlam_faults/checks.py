@@ -100,7 +100,9 @@ def _doubts(values_N: Floats) -> list[str]:
     if still := _still(values_N):
         found.append(f"the signal stands still for {still:.1%} of the time: the sensor or its link dropped out")
     elif (most := float(_away(values_N).max())) > KNOCK:
-        found.append(f"it holds a jolt of {most:.0f} times its usual spread: the sensor was knocked or its cable is loose")
+        found.append(
+            f"it holds a jolt of {most:.0f} times its usual spread: the sensor was knocked or its cable is loose"
+        )
     return found
 
 

@@ -227,7 +227,9 @@ def diagnose(
     kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
     verdict = _verdict(signal)
     sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
-    doubts += _doubts(signal, verdict, kurtosis) + [f"in {one.source}, {doubt}" for one, more in sound for doubt in more]
+    doubts += _doubts(signal, verdict, kurtosis) + [
+        f"in {one.source}, {doubt}" for one, more in sound for doubt in more
+    ]
     lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
     answer = Answer(
         signal=signal,
@@ -277,7 +279,9 @@ def _current(
     if shaft_hz is None:
         raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
     phases = [mended(phase_N, rate_hz, f"--current, phase {index}") for index, phase_N in enumerate(current_NP.T, 1)]
-    doubts = [f"in phase {index} of the current, {doubt}" for index, (_, more) in enumerate(phases, 1) for doubt in more]
+    doubts = [
+        f"in phase {index} of the current, {doubt}" for index, (_, more) in enumerate(phases, 1) for doubt in more
+    ]
     current_NP = np.stack([phase_N for phase_N, _ in phases], 1)
     return current_lines(torch.from_numpy(current_NP), rate_hz, shaft_hz, signal.orders), doubts
 
@@ -360,7 +364,9 @@ def _doubts(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[st
             f"{60 * verdict.speed.hz:.0f}: that was used"
         )
     if not verdict.faults and kurtosis >= IMPULSIVE:
-        found.append(f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing")
+        found.append(
+            f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
+        )
     return found
 
 

@@ -171,4 +171,6 @@ def alike(signals: Sequence[Signal], signal: Signal) -> Signal:
     if same or len(signals) == 1:
         return (same or signals)[0]
     names, fix = ", ".join(one.channel for one in signals), "record the same sensor"
-    raise BadInput("--healthy", expected=f"a channel '{signal.channel}'", got=f"{names} in {signals[0].source}", fix=fix)
+    raise BadInput(
+        "--healthy", expected=f"a channel '{signal.channel}'", got=f"{names} in {signals[0].source}", fix=fix
+    )

@@ -147,11 +147,13 @@ def _looked_for(grids: Sequence[OrderGrid], orders: FaultOrders, bands: Bands, s
 def _other_race(
     faults: tuple[str, ...], findings: Mapping[str, Finding], grids: Sequence[OrderGrid], orders: FaultOrders
 ) -> Finding | None:
-    """The other race, where it is damaged too: by lines that are not those of the first, at the slip of the same cage."""
-    other = {("inner",): "outer", ("outer",): "inner"}.get(faults)
-    if other is None or not findings[other].reaches(RACE_BOUNDS):
+    """The other race, where it is damaged too: by lines that are not those of the first, at the same cage's slip."""
+    if not set(faults) & {"inner", "outer"}:
         return None
     first = findings[faults[0]]
+    other = "outer" if first.name == "inner" else "inner"
+    if not findings[other].reaches(RACE_BOUNDS):
+        return None
     rest = [without(grid, first.order) for grid in grids]
     own = _looked_for(rest, orders, first.bands, first.hz / first.order)[other]
     alike = abs(own.white.slip - first.white.slip) <= SAME_CAGE

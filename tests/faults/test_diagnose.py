@@ -269,7 +269,9 @@ def spoilt(change: str) -> Signal:
     return Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
 
 
-@pytest.mark.parametrize("change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged"), ("glitch", "1 of them")])
+@pytest.mark.parametrize(
+    "change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged"), ("glitch", "1 of them")]
+)
 def test_what_can_still_be_used_is_used_and_doubted(change: str, said: str) -> None:
     answer = diagnose(spoilt(change))
     assert any(said in doubt for doubt in answer.doubts)
@@ -409,7 +411,9 @@ def test_healthy_recordings_are_matched_by_axis_and_drawn(pump: Path, tmp_path: 
     assert "january.csv" in text and "Since the machine was sound" in text and "The level line" in text
     code, output = run(str(today), *machine)
     assert code == 0 and "Since the machine was sound" not in page.read_text()
-    np.savez(tmp_path / "other.npz", data=np.load(pump)["data"].reshape(-1, 2), rate_hz=RATE_HZ, units="m/s2", sensor="P")
+    np.savez(
+        tmp_path / "other.npz", data=np.load(pump)["data"].reshape(-1, 2), rate_hz=RATE_HZ, units="m/s2", sensor="P"
+    )
     code, output = run(str(today), "--healthy", str(tmp_path / "other.npz"), *machine)
     assert code == 2 and "--healthy: expected a channel 'today.x', got P.x, P.y in other.npz" in output
 

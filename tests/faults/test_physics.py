@@ -17,7 +17,14 @@ from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import current_lines
 from iotlam_faults.physics.speed import shaft_speed
-from iotlam_faults.physics.tracking import angle_turns, followed, over_angle, pulses_to_angle, resample_to_angle, track_speed
+from iotlam_faults.physics.tracking import (
+    angle_turns,
+    followed,
+    over_angle,
+    pulses_to_angle,
+    resample_to_angle,
+    track_speed,
+)
 from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine

@@ -116,7 +116,8 @@ def resample_to_angle(values_N: Tensor, turns_N: Tensor, per_turn: int) -> Tenso
     """The signal at even angles, `per_turn` samples a turn.
 
     Args:
-        values_N: the signal, or several (..., N), without frequencies above half of what `per_turn` holds at the lowest speed.
+        values_N: the signal, or several (..., N), without frequencies above half of what `per_turn` holds at the lowest
+            speed.
         turns_N: the shaft's angle at its samples; must increase.
         per_turn: samples in a turn.
     """

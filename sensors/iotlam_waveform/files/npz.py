@@ -81,7 +81,12 @@ def _speed(path: Path, found: dict[str, NDArray[Any]]) -> float | NDArray[np.flo
     trace = found.get("shaft_hz")
     if trace is None or trace.size == 1:
         return _number(path, found, "shaft_hz")
-    if trace.ndim != 1 or not trace.size or trace.dtype.kind not in "iuf" or not (np.isfinite(trace) & (trace > 0)).all():
+    if (
+        trace.ndim != 1
+        or not trace.size
+        or trace.dtype.kind not in "iuf"
+        or not (np.isfinite(trace) & (trace > 0)).all()
+    ):
         raise bad(path, "positive numbers as 'shaft_hz'", f"an array of shape {trace.shape} and {trace.dtype}",
                   "save turns a second, one number or a row of them")  # fmt: skip
     return trace.astype(np.float64)
