@@ -26,6 +26,7 @@ from iotlam_faults.physics.tracking import (
     track_speed,
 )
 from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
+from iotlam_faults.verdict import RACE_BOUNDS, judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
 from iotlam_machine.simulate import simulate
@@ -148,6 +149,16 @@ def test_real_races_are_clear_at_their_own_comb_and_no_other() -> None:
         found = clearness(values_N, entry.rate_hz, shaft_hz, BEARINGS[entry.model].orders)
         assert max(("inner", "outer", "ball"), key=lambda name: found[name].sigmas) == kind, number
         assert found[kind].sigmas > 6.0, number
+
+
+def test_one_race_does_not_lend_the_other_its_lines() -> None:
+    """The third line of this outer race lies where the second of a slipping inner race would."""
+    store = data()
+    entry = next(entry for entry in entries("cwru") if entry.file == "133.mat")
+    (wave,) = waveforms(store, entry)
+    assert entry.shaft_hz is not None and entry.geometry is not None
+    verdict = judge(torch.from_numpy(wave.values_NC[:, 0]), entry.rate_hz, entry.shaft_hz, entry.geometry.orders)
+    assert verdict.findings["inner"].reaches(RACE_BOUNDS) and verdict.faults == ("outer",)
 
 
 def test_lines_beyond_the_spectrum_are_not_looked_for_at_its_end() -> None:
