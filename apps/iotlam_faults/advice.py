@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iotlam_faults.baseline import CHANGED
 from iotlam_faults.physics.velocity import Group, zone
 from iotlam_faults.verdict import WORDS
 
@@ -37,14 +38,24 @@ def _of_bearing(answer: Answer) -> list[str]:
         return [
             f"Order {bearing} and plan to replace it: {parts}. Until then measure again {when}, at this speed and load."
         ]
-    if answer.damaged:
+    if answer.change is not None and answer.change >= CHANGED:
         return [f"The machine has changed much since it was sound: measure again {WEEK}, and look at {bearing} first."]
-    if answer.verdict is None:
+    if answer.damaged:
         return [
-            "Find out the speed of the shaft and the number of the bearing: with them its faults can be told apart."
+            f"Physics and the trained head contradict each other: measure again {WEEK}, and look at {bearing} first."
         ]
+    if lacking := answer.signal.lacking:
+        what = {"speed": "the speed of the shaft", "bearing": "the number of the bearing"}
+        told = " and ".join(what[one] for one in lacking)
+        return [f"Find out {told}: with {'them' if len(lacking) > 1 else 'it'} the bearing's faults can be told apart."]
+    if answer.verdict is None:
+        return ["Record anew, for longer or at a higher sample rate: this one cannot tell the bearing's faults apart."]
     if answer.verdict.unclear:
         return [f"Measure again {MONTH}, for ten seconds or longer, with the sensor as near to {bearing} as it goes."]
+    if answer.doubts:
+        return [
+            f"Set right what is doubted and measure again {WEEK}: this recording does not tell that {bearing} is sound."
+        ]
     return ["Nothing is to be done; keep this recording as the machine's healthy baseline (--healthy)."]
 
 

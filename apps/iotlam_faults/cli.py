@@ -150,8 +150,8 @@ def diagnose(
 
     from iotlam_faults.data.recognise import recognised
     from iotlam_faults.diagnose import diagnose as answer_for
-    from iotlam_faults.diagnose import pick, read_motor_current, read_signals
     from iotlam_faults.report import write_page
+    from iotlam_faults.signals import alike, pick, read_motor_current, read_signals
     from iotlam_machine.bearings import find_bearing
 
     torch.set_num_threads(1)  # on arrays this small a second thread costs more than it gives
@@ -160,12 +160,12 @@ def diagnose(
         raise BadInput("--geometry", expected="it or --bearing", got="both", fix="leave one of them away")
     if rpm is not None:
         _finite("--rpm", rpm)
-    known = recognised(file)
+    known = recognised(file, channel)
     wanted = channel or (known.channel if known else None)
     shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
     signal = pick(read_signals(file), wanted).known_as(known)
     signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
-    sound = [pick(read_signals(path), wanted) for path in healthy or ()]
+    sound = [alike(read_signals(path), signal) for path in healthy or ()]
     motor = read_motor_current(current) if current else None
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])

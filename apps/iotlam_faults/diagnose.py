@@ -5,7 +5,7 @@ Where the speed or the geometry is not known, no fault can be told by its lines;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,25 +15,23 @@ import torch
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, Json
-from iotlam_faults.advice import advice
+from iotlam_faults.advice import IMPULSIVE, advice
 from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
-from iotlam_faults.verdict import WORDS, Verdict, judge, unfit
-from iotlam_machine.bearings import Bearing, FaultOrders
-from iotlam_waveform.current import read as read_current
+from iotlam_faults.signals import Signal
+from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
+from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
-from iotlam_waveform.vibration import read
 
-if TYPE_CHECKING:  # the latter two load the model's libraries, which take longer than a diagnosis
-    from iotlam_faults.data.catalogue import Entry
+if TYPE_CHECKING:  # they load the model's libraries, which takes longer than a diagnosis
     from iotlam_faults.trained import Opinion, Trained
 
 LONGEST_S = 20.0
-"""Of a longer recording the first seconds count."""
+"""Of a longer recording the first seconds count, and as many as a slow shaft's fewest turns take."""
 
 WINDOW_S = 1.0
 """Of a baseline's windows."""
@@ -46,49 +44,16 @@ LINES_HZ = (2.0, 500.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
-    """What is diagnosed.
+class Before:
+    """What a healthy recording of the machine had.
 
     Attributes:
-        values_N: m/s2, float32.
-        rate_hz: sample rate.
-        channel: name of the sensor and axis.
-        source: of the recording, for headings and errors.
-        shaft_hz: speed of the shaft, None where it is not known.
-        bearing: geometry, None where it is not known.
-        bearing_name: as the user called it.
-        doubt: what is known to be odd about the recording.
-        part: where in its machine the sensor sits.
+        source: the recording.
+        depth: how deep the lines of each fault were, by its name.
     """
 
-    values_N: NDArray[np.float32]
-    rate_hz: float
-    channel: str
     source: str
-    shaft_hz: float | None = None
-    bearing: Bearing | FaultOrders | None = None
-    bearing_name: str = ""
-    doubt: str = ""
-    part: str = ""
-
-    @property
-    def orders(self) -> FaultOrders | None:
-        """Orders of the bearing's faults."""
-        return self.bearing.orders if isinstance(self.bearing, Bearing) else self.bearing
-
-    def known_as(self, entry: Entry | None) -> Signal:
-        """With what the catalogue knows of its recording, if that is of this channel."""
-        if entry is None or entry.channel not in (self.channel, self.channel.rpartition(".")[0]):
-            return self
-        shaft_hz, shape = entry.shaft_hz or self.shaft_hz, entry.geometry
-        return replace(
-            self, shaft_hz=shaft_hz, bearing=shape, bearing_name=entry.model, doubt=entry.doubt, part=entry.part
-        )
-
-    def told(self, shaft_hz: float | None, bearing: Bearing | FaultOrders | None, name: str, part: str) -> Signal:
-        """With what its user says of it, which counts before all else."""
-        found = replace(self, shaft_hz=shaft_hz or self.shaft_hz, part=part or self.part)
-        return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
+    depth: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +62,7 @@ class Answer:
 
     Attributes:
         signal: what was diagnosed, gaps bridged.
+        recorded_s: how long the recording is, of which the signal is the first part.
         verdict: of the bearing; None where speed or geometry is not known.
         doubts: reasons to doubt it, and what could not be said.
         rms_m_s2: root mean square of the acceleration.
@@ -105,11 +71,13 @@ class Answer:
         kurtogram: where it rings.
         lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
         change: how far it is from the machine's healthy baseline; None where there is none.
+        before: what its healthy recordings had, in the order given.
         opinion: of a head that was trained on recordings; None where none was asked.
         current: lines of the motor's current; None where it was not measured.
     """
 
     signal: Signal
+    recorded_s: float
     verdict: Verdict | None
     doubts: tuple[str, ...]
     rms_m_s2: float
@@ -118,6 +86,7 @@ class Answer:
     kurtogram: Kurtogram
     lines_hz: tuple[tuple[float, float], ...]
     change: float | None = None
+    before: tuple[Before, ...] = ()
     opinion: Opinion | None = None
     current: CurrentLines | None = None
 
@@ -139,8 +108,19 @@ class Answer:
         if self.opinion is None or not self.damaged:
             return by_physics
         if by_physics:
-            return by_physics if by_physics == (self.opinion.named,) or not self.opinion.named else ()
+            return by_physics if self.opinion.named in ("", *by_physics) else ()
         return (self.opinion.named,) if self.opinion.named else ()
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the bearing can be called neither damaged in some part nor sound."""
+        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or bool(self.doubts))
+
+    @property
+    def cut(self) -> str:
+        """What part of the recording was judged, in words; empty where it was all."""
+        seconds = len(self.signal.values_N) / self.signal.rate_hz
+        return f"the first {seconds:.3g} s of {self.recorded_s:.3g} s" if seconds < self.recorded_s else ""
 
     @property
     def headline(self) -> str:
@@ -155,6 +135,8 @@ class Answer:
             return "Not enough is known to judge the bearing."
         if verdict.unclear:
             return "Something is there, but it is unclear what."
+        if self.doubts:
+            return "No damage of the bearing shows, but this recording cannot tell whether it is sound."
         return "No damage of the bearing shows."
 
     def sentences(self) -> list[str]:
@@ -165,6 +147,7 @@ class Answer:
         return [
             self.headline,
             *(f"- {reason}" for reason in (*(self.verdict.because if self.verdict else ()), *confirmed)),
+            *([f"- {self.cut} were judged"] if self.cut else []),
             *(f"? {doubt}" for doubt in self.doubts),
             *(f"> {sentence}" for sentence in advice(self)),
         ]
@@ -177,9 +160,10 @@ class Answer:
             "channel": signal.channel,
             "rate_hz": signal.rate_hz,
             "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
+            "recorded_seconds": round(self.recorded_s, 3),
             "verdict": self.headline,
             "faults": list(self.faults),
-            "unclear": not self.faults and (verdict is None or verdict.unclear or self.damaged),
+            "unclear": self.unclear,
             "change": None if self.change is None else round(self.change, 3),
             "probability": {} if self.opinion is None else self.opinion.probability,
             "severity": {} if self.opinion is None else self.opinion.severity,
@@ -219,61 +203,6 @@ class Answer:
         return found
 
 
-def read_signals(path: Path) -> list[Signal]:
-    """The channels of a recording, an axis each.
-
-    Raises:
-        BadInput: if the file cannot be read.
-    """
-    found: dict[str, list[NDArray[np.float32]]] = {}
-    meta: dict[str, tuple[float, float | None]] = {}
-    for frame in read(path):
-        found.setdefault(frame.sensor, []).append(frame.data)
-        speed = frame.meta.get("shaft_hz")
-        meta[frame.sensor] = float(frame.meta["rate_hz"]), None if speed is None else float(np.mean(speed))
-    signals = []
-    for sensor, parts in found.items():
-        values_NC = np.concatenate(parts)
-        rate_hz, shaft_hz = meta[sensor]
-        for axis, values_N in enumerate(values_NC.T):
-            channel = _axis(sensor or path.stem, axis, values_NC.shape[1])
-            signals.append(Signal(values_N, rate_hz, channel, path.name, shaft_hz))
-    return signals
-
-
-def _axis(sensor: str, axis: int, count: int) -> str:
-    """Name of one of a sensor's axes."""
-    if count == 1:
-        return sensor
-    return f"{sensor}.{'xyz'[axis] if count <= 3 else axis}"
-
-
-def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
-    """The phases of a motor's current, ampere (N, P), and their sample rate.
-
-    Raises:
-        BadInput: if the file cannot be read.
-    """
-    frames = list(read_current(path))
-    return np.concatenate([frame.data for frame in frames]), float(frames[0].meta["rate_hz"])
-
-
-def pick(signals: Iterable[Signal], channel: str | None) -> Signal:
-    """The channel that is asked for, or the first; of a sensor with several axes its first.
-
-    Raises:
-        BadInput: if there is no such channel.
-    """
-    known = {signal.channel: signal for signal in signals}
-    if channel is None:
-        return next(iter(known.values()))
-    if channel not in known and (axes := [name for name in known if name.rpartition(".")[0] == channel]):
-        return known[axes[0]]
-    if channel not in known:
-        raise BadInput("--channel", expected=f"one of {', '.join(known)}", got=f"'{channel}'", fix="name one of them")
-    return known[channel]
-
-
 def diagnose(
     signal: Signal,
     healthy: Sequence[Signal] = (),
@@ -291,69 +220,101 @@ def diagnose(
     Raises:
         BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
     """
-    subject = f"Recording '{signal.source}', channel '{signal.channel}'"
-    values_N, doubts = mended(signal.values_N[: round(LONGEST_S * signal.rate_hz)], signal.rate_hz, subject)
-    samples_N = torch.from_numpy(values_N)
-    verdict, more = _verdict(signal, samples_N)
-    change = _change(signal, values_N, healthy) if healthy else None
-    opinion, further = _opinion(signal, values_N, verdict, trained) if trained else (None, [])
+    recorded_s = len(signal.values_N) / signal.rate_hz
+    signal, doubts = _ready(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    samples_N = torch.from_numpy(signal.values_N)
     centred_N = samples_N - samples_N.mean()
-    return Answer(
-        signal=replace(signal, values_N=values_N),
+    kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
+    verdict = _verdict(signal)
+    sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
+    doubts += _doubts(signal, verdict, kurtosis) + [
+        f"in {one.source}, {doubt}" for one, more in sound for doubt in more
+    ]
+    lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
+    answer = Answer(
+        signal=signal,
+        recorded_s=recorded_s,
         verdict=verdict,
-        doubts=(*([signal.doubt] if signal.doubt else []), *doubts, *more, *further),
+        doubts=(*doubts, *current_doubts),
         rms_m_s2=float(centred_N.square().mean().sqrt()),
-        kurtosis=float((centred_N / centred_N.std()).pow(4).mean()),
+        kurtosis=kurtosis,
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
         kurtogram=kurtogram(samples_N, signal.rate_hz),
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
-        change=change,
-        opinion=opinion,
-        current=_current(signal, verdict, *current) if current else None,
+        change=_change(signal, [one for one, _ in sound]) if sound else None,
+        before=_before([one for one, _ in sound]),
+        current=lines,
+    )
+    return answer if trained is None else _with_opinion(answer, trained)
+
+
+def _ready(signal: Signal, subject: str) -> tuple[Signal, list[str]]:
+    """The part of a signal that is judged, gaps bridged, and reasons to doubt it."""
+    needed_s = (FEWEST_TURNS + 1.0) / signal.shaft_hz if signal.shaft_hz else 0.0
+    signal = signal.first(max(LONGEST_S, needed_s))
+    values_N, doubts = mended(signal.values_N, signal.rate_hz, subject)
+    return replace(signal, values_N=values_N), doubts
+
+
+def _at_speed(healthy: Signal, signal: Signal) -> Signal:
+    """A healthy recording with the bearing of the signal, and its speed unless its own is known."""
+    return replace(healthy, shaft_hz=healthy.shaft_hz or signal.shaft_hz, bearing=signal.bearing)
+
+
+def _before(healthy: Sequence[Signal]) -> tuple[Before, ...]:
+    """How deep lines were in healthy recordings that can be judged."""
+    judged = [(one.source, _verdict(one)) for one in healthy]
+    return tuple(
+        Before(source, {name: found.depth for name, found in verdict.findings.items()})
+        for source, verdict in judged
+        if verdict is not None
     )
 
 
-def _current(signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.float32], rate_hz: float) -> CurrentLines:
-    """Lines of the motor's current, at the speed that the vibration tells."""
+def _current(
+    signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.float32], rate_hz: float
+) -> tuple[CurrentLines, list[str]]:
+    """Lines of the motor's current, at the speed that the vibration tells, and reasons to doubt them."""
     shaft_hz = verdict.speed.hz if verdict else signal.shaft_hz
     if shaft_hz is None:
         raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
-    phases = [
-        mended(phase_N, rate_hz, f"--current, phase {index + 1}")[0] for index, phase_N in enumerate(current_NP.T)
+    phases = [mended(phase_N, rate_hz, f"--current, phase {index}") for index, phase_N in enumerate(current_NP.T, 1)]
+    doubts = [
+        f"in phase {index} of the current, {doubt}" for index, (_, more) in enumerate(phases, 1) for doubt in more
     ]
-    return current_lines(torch.from_numpy(np.stack(phases, 1)), rate_hz, shaft_hz, signal.orders)
+    current_NP = np.stack([phase_N for phase_N, _ in phases], 1)
+    return current_lines(torch.from_numpy(current_NP), rate_hz, shaft_hz, signal.orders), doubts
 
 
-def _change(signal: Signal, values_N: NDArray[np.float32], healthy: Sequence[Signal]) -> float:
+def _change(signal: Signal, healthy: Sequence[Signal]) -> float:
     """How far the signal is from healthy ones, window by window, on average."""
     if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
         got = f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
         raise BadInput(
             "--healthy", expected=f"the same sample rate, {signal.rate_hz:g} Hz", got=got, fix="record alike"
         )
-    subject = "--healthy, recording"
-    sound = [_profiles(signal, mended(one.values_N, one.rate_hz, f"{subject} '{one.source}'")[0]) for one in healthy]
-    return float(Baseline.fit(np.concatenate(sound)).change(_profiles(signal, values_N)).mean())
+    sound = np.concatenate([_profiles(one) for one in healthy])
+    return float(Baseline.fit(sound).change(_profiles(signal)).mean())
 
 
-def _profiles(signal: Signal, values_N: NDArray[np.float32]) -> NDArray[np.float64]:
+def _profiles(signal: Signal) -> NDArray[np.float64]:
     """Profiles of windows of a second."""
+    values_N = signal.values_N
     size = round(min(WINDOW_S * signal.rate_hz, len(values_N)))
     count = len(values_N) // size
     values_WN = torch.from_numpy(np.ascontiguousarray(values_N[: count * size])).reshape(count, size)
     return profile(levels(values_WN, signal.rate_hz), values_WN)
 
 
-def _opinion(
-    signal: Signal, values_N: NDArray[np.float32], verdict: Verdict | None, trained: Trained
-) -> tuple[Opinion | None, list[str]]:
-    """What the trained head says, and what of it is to be doubted."""
+def _with_opinion(answer: Answer, trained: Trained) -> Answer:
+    """With what the trained head says and, where that counts, what of it is to be doubted."""
     from iotlam_faults.data.catalogue import Entry
     from iotlam_faults.data.reading import Waveform
     from iotlam_faults.recordings import cut
 
-    if verdict is None or signal.orders is None:
-        return None, []
+    signal, verdict = answer.signal, answer.verdict
+    if verdict is None:
+        return answer
     entry = Entry(
         set="own",
         file=signal.source,
@@ -363,7 +324,7 @@ def _opinion(
         rpm=60.0 * verdict.speed.hz,
         own_geometry=signal.bearing if isinstance(signal.bearing, Bearing) else None,
     )
-    wave = Waveform(values_N[:, None], entry, Path(signal.source))
+    wave = Waveform(signal.values_N[:, None], entry, Path(signal.source))
     opinion = trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
     doubts = []
     if not opinion.named:
@@ -371,30 +332,42 @@ def _opinion(
             f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
             f"{WORDS[opinion.by_encoder]} by the encoder"
         )
-    elif verdict.faults and verdict.faults != (opinion.named,):
+    elif verdict.faults and opinion.named not in verdict.faults:
         doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
     if signal.part not in trained.facts.parts:
         known = ", ".join(trained.facts.parts) or "none"
         doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
-    return opinion, doubts
+    return replace(answer, opinion=opinion, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
 
 
-def _verdict(signal: Signal, samples_N: torch.Tensor) -> tuple[Verdict | None, list[str]]:
-    orders = signal.orders
-    if signal.shaft_hz is None or orders is None:
-        lacking = [word for word, value in (("speed", signal.shaft_hz), ("bearing", orders)) if value is None]
-        what, verb = " and the ".join(lacking), "are" if len(lacking) > 1 else "is"
-        return None, [f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
-    if reason := unfit(len(samples_N), signal.rate_hz, signal.shaft_hz, orders):
-        return None, [reason]
-    verdict = judge(samples_N, signal.rate_hz, signal.shaft_hz, orders)
-    doubts = []
+def _verdict(signal: Signal) -> Verdict | None:
+    """What physics says; None where speed or bearing is not known, or the recording does not hold the lines."""
+    orders, shaft_hz = signal.orders, signal.shaft_hz
+    if shaft_hz is None or orders is None or unfit(len(signal.values_N), signal.rate_hz, shaft_hz, orders):
+        return None
+    measured_N = None if signal.speed_N is None else torch.from_numpy(signal.speed_N)
+    return judge(torch.from_numpy(signal.values_N), signal.rate_hz, shaft_hz, orders, measured_N)
+
+
+def _doubts(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[str]:
+    """Reasons to doubt the verdict, or why there is none."""
+    found = [signal.doubt] if signal.doubt else []
+    orders, shaft_hz = signal.orders, signal.shaft_hz
+    if shaft_hz is None or orders is None:
+        what, verb = " and the ".join(signal.lacking), "are" if len(signal.lacking) > 1 else "is"
+        return [*found, f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
+    if verdict is None:
+        return [*found, unfit(len(signal.values_N), signal.rate_hz, shaft_hz, orders)]
     if verdict.speed.contradicted:
-        doubts.append(
-            f"the speed was given as {60 * signal.shaft_hz:.0f} rpm, but the shaft's own lines say "
+        found.append(
+            f"the speed was given as {60 * shaft_hz:.0f} rpm, but the shaft's own lines say "
             f"{60 * verdict.speed.hz:.0f}: that was used"
         )
-    return verdict, doubts
+    if not verdict.faults and kurtosis >= IMPULSIVE:
+        found.append(
+            f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
+        )
+    return found
 
 
 def _strongest_lines(samples_N: torch.Tensor, rate_hz: float) -> tuple[tuple[float, float], ...]:

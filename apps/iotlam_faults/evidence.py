@@ -111,8 +111,8 @@ def _greatest(nats_BKF: Tensor, at_BL: Tensor) -> Tensor:
     index_BLT = torch.round(at_BL[..., None] + reach_BL[..., None] * torch.linspace(-1.0, 1.0, TRIES)).long()
     index_BX = index_BLT.clamp(1, last).flatten(1)
     picked_BKX = nats_BKF.gather(2, index_BX[:, None].expand(-1, nats_BKF.shape[1], -1))
-    greatest_BKL: Tensor = picked_BKX.reshape(*picked_BKX.shape[:2], *index_BLT.shape[1:]).amax(-1)
-    return greatest_BKL
+    greatest_BKL = picked_BKX.reshape(*picked_BKX.shape[:2], *index_BLT.shape[1:]).amax(-1)
+    return torch.where(at_BL[:, None] <= last, greatest_BKL, 0.0)  # nothing is seen beyond the spectrum
 
 
 def levels(values_BN: Tensor, rate_hz: float) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from iotlam_faults.advice import advice
 from iotlam_faults.baseline import CHANGED
 from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
+from iotlam_faults.physics.tracking import over_angle
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, zone
 from iotlam_faults.verdict import RACE_BOUNDS, WORDS, Finding, Verdict
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes
@@ -65,6 +66,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "rings": f"{low_hz:,.0f} to {high_hz:,.0f}",
         "velocity": figure(answer.velocity_mm_s),
         "edition": EDITION,
+        "cut": answer.cut,
         "zones": {group: zone(answer.velocity_mm_s, group) for group in LIMITS_MM_S},
         "facts": _facts(answer),
         "versions": {"iotlam": iotlam.__version__, "torch": torch.__version__.partition("+")[0]},
@@ -75,8 +77,10 @@ def _contents(answer: Answer) -> dict[str, Any]:
             "rows": [_row(one, verdict) for one in verdict.findings.values()],
             "bounds": " or ".join(f"{sigmas:.0f} sigma and {percent(depth)}" for sigmas, depth in RACE_BOUNDS),
             "band": "{:,.0f} to {:,.0f}".format(*shown.band_hz),
-            "speed": f"{60.0 * verdict.speed.hz:.1f} rpm",
+            "speed": f"{60.0 * verdict.speed.hz:.1f} rpm{'' if verdict.speed.path_N is None else ' on average'}",
             "spectrum": _spectrum(answer, verdict, shown),
+            "shown": WORDS[shown.name],
+            "trend": _trend(answer, verdict) if answer.before else "",
         }
     return contents
 
@@ -135,7 +139,9 @@ def _row(one: Finding, verdict: Verdict) -> dict[str, Any]:
 def _spectrum(answer: Answer, verdict: Verdict, shown: Finding) -> Markup:
     signal = answer.signal
     band = Bands((shown.band_hz[0],), shown.bands.width_hz)
-    envelopes = squared_envelopes(torch.from_numpy(signal.values_N)[None], signal.rate_hz, band)
+    envelopes = over_angle(
+        squared_envelopes(torch.from_numpy(signal.values_N)[None], signal.rate_hz, band), verdict.speed
+    )
     depth_F = 100.0 * modulation(envelopes.values_BKM)[0, 0].numpy()
     step = envelopes.rate_hz / envelopes.values_BKM.shape[-1] / verdict.speed.hz
     order_F = np.arange(len(depth_F)) * step
@@ -156,11 +162,29 @@ def _spectrum(answer: Answer, verdict: Verdict, shown: Finding) -> Markup:
             if one is shown and name != "cage":
                 axes.vlines(slipped_L[main:].numpy(), 0.0, 1.0, linewidth=0.7, linestyle=(0, (2, 3)), **style)
         axes.plot(order_P, depth_P, color=light("ink"), linewidth=0.8)
+        if answer.before:
+            sound = max(past.depth[shown.name] for past in answer.before)
+            axes.axhline(100.0 * sound, color=light(PAINT[shown.name]), linewidth=1.0, linestyle="--")
         axes.set(xlim=(0.0, SHOWN_ORDERS), ylim=(0.0, None), xlabel="orders of the shaft", ylabel="modulation (%)")
         axes.grid(False)
         frame(chart)
 
     return responsive(3.0, "Envelope spectrum over orders of the shaft, with the lines of each fault", draw)
+
+
+def _trend(answer: Answer, verdict: Verdict) -> Markup:
+    """How deep each fault's lines were in the healthy recordings, and are now."""
+    depths = [past.depth for past in answer.before] + [{name: one.depth for name, one in verdict.findings.items()}]
+
+    def draw(chart: Figure) -> None:
+        axes = chart.subplots()
+        for name in verdict.findings:
+            axes.plot([100.0 * depth[name] for depth in depths], color=light(PAINT[name]), marker="o", linewidth=1.2)
+        axes.set_xticks(range(len(depths)), [*(past.source for past in answer.before), "now"])
+        axes.set(ylim=(0.0, None), ylabel="modulation (%)")
+        frame(chart)
+
+    return responsive(1.9, "How deep the lines of each fault were while the machine was sound, and are now", draw)
 
 
 def _thinned(x_F: np.ndarray, y_F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

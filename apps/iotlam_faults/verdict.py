@@ -7,15 +7,16 @@ bearing gives lines too, clear at times but shallow; those are said, and named n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from iotlam_faults.physics.combs import COMBS, Clarity, clarity, first_order, order_grid
+from iotlam_faults.physics.combs import COMBS, Clarity, OrderGrid, clarity, first_order, order_grid, without
 from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
+from iotlam_faults.physics.tracking import followed, over_angle
 from iotlam_machine.bearings import FaultOrders
-from iotlam_waveform.envelope import USABLE, Bands, squared_envelopes
+from iotlam_waveform.envelope import Bands, squared_envelopes
 
 FEWEST_TURNS = 20.0
 RACE_BOUNDS, BALL_BOUNDS = ((6.0, 0.5), (5.0, 0.6)), ((5.0, 0.35), (4.0, 0.5))
@@ -24,6 +25,9 @@ as many right names as possible where a wrong one costs five; it tells in record
 
 CAGE_SIGMAS, CAGE_DEEP = 4.0, 0.45
 SUSPECT_SIGMAS = 5.0
+
+SAME_CAGE = 0.007
+"""Shares of slip within which two races can be of one bearing: both follow its cage."""
 
 WORDS = {"inner": "inner race", "outer": "outer race", "ball": "rolling elements", "cage": "cage"}
 
@@ -88,31 +92,72 @@ class Verdict:
     because: tuple[str, ...]
 
 
-def judge(values_N: Tensor, rate_hz: float, stated_hz: float, orders: FaultOrders) -> Verdict:
+def judge(
+    values_N: Tensor, rate_hz: float, stated_hz: float, orders: FaultOrders, measured_N: Tensor | None = None
+) -> Verdict:
     """Judge a bearing by one signal.
 
     Args:
         values_N: acceleration, any unit; some seconds.
         rate_hz: sample rate.
-        stated_hz: speed of the shaft as known, within three per cent.
+        stated_hz: speed of the shaft as known, within three per cent of some moment's.
         orders: of the bearing.
+        measured_N: turns a second at every sample, where a tachometer tells.
     """
-    speed = shaft_speed(values_N, rate_hz, stated_hz)
-    bands = Bands.of_rate(rate_hz)
-    raw, white = (
-        clarity(order_grid(squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten), speed.hz), orders)
+    speed = followed(values_N, rate_hz, shaft_speed(values_N, rate_hz, stated_hz), measured_N)
+    bands = bands_for(rate_hz, stated_hz, orders)
+    grids = [
+        order_grid(over_angle(squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten), speed), speed.hz)
         for whiten in (False, True)
-    )
-    findings = {}
-    for name in COMBS:
-        order = first_order(name, orders, white[name].slip)
-        findings[name] = Finding(name, order, order * speed.hz, raw[name], white[name], bands)
+    ]
+    findings = _looked_for(grids, orders, bands, speed.hz)
     faults, because = name_faults(findings)
+    if other := _other_race(faults, findings, grids, orders):
+        findings[other.name] = other
+        faults, because = (*faults, other.name), (*because, _why(other))
     suspects = [one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage"]
     unclear = not faults and bool(suspects)
     if unclear:
         because = tuple(f"lines of the {WORDS[name]} are there, but shallow" for name in suspects)
+    if speed.path_N is not None:
+        low_rpm, high_rpm = (60.0 * float(bound) for bound in (speed.path_N.min(), speed.path_N.max()))
+        because = (*because, f"the speed moved from {low_rpm:.0f} to {high_rpm:.0f} rpm and was followed")
     return Verdict(faults, unclear, findings, speed, because)
+
+
+def bands_for(rate_hz: float, shaft_hz: float, orders: FaultOrders) -> Bands:
+    """Bands whose envelopes hold the lines of the bearing, as far as the sample rate allows."""
+    return Bands.of_rate(rate_hz, _highest_hz(shaft_hz, orders))
+
+
+def _highest_hz(shaft_hz: float, orders: FaultOrders) -> float:
+    return 2.0 * orders.inner * shaft_hz
+
+
+def _looked_for(grids: Sequence[OrderGrid], orders: FaultOrders, bands: Bands, shaft_hz: float) -> dict[str, Finding]:
+    """What was found in the grids, as it is and whitened."""
+    raw, white = (clarity(grid, orders) for grid in grids)
+    found = {}
+    for name in COMBS:
+        order = first_order(name, orders, white[name].slip)
+        found[name] = Finding(name, order, order * shaft_hz, raw[name], white[name], bands)
+    return found
+
+
+def _other_race(
+    faults: tuple[str, ...], findings: Mapping[str, Finding], grids: Sequence[OrderGrid], orders: FaultOrders
+) -> Finding | None:
+    """The other race, where it is damaged too: by lines that are not those of the first, at the same cage's slip."""
+    if not set(faults) & {"inner", "outer"}:
+        return None
+    first = findings[faults[0]]
+    other = "outer" if first.name == "inner" else "inner"
+    if not findings[other].reaches(RACE_BOUNDS):
+        return None
+    rest = [without(grid, first.order) for grid in grids]
+    own = _looked_for(rest, orders, first.bands, first.hz / first.order)[other]
+    alike = abs(own.white.slip - first.white.slip) <= SAME_CAGE
+    return own if alike and own.reaches(RACE_BOUNDS) else None
 
 
 def unfit(samples: int, rate_hz: float, shaft_hz: float, orders: FaultOrders) -> str:
@@ -120,8 +165,8 @@ def unfit(samples: int, rate_hz: float, shaft_hz: float, orders: FaultOrders) ->
     turns = samples / rate_hz * shaft_hz
     if turns < FEWEST_TURNS:
         return f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"
-    highest_hz = 2.0 * orders.inner * shaft_hz
-    if highest_hz > USABLE * rate_hz / 2.0:
+    highest_hz = _highest_hz(shaft_hz, orders)
+    if highest_hz > bands_for(rate_hz, shaft_hz, orders).width_hz:
         return f"the bearing's lines reach {highest_hz:.0f} Hz, more than {rate_hz:g} Hz of sample rate can hold"
     return ""
 

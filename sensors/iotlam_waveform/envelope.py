@@ -43,22 +43,23 @@ class Bands:
     width_hz: float
 
     @classmethod
-    def up_to(cls, top_hz: float) -> Bands:
+    def up_to(cls, top_hz: float, least_hz: float = NARROWEST_HZ) -> Bands:
         """Bands from 500 Hz up to a frequency, each overlapping half of the next; at most twelve.
 
-        They are 1 kHz wide or wider; a signal that ends below 1,500 Hz gets one band, from a quarter of the top.
+        They are 1 kHz wide or wider, and `least_hz` where the span allows; a signal that ends below 1,500 Hz gets one
+        band, from a quarter of the top.
         """
         if top_hz < LOWEST_HZ + NARROWEST_HZ:
             return cls((top_hz / 4.0,), 0.75 * top_hz)
         span_hz = top_hz - LOWEST_HZ
-        width_hz = max(NARROWEST_HZ, 2.0 * span_hz / (MOST_BANDS + 1))
+        width_hz = max(NARROWEST_HZ, min(least_hz, span_hz), 2.0 * span_hz / (MOST_BANDS + 1))
         count = int(2.0 * span_hz / width_hz + 1e-6) - 1
         return cls(tuple(LOWEST_HZ + index * width_hz / 2.0 for index in range(count)), width_hz)
 
     @classmethod
-    def of_rate(cls, rate_hz: float) -> Bands:
-        """The bands that a sensor at a sample rate gives."""
-        return cls.up_to(min(USABLE * rate_hz, HIGHEST_HZ))
+    def of_rate(cls, rate_hz: float, least_hz: float = NARROWEST_HZ) -> Bands:
+        """The bands that a sensor at a sample rate gives, `least_hz` wide or wider where it can."""
+        return cls.up_to(min(USABLE * rate_hz, HIGHEST_HZ), least_hz)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
-from iotlam_faults.diagnose import Signal, diagnose
+from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.combs import Clarity
+from iotlam_faults.signals import Signal, read_signals
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
@@ -80,6 +82,61 @@ def test_a_deeper_line_need_be_less_clear(name: str, sigmas: float, depth: float
     assert name_faults(findings)[0] == ((name,) if named else ())
 
 
+def test_both_races_are_named_where_both_are_damaged() -> None:
+    answer = diagnose(signal(Fault("inner", 0.7, 0.05), Fault("outer", 0.7, 0.05)))
+    assert set(answer.faults) == {"inner", "outer"} and len(answer.verdict.because) == 2  # type: ignore[union-attr]
+    assert replace(answer, opinion=Opinion({"outer": 1.0}, "outer", "outer", {"outer": 1.0})).faults == answer.faults
+
+
+def swung(kind: str, by: float) -> tuple[Signal, np.ndarray]:
+    """A damaged machine whose speed swings by a share in ten seconds, and its true speed."""
+    machine = Machine(faults=(Fault(kind, 0.7, 0.05),))  # type: ignore[arg-type]
+    run = simulate(machine, 10.0, 1, lambda time_s: 29.5 * (1.0 + by * np.sin(2.0 * np.pi * time_s / 10.0)))
+    values_N = run.vibration_NA[:, 0].astype(np.float32)
+    return Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"]), run.speed_hz
+
+
+@pytest.mark.parametrize("kind", ["inner", "outer"])
+@pytest.mark.parametrize("by", [0.01, 0.05, 0.2])
+def test_a_moving_speed_is_followed(kind: str, by: float) -> None:
+    answer = diagnose(swung(kind, by)[0])
+    assert answer.faults == (kind,) and not answer.doubts
+    low, high = (float(number) for number in re.findall(r"(\d+)", answer.verdict.because[-1]))  # type: ignore[union-attr]
+    assert low == pytest.approx(1770 * (1 - by), rel=0.02) and high == pytest.approx(1770 * (1 + by), rel=0.02)
+
+
+def test_a_trace_of_the_speed_is_used_as_it_is(tmp_path: Path) -> None:
+    found, speed_N = swung("outer", 0.2)
+    path = tmp_path / "pump.npz"
+    np.savez(path, data=found.values_N, rate_hz=RATE_HZ, units="m/s2", shaft_hz=speed_N[::120])
+    (read,) = read_signals(path)
+    assert read.speed_N is not None and np.abs(read.speed_N / speed_N - 1.0).max() < 0.01
+    assert read.shaft_hz == pytest.approx(29.5, rel=0.01)
+    tracked = diagnose(read.told(None, BEARINGS["6205"], "6205", ""))
+    assert tracked.faults == ("outer",)
+    assert tracked.verdict.speed.path_N.numpy() == pytest.approx(read.speed_N)  # type: ignore[union-attr]
+    assert read.told(29.5, None, "", "").speed_N is None
+
+
+def test_fast_machines_are_judged_in_bands_that_hold_their_lines() -> None:
+    machine = Machine(speed_hz=200.0, faults=(Fault("inner", 0.9),))
+    values_N = simulate(machine, 10.0, 1).vibration_NA[:, 0].astype(np.float32)
+    asked = Signal(values_N, RATE_HZ, "bearing", "spindle.npz", 200.0, BEARINGS["6205"])
+    answer = diagnose(asked)
+    assert answer.verdict is not None and "lines of the inner race" in answer.verdict.because[0]
+    faster = diagnose(replace(asked, shaft_hz=500.0))
+    assert faster.verdict is None and "more than 12000 Hz of sample rate can hold" in faster.doubts[0]
+
+
+def test_of_a_slow_shaft_as_many_turns_are_judged_as_it_takes() -> None:
+    machine = Machine(speed_hz=0.5, faults=(Fault("outer", 0.9),), vibration_rate_hz=2000.0)
+    values_N = simulate(machine, 60.0, 0).vibration_NA[:, 0].astype(np.float32)
+    answer = diagnose(Signal(values_N, 2000.0, "bearing", "kiln.npz", 0.5, BEARINGS["6205"]))
+    assert answer.faults == ("outer",)
+    assert "- the first 42 s of 60 s were judged" in answer.sentences()
+    assert answer.as_json()["recorded_seconds"] == 60.0 and answer.as_json()["seconds"] == 42.0
+
+
 def test_without_speed_or_geometry_the_rest_is_said() -> None:
     answer = diagnose(signal(Fault("outer", 0.7), shaft_hz=None))
     assert answer.verdict is None and "the speed of the machine is not known" in answer.doubts[0]
@@ -103,6 +160,19 @@ def test_a_changed_machine_is_damaged_even_where_no_fault_is_named() -> None:
     answer = diagnose(louder, [healthy])
     assert answer.change > 2.0 and answer.headline == "Damage, but its type is unclear."  # type: ignore[operator]
     assert answer.as_json()["unclear"] and "changed much since it was sound" in answer.as_json()["advice"][0]
+    (past,) = answer.before
+    assert past.source == "pump.npz" and past.depth["outer"] < 0.2
+
+
+def test_doubts_of_the_other_recordings_are_told() -> None:
+    run = simulate(Machine(), 8.0, 0)
+    sound = signal()
+    clipped = replace(sound, values_N=np.clip(sound.values_N, -0.8, 0.8), source="january.npz")
+    current_NP = run.current_NP.astype(np.float32)
+    current_NP[100:110, 1] = np.nan
+    answer = diagnose(sound, [clipped], current=(current_NP, 5000.0))
+    assert answer.doubts[0].startswith("in january.npz, the signal is clipped")
+    assert answer.doubts[1].startswith("in phase 2 of the current, 0.03% of its samples were missing")
 
 
 def test_a_healthy_recording_of_another_rate_is_named() -> None:
@@ -141,7 +211,19 @@ def test_a_second_opinion_that_contradicts_physics_leaves_the_type_unclear(
 @pytest.mark.parametrize("faults, said", [((), "Nothing is to be done"), ((Fault("inner", 0.8, 0.05),), "inner race")])
 def test_advice_is_grounded_in_the_answer(faults: tuple[Fault, ...], said: str) -> None:
     assert said in advice(diagnose(signal(*faults)))[0]
-    assert "Find out the speed" in advice(diagnose(signal(*faults, shaft_hz=None)))[0]
+    assert "Find out the speed of the shaft: with it" in advice(diagnose(signal(*faults, shaft_hz=None)))[0]
+    assert "Find out the number of the bearing" in advice(diagnose(signal(*faults, bearing=None)))[0]
+    assert "Record anew, for longer" in advice(diagnose(signal(*faults).first(0.6)))[0]
+
+
+def test_advice_after_a_contradiction_says_whose_it_is() -> None:
+    answer = diagnose(signal(Fault("outer", 0.6, 0.05), part="DE"), trained=Head("inner", "inner"))  # type: ignore[arg-type]
+    assert advice(answer)[0].startswith("Physics and the trained head contradict each other")
+
+
+def test_the_heads_doubts_do_not_count_where_nothing_is_damaged() -> None:
+    answer = diagnose(signal(part="DE"), trained=Head("ball", "inner"))  # type: ignore[arg-type]
+    assert answer.headline == "No damage of the bearing shows." and not answer.doubts
 
 
 def test_the_motors_current_confirms_what_vibration_names() -> None:
@@ -168,10 +250,16 @@ def spoilt(change: str) -> Signal:
         values_N[::3] = np.nan
     elif change == "short":
         values_N = values_N[:3000]
+    elif change == "glitch":
+        values_N[50_000] = 1e30
+    elif change == "huge":
+        values_N *= np.float32(1e25)
     return Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
 
 
-@pytest.mark.parametrize("change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged")])
+@pytest.mark.parametrize(
+    "change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged"), ("glitch", "1 of them")]
+)
 def test_what_can_still_be_used_is_used_and_doubted(change: str, said: str) -> None:
     answer = diagnose(spoilt(change))
     assert any(said in doubt for doubt in answer.doubts)
@@ -184,12 +272,55 @@ def test_what_can_still_be_used_is_used_and_doubted(change: str, said: str) -> N
         ("constant", "expected a signal that varies, got 0.25 throughout"),
         ("mostly missing", "expected at most 5% missing samples, got 33%"),
         ("short", "expected at least 0.5 s, got 0.25 s"),
+        ("huge", r"expected samples that can be squared, got up to .*e\+2"),
     ],
 )
 def test_what_says_nothing_is_refused_in_a_sentence(change: str, said: str) -> None:
     with pytest.raises(BadInput, match=said) as caught:
         diagnose(spoilt(change))
     assert "Recording 'pump.npz', channel 'bearing'" in str(caught.value)
+
+
+def dead_half(values_N: np.ndarray) -> None:
+    values_N[len(values_N) // 2 :] = 0.0
+
+
+def dropouts(values_N: np.ndarray) -> None:
+    for start in range(0, len(values_N), 12_000):
+        values_N[start : start + 1500] = 0.0
+
+
+def clipped(values_N: np.ndarray) -> None:
+    np.clip(values_N, -0.8, 0.8, out=values_N)
+
+
+def knocked(values_N: np.ndarray) -> None:
+    values_N[50_000:50_100] = np.random.default_rng(0).normal(0.0, 1e4, 100)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (dead_half, "the signal stands still for 50.0% of the time"),
+        (dropouts, "the signal stands still for 12.5% of the time"),
+        (clipped, "the signal is clipped"),
+        (knocked, "it holds a jolt of"),
+    ],
+)
+def test_what_cannot_be_judged_is_not_called_sound(spoil: Callable[[np.ndarray], None], said: str) -> None:
+    found = signal()
+    spoil(found.values_N)
+    answer = diagnose(found)
+    assert answer.doubts[0].startswith(said) and not answer.faults
+    assert answer.headline == "No damage of the bearing shows, but this recording cannot tell whether it is sound."
+    assert answer.as_json()["unclear"] and answer.as_json()["advice"][0].startswith("Set right what is doubted")
+
+
+@pytest.mark.parametrize("wrong", [{"shaft_hz": 1670.0 / 60.0}, {"bearing": BEARINGS["6203"]}])
+def test_impacts_that_nothing_explains_are_doubted(wrong: dict[str, object]) -> None:
+    answer = diagnose(signal(Fault("outer", 0.7), **wrong))
+    assert not answer.faults and "impacts (kurtosis 1" in answer.doubts[-1]
+    assert "Nothing is to be done" not in advice(answer)[0] and answer.unclear
 
 
 def test_a_rate_too_low_for_the_bearings_lines_is_told() -> None:
@@ -248,6 +379,39 @@ def test_a_wrong_option_is_one_sentence_and_writes_nothing(pump: Path, options: 
     code, output = run(str(pump), *options, *out)
     assert code == 2 and said in output and "\n" not in output.strip()
     assert not (pump.parent / "page.html").exists()
+
+
+def table(path: Path, values_N: np.ndarray) -> Path:
+    """A table of two axes, of which the second is the signal."""
+    rows = np.column_stack([np.arange(len(values_N)) / RATE_HZ, np.roll(values_N, 7), values_N])
+    np.savetxt(path, rows, "%.7g", ",", header="time [s],x [m/s2],y [m/s2]", comments="")
+    return path
+
+
+def test_healthy_recordings_are_matched_by_axis_and_drawn(pump: Path, tmp_path: Path) -> None:
+    today = table(tmp_path / "today.csv", signal(Fault("outer", 0.6), seconds=4.0).values_N)
+    january = table(tmp_path / "january.csv", signal(seconds=4.0).values_N)
+    page = tmp_path / "page.html"
+    machine = ("--rpm", "1770", "--bearing", "6205", "--out", str(page))
+    code, output = run(str(today), "--channel", "today.y", "--healthy", str(january), *machine)
+    assert code == 0 and output.startswith("Damage of the outer race.")
+    text = page.read_text()
+    assert "january.csv" in text and "Since the machine was sound" in text and "The level line" in text
+    code, output = run(str(today), *machine)
+    assert code == 0 and "Since the machine was sound" not in page.read_text()
+    np.savez(
+        tmp_path / "other.npz", data=np.load(pump)["data"].reshape(-1, 2), rate_hz=RATE_HZ, units="m/s2", sensor="P"
+    )
+    code, output = run(str(today), "--healthy", str(tmp_path / "other.npz"), *machine)
+    assert code == 2 and "--healthy: expected a channel 'today.x', got P.x, P.y in other.npz" in output
+
+
+def test_of_a_published_recording_the_channel_that_is_asked_for_is_known(tmp_path: Path) -> None:
+    path = data().find(next(one for one in downloads("cwru") if one.file == "97.mat"))
+    assert path is not None
+    page = tmp_path / "page.html"
+    code, output = run(str(path), "--channel", "FE", "--out", str(page))
+    assert code == 0 and output.startswith("No damage of the bearing shows.\n") and "6203" in page.read_text()
 
 
 def test_what_the_catalogue_doubts_is_told_and_axes_of_a_known_sensor_are_picked(tmp_path: Path) -> None:

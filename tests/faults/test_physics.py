@@ -11,12 +11,22 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
+from iotlam_faults.diagnose import CLEAR_NATS
+from iotlam_faults.evidence import LINES, lines
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import current_lines
 from iotlam_faults.physics.speed import shaft_speed
-from iotlam_faults.physics.tracking import angle_turns, pulses_to_angle, resample_to_angle, track_speed
+from iotlam_faults.physics.tracking import (
+    angle_turns,
+    followed,
+    over_angle,
+    pulses_to_angle,
+    resample_to_angle,
+    track_speed,
+)
 from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
+from iotlam_faults.verdict import RACE_BOUNDS, judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
 from iotlam_machine.simulate import simulate
@@ -141,6 +151,27 @@ def test_real_races_are_clear_at_their_own_comb_and_no_other() -> None:
         assert found[kind].sigmas > 6.0, number
 
 
+def test_one_race_does_not_lend_the_other_its_lines() -> None:
+    """The third line of this outer race lies where the second of a slipping inner race would."""
+    store = data()
+    entry = next(entry for entry in entries("cwru") if entry.file == "133.mat")
+    (wave,) = waveforms(store, entry)
+    assert entry.shaft_hz is not None and entry.geometry is not None
+    verdict = judge(torch.from_numpy(wave.values_NC[:, 0]), entry.rate_hz, entry.shaft_hz, entry.geometry.orders)
+    assert verdict.findings["inner"].reaches(RACE_BOUNDS) and verdict.faults == ("outer",)
+
+
+def test_lines_beyond_the_spectrum_are_not_looked_for_at_its_end() -> None:
+    """An envelope of 1 kHz does not hold an inner race's lines at 12,000 rpm, nor does its last line stand for them."""
+    time = torch.arange(60_000) / RATE_HZ
+    noise = torch.randn(60_000, generator=torch.Generator().manual_seed(0))
+    values = noise * (1.0 + torch.cos(2 * math.pi * 998.0 * time))
+    orders = BEARINGS["6205"].orders
+    assert clearness(values, RATE_HZ, 200.0, orders)["inner"].depth == 0.0
+    nats_L = lines(values[None], RATE_HZ, torch.tensor([200.0]), [orders])[0, : len(LINES)]
+    assert all(nats_L[LINES.index(f"inner {times}")] == 0.0 for times in (1, 2, 3)) and nats_L[0] != 0.0
+
+
 def test_the_kurtogram_finds_where_it_rings() -> None:
     rng, time = np.random.default_rng(0), np.arange(60_000) / RATE_HZ
     struck = np.zeros(len(time))
@@ -183,21 +214,24 @@ def test_the_speed_is_followed_without_a_tachometer(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_order_tracking_gathers_the_line_that_the_sweep_smears(seed: int, tacho: bool) -> None:
     values_N, speed_N = sweep(seed)
-    speed = torch.from_numpy(speed_N).float() if tacho else track_speed(values_N, RATE_HZ, (20.0, 40.0))
-    envelopes = squared_envelopes(values_N[None], RATE_HZ, Bands.up_to(5640.0))
-    slow_M = torch.nn.functional.interpolate(speed[None, None], size=envelopes.values_BKM.shape[-1], mode="linear")[
-        0, 0
-    ]
-    turns_M = angle_turns(slow_M, envelopes.rate_hz)
-    outer, gains_db = BEARINGS["6205"].orders.outer, []
-    for values_M in envelopes.values_BKM[0]:
-        angular = resample_to_angle(values_M, turns_M, 48)
-        order_F = torch.arange(len(angular) // 2 + 1) * 48 / len(angular)
-        hertz_F = torch.arange(len(values_M) // 2 + 1) * envelopes.rate_hz / len(values_M)
-        tracked = modulation(angular[None, None])[0, 0][(order_F / outer - 1.0).abs() < 0.02].max()
-        smeared = modulation(values_M[None, None])[0, 0][(hertz_F / (29.5 * outer) - 1.0).abs() < 0.22].max()
-        gains_db.append(20.0 * math.log10(float(tracked / smeared)))
-    assert max(gains_db) > 10.0
+    measured_N = torch.from_numpy(speed_N).float() if tacho else None
+    speed = followed(values_N, RATE_HZ, shaft_speed(values_N, RATE_HZ, 29.5), measured_N)
+    smeared = squared_envelopes(values_N[None], RATE_HZ, Bands.up_to(5640.0))
+    outer_hz, heights = 29.5 * BEARINGS["6205"].orders.outer, []
+    for envelopes, within in ((over_angle(smeared, speed), 0.02), (smeared, 0.22)):
+        hertz_F = torch.fft.rfftfreq(envelopes.values_BKM.shape[-1], 1.0 / envelopes.rate_hz)
+        heights.append(modulation(envelopes.values_BKM)[0, :, (hertz_F / outer_hz - 1.0).abs() < within].amax(-1))
+    assert 20.0 * math.log10(float((heights[0] / heights[1]).max())) > 10.0
+
+
+def test_a_steady_speed_is_not_followed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(3):
+        run = simulate(Machine(structure=seed), 10.0, seed)
+        for values_N in (torch.from_numpy(run.vibration_NA[:, 0]).float(), torch.randn(120_000, generator=generator)):
+            steady = shaft_speed(values_N, RATE_HZ, 29.5)
+            assert followed(values_N, RATE_HZ, steady) is steady
+            assert followed(values_N, RATE_HZ, steady, torch.full((120_000,), 29.5)) is steady
 
 
 def test_pulses_of_a_tachometer_give_the_angle() -> None:
@@ -237,6 +271,15 @@ def test_a_sound_motor_has_no_sidebands_of_bearings_and_even_phases() -> None:
     assert max(sound.lines[name].nats for name in ("outer", "inner", "ball")) < 1.0 and sound.uneven < 0.03
     shorted = simulate(Machine(speed_hz=24.0, faults=(Fault("winding", 0.5),)), 10.0, 3)
     assert current_lines(torch.from_numpy(shorted.current_NP).float(), 5000.0, 24.0, None).uneven > 0.05
+
+
+@pytest.mark.parametrize("pole_pairs, speed_hz", [(2, 24.0), (1, 48.5), (2, 29.4)])
+def test_harmonics_of_the_supply_are_no_sidebands_of_any_bearing(pole_pairs: int, speed_hz: float) -> None:
+    for name, bearing in BEARINGS.items():
+        run = simulate(Machine(bearing=bearing, speed_hz=speed_hz, pole_pairs=pole_pairs, load=0.6), 10.0, 3)
+        found = current_lines(torch.from_numpy(run.current_NP).float(), 5000.0, speed_hz, bearing.orders)
+        clear = {one: line.nats for one, line in found.lines.items() if one != "shaft" and line.nats >= CLEAR_NATS}
+        assert not clear, name
 
 
 def test_a_motor_without_current_is_named() -> None:

@@ -223,6 +223,11 @@ def test_npz_files_are_named_as_a_frame_is(tmp_path: Path) -> None:
     assert "real numbers" in refusal(path)
     np.savez(path, data=WAVE, rate_hz=-1.0, units="gn")
     assert "positive" in refusal(path)
+    np.savez(path, data=np.concatenate([WAVE, WAVE]), rate_hz=2_500.0, units="m/s2", shaft_hz=[20.0, 30.0])
+    early, late = (frame.meta["shaft_hz"] for frame in read_vibration(path))
+    np.testing.assert_allclose(np.concatenate([early, late]), np.linspace(20.0, 30.0, 2 * len(WAVE)))
+    np.savez(path, data=WAVE, rate_hz=2_500.0, units="m/s2", shaft_hz=[20.0, -30.0])
+    assert "positive numbers as 'shaft_hz'" in refusal(path)
     np.savez(path, data=np.zeros((0, 2)), rate_hz=2_500.0, units="gn")
     refusal(path)
 

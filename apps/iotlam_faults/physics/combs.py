@@ -14,6 +14,7 @@ Shapes: K bands, G orders of a grid, S slips, L lines of a comb, R other combs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,13 @@ SLIPS = 41
 NEAR_SLIPS = 4
 SURROUNDINGS_ORDERS = 0.8
 MOST_POWER = 100.0
+NOTHING_NATS = math.log1p(2.0)
+"""Of a place that is taken out: about what noise has."""
+
+SIDEBANDS = 2
+SKIRT = 0.006
+"""Share of its order by which a line is wider than the shaft's: slip wanders."""
+
 OTHERS = 48
 CAGES = (0.30, 0.48)
 """Orders between which a cage can turn."""
@@ -108,8 +116,8 @@ def order_grid(envelopes: Envelopes, shaft_hz: float) -> OrderGrid:
     around_G3 = around_G3.clamp(1, depth_KF.shape[1] - 1)  # line 0 is the mean
     own_G = (order_G - order_G.round()).abs() > max(SHAFT_WIDTH, 1.5 * line_hz / shaft_hz)
     depth_KG = depth_KF[:, around_G3].amax(-1) * own_G
-    clear_KG = torch.where(own_G, clear_KF[:, around_G3].amax(-1), 2.0)
-    return OrderGrid(depth_KG, torch.log1p(clear_KG.clamp_max(MOST_POWER)), step)
+    nats_KG = torch.log1p(clear_KF[:, around_G3].amax(-1).clamp_max(MOST_POWER))
+    return OrderGrid(depth_KG, torch.where(own_G, nats_KG, NOTHING_NATS), step)
 
 
 def outer(orders: FaultOrders) -> Comb:
@@ -156,6 +164,15 @@ def clarity(grid: OrderGrid, orders: FaultOrders) -> dict[str, Clarity]:
     return {name: _clarity(grid, comb(orders), [comb(other) for other in others]) for name, comb in COMBS.items()}
 
 
+def without(grid: OrderGrid, first: float) -> OrderGrid:
+    """The grid without what a fault draws whose first line is at an order: multiples, with sidebands of the shaft."""
+    order_G = torch.arange(grid.nats_KG.shape[1]) * grid.step
+    main_M = first * torch.arange(1, int(TOP_ORDER / first) + 1)
+    line_L = (main_M[:, None] + torch.arange(-SIDEBANDS, SIDEBANDS + 1)).flatten()
+    free_G = ((order_G[:, None] - line_L).abs() > SHAFT_WIDTH + SKIRT * line_L).all(1)
+    return OrderGrid(grid.depth_KG * free_G, torch.where(free_G, grid.nats_KG, NOTHING_NATS), grid.step)
+
+
 def _clarity(grid: OrderGrid, own: Comb, others: Sequence[Comb]) -> Clarity:
     score_KS = _score(grid, own)
     best_K = score_KS.amax(1)
@@ -165,21 +182,27 @@ def _clarity(grid: OrderGrid, own: Comb, others: Sequence[Comb]) -> Clarity:
     sigmas_K = (best_K - median_K) / spread_K
     band = int(sigmas_K.argmax())
     main_SL = own.order_SL[:, : own.deep]
-    depth = float(grid.depth_KG[:, _index(grid, main_SL)].max())
+    depth = float((grid.depth_KG[:, _index(grid, main_SL)] * _held(grid, main_SL)).max())
     return Clarity(float(sigmas_K[band]), depth, band, _slip(grid, own, band))
 
 
 def _slip(grid: OrderGrid, comb: Comb, band: int) -> float:
     """Slip at which the comb is strongest: lines are as wide as slip wanders, so the middle of their power."""
-    power_S = (grid.depth_KG[band, _index(grid, comb.order_SL)] * comb.weight_L).sum(-1).square()
+    weight_SL = comb.weight_L * _held(grid, comb.order_SL)
+    power_S = (grid.depth_KG[band, _index(grid, comb.order_SL)] * weight_SL).sum(-1).square()
     near_S = (torch.arange(SLIPS) - power_S.argmax()).abs() <= NEAR_SLIPS
     return float((_slips() * power_S * near_S).sum() / (power_S * near_S).sum().clamp_min(1e-12))
 
 
 def _score(grid: OrderGrid, comb: Comb) -> Tensor:
-    """Weighted mean of the nats of the lines, (K, S)."""
+    """Weighted mean of the nats of the lines that the grid holds, (K, S)."""
     nats_KSL = grid.nats_KG[:, _index(grid, comb.order_SL)]
-    return (nats_KSL * comb.weight_L).sum(-1) / comb.weight_L.sum()
+    weight_SL = comb.weight_L * _held(grid, comb.order_SL)
+    return (nats_KSL * weight_SL).sum(-1) / weight_SL.sum(-1).clamp_min(1e-12)
+
+
+def _held(grid: OrderGrid, order_SL: Tensor) -> Tensor:
+    return order_SL < grid.nats_KG.shape[1] * grid.step
 
 
 def _index(grid: OrderGrid, order_SL: Tensor) -> Tensor:

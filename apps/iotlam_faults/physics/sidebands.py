@@ -23,6 +23,9 @@ from iotlam_waveform.envelope import squared, surroundings
 SPEED_WITHIN = 0.002
 """Share by which the shaft's own line may be off its stated speed."""
 
+SUPPLY_WITHIN_HZ = 1.0
+"""Lines this near to a multiple of the supply's frequency are the supply's own."""
+
 SURROUNDINGS_HZ = 8.0
 TINY = 1e-12
 
@@ -48,7 +51,8 @@ class CurrentLines:
 
     Attributes:
         supply_hz: frequency of the supply.
-        lines: pairs by name: `shaft`, `outer`, `inner`, `ball`, `cage`; those beyond half the sample rate are left out.
+        lines: pairs by name: `shaft`, `outer`, `inner`, `ball`, `cage`; those beyond half the sample rate, and those
+            that fall on the supply's own harmonics, are left out.
         uneven: greatest deviation of a phase's fundamental from their mean, as a share; 0 for a single phase.
     """
 
@@ -83,21 +87,28 @@ def current_lines(current_NP: Tensor, rate_hz: float, shaft_hz: float, orders: F
         by_order = {"outer": orders.outer, "inner": orders.inner, "ball": 2.0 * orders.ball, "cage": orders.cage}
         wanted |= {name: (order * shaft_hz, SLIP) for name, order in by_order.items()}
     carrier = fundamental_hz / step_hz
-    lines = {
+    pairs = {
         name: _pair(amplitude_F, around_F, carrier, hertz / step_hz, within, step_hz)
         for name, (hertz, within) in wanted.items()
         if fundamental_hz + hertz * (1.0 + within) < 0.45 * rate_hz
     }
+    lines = {name: pair for name, pair in pairs.items() if pair is not None}
     main_P = power_PF[:, round(carrier)].sqrt()
     return CurrentLines(fundamental_hz, lines, float((main_P / main_P.mean() - 1.0).abs().max()))
 
 
 def _pair(
     amplitude_F: Tensor, around_F: Tensor, carrier: float, apart: float, within: float, step_hz: float
-) -> Sideband:
-    """The strongest pair of lines at even distance to either side, within a share of a distance (in spectral lines)."""
+) -> Sideband | None:
+    """The strongest pair of lines at even distance to either side, within a share of a distance (in spectral lines).
+
+    Where one of a pair is at a multiple of the carrier the other is too: both are the supply's harmonics.
+    """
     reach = max(within * apart, 1.0)
     apart_T = torch.arange(apart - reach, apart + reach + 0.25, 0.5)
+    apart_T = apart_T[(apart_T - carrier * (apart_T / carrier).round()).abs() * step_hz > SUPPLY_WITHIN_HZ]
+    if not len(apart_T):
+        return None
     upper_T = torch.round(carrier + apart_T).long()
     lower_T = torch.round((carrier - apart_T).abs()).long()  # below zero it is seen mirrored
     weaker_T = torch.minimum(amplitude_F[upper_T] / around_F[upper_T], amplitude_F[lower_T] / around_F[lower_T])

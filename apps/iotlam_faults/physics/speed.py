@@ -34,11 +34,13 @@ class ShaftSpeed:
         hz: turns a second.
         stated_hz: what was said of it.
         contradicted: whether the vibration says clearly another speed than was stated.
+        path_N: turns a second at every sample where the speed moves, whose mean is `hz`; None where it is steady.
     """
 
     hz: float
     stated_hz: float
     contradicted: bool
+    path_N: Tensor | None = None
 
 
 def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float, within: float = WITHIN) -> ShaftSpeed:
@@ -53,12 +55,23 @@ def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float, within: floa
     step_hz = rate_hz / len(values_N)
     share_G = torch.arange(-within, within + STEP, STEP)
     speed_G = stated_hz * (1.0 + share_G)
-    values_N = values_N - values_N.mean()
-    nats_G = _harmonics(values_N, step_hz, speed_G) + _harmonics(values_N.square(), step_hz, speed_G)
+    nats_G = shaft_nats(values_N, step_hz, speed_G)
     near_G = torch.where(share_G.abs() <= max(NEAR, step_hz / stated_hz), nats_G, -torch.inf)
     contradicted = bool(nats_G.max() > near_G.max() + 2.0 * CLEARLY)
     best = int((nats_G if contradicted else near_G).argmax())
     return ShaftSpeed(float(speed_G[best]), stated_hz, contradicted)
+
+
+def shaft_nats(values_N: Tensor, step_hz: float, speed_G: Tensor) -> Tensor:
+    """How clear the shaft's harmonics are at every speed, in the signal and in its square; nats a line, (G,).
+
+    Args:
+        values_N: float, one signal.
+        step_hz: between lines of its spectrum.
+        speed_G: hertz.
+    """
+    values_N = values_N - values_N.mean()
+    return _harmonics(values_N, step_hz, speed_G) + _harmonics(values_N.square(), step_hz, speed_G)
 
 
 def _harmonics(values_N: Tensor, step_hz: float, speed_G: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Order tracking: a signal over the shaft's angle instead of time, so that orders stand still while the speed moves.
 
 With a tachometer the angle is given; without one it is followed along a ridge of the shaft's harmonics in short spectra
-(Bonnardot et al., MSSP 19, 2005; Leclere et al., MSSP 66, 2016).
+(Bonnardot et al., MSSP 19, 2005; Leclere et al., MSSP 66, 2016). A ridge can be found in noise too: it is believed only
+where the shaft's harmonics are clearer over its angle than any steady speed's are over time.
 
 Shapes: N samples, T short spectra, G speeds that are tried, H harmonics.
 """
@@ -9,12 +10,14 @@ Shapes: N samples, T short spectra, G speeds that are tried, H harmonics.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iotlam_waveform.envelope import surroundings
+from iotlam_faults.physics.speed import STEP, WITHIN, ShaftSpeed, shaft_nats
+from iotlam_waveform.envelope import Envelopes, surroundings
 
 FRAME_TURNS = 12.0
 """Length of a short spectrum, turns at the middle of the range."""
@@ -31,11 +34,68 @@ SURROUNDINGS_ORDERS = 3.0
 SMOOTH_TURNS = 14.0
 """Over how many turns the path is smoothed: a shaft has inertia."""
 
+MOVES = 0.005
+"""Share by which a speed moves about its middle from which on its lines smear."""
+
+CLEARER = 0.5
+"""Nats a line from which a path is believed: noise and steady machines, simulated and real, stay below."""
+
+FOLLOWED = 0.32
+"""Share to either side of a stated speed within which it is followed."""
+
 
 def angle_turns(speed_N: Tensor, rate_hz: float) -> Tensor:
     """The shaft's angle at every sample, in turns from 0, of its speed in hertz."""
     steps_N = (speed_N[1:] + speed_N[:-1]).double() / (2.0 * rate_hz)
     return torch.cat([torch.zeros(1, dtype=torch.float64), steps_N.cumsum(0)])
+
+
+def followed(values_N: Tensor, rate_hz: float, steady: ShaftSpeed, measured_N: Tensor | None = None) -> ShaftSpeed:
+    """The speed with its path where it moves; as it came where it is steady.
+
+    Args:
+        values_N: the vibration.
+        rate_hz: its sample rate.
+        steady: the one speed that fits it best.
+        measured_N: turns a second at every sample, where a tachometer tells.
+    """
+    if measured_N is not None:
+        return _along(measured_N, rate_hz, steady) if _moves(measured_N) else steady
+    path_N = track_speed(values_N, rate_hz, (steady.hz * (1.0 - FOLLOWED), steady.hz * (1.0 + FOLLOWED)))
+    passes = float(path_N.min()) * (1.0 - WITHIN) <= steady.stated_hz <= float(path_N.max()) * (1.0 + WITHIN)
+    if not passes or not _moves(path_N):
+        return steady
+    moving = _along(path_N, rate_hz, steady)
+    per_turn = math.ceil(rate_hz / moving.hz)
+    angular_M = resample_to_angle(values_N, angle_turns(path_N, rate_hz), per_turn)
+    over_time = _clearest(values_N, rate_hz, steady.hz, FOLLOWED)
+    gain = _clearest(angular_M, per_turn * moving.hz, moving.hz, MOVES) - over_time
+    return moving if gain > CLEARER else steady
+
+
+def over_angle(envelopes: Envelopes, speed: ShaftSpeed) -> Envelopes:
+    """The envelopes as they would be had the shaft turned evenly at its mean speed."""
+    if speed.path_N is None:
+        return envelopes
+    count = envelopes.values_BKM.shape[-1]
+    speed_M = functional.interpolate(speed.path_N[None, None], size=count, mode="linear")[0, 0]
+    per_turn = math.ceil(envelopes.rate_hz / float(speed_M.min()))
+    angular_BKM = resample_to_angle(envelopes.values_BKM, angle_turns(speed_M, envelopes.rate_hz), per_turn)
+    return replace(envelopes, values_BKM=angular_BKM, rate_hz=per_turn * speed.hz)
+
+
+def _moves(speed_N: Tensor) -> bool:
+    return float(speed_N.max() / speed_N.min()) - 1.0 > 2.0 * MOVES
+
+
+def _along(path_N: Tensor, rate_hz: float, steady: ShaftSpeed) -> ShaftSpeed:
+    return ShaftSpeed(float(path_N.double().mean()), steady.stated_hz, False, path_N)
+
+
+def _clearest(values_N: Tensor, rate_hz: float, speed_hz: float, within: float) -> float:
+    """How clear a shaft's harmonics are at the best speed within a share."""
+    speed_G = speed_hz * (1.0 + torch.arange(-within, within + STEP, STEP))
+    return float(shaft_nats(values_N, rate_hz / len(values_N), speed_G).max())
 
 
 def pulses_to_angle(pulse_s: Tensor, count: int, rate_hz: float, pulses_per_turn: int = 1) -> Tensor:
@@ -56,14 +116,15 @@ def resample_to_angle(values_N: Tensor, turns_N: Tensor, per_turn: int) -> Tenso
     """The signal at even angles, `per_turn` samples a turn.
 
     Args:
-        values_N: the signal, without frequencies above half of what `per_turn` holds at the lowest speed.
+        values_N: the signal, or several (..., N), without frequencies above half of what `per_turn` holds at the lowest
+            speed.
         turns_N: the shaft's angle at its samples; must increase.
         per_turn: samples in a turn.
     """
     first, last = math.ceil(float(turns_N[0]) * per_turn), math.floor(float(turns_N[-1]) * per_turn)
     wanted_M = torch.arange(first, last + 1, dtype=torch.float64) / per_turn
-    at_M = _interpolate(wanted_M, turns_N, torch.arange(len(values_N), dtype=torch.float64))
-    before_M = at_M.floor().long().clamp(1, len(values_N) - 3)
+    at_M = _interpolate(wanted_M, turns_N, torch.arange(len(turns_N), dtype=torch.float64))
+    before_M = at_M.floor().long().clamp(1, len(turns_N) - 3)
     return _cubic(values_N.double(), before_M, at_M - before_M).to(values_N.dtype)
 
 
@@ -77,6 +138,8 @@ def track_speed(values_N: Tensor, rate_hz: float, range_hz: tuple[float, float])
         rate_hz: its sample rate.
         range_hz: between which speeds to look.
     """
+    count, recorded_hz = len(values_N), rate_hz
+    values_N, rate_hz = _slower(values_N, rate_hz, 2.0 * (HARMONICS + 1) * range_hz[1])
     speed_G = torch.linspace(*range_hz, SPEEDS)
     middle = float(speed_G.mean())
     frame = min(round(FRAME_TURNS / middle * rate_hz), len(values_N))
@@ -93,9 +156,18 @@ def track_speed(values_N: Tensor, rate_hz: float, range_hz: tuple[float, float])
     step = float(speed_G[1] - speed_G[0])
     reach = max(math.ceil(STEEPEST * middle * hop / rate_hz / step), 1)
     path_T = speed_G[_best_path(nats_TG, reach)]
-    at_T = (torch.arange(len(path_T)) * hop + frame / 2.0).double()
-    speed_N = _interpolate(torch.arange(len(values_N)).double(), at_T, path_T.double()).float()
-    return _smooth(speed_N, round(SMOOTH_TURNS / middle * rate_hz))
+    at_T = (torch.arange(len(path_T)) * hop + frame / 2.0).double() / rate_hz
+    speed_M = _interpolate(torch.arange(len(values_N)).double() / rate_hz, at_T, path_T.double()).float()
+    smooth_M = _smooth(speed_M, round(SMOOTH_TURNS / middle * rate_hz))
+    time_N, time_M = (torch.arange(size).double() / hz for size, hz in ((count, recorded_hz), (len(smooth_M), rate_hz)))
+    return _interpolate(time_N, time_M, smooth_M.double()).float()
+
+
+def _slower(values_N: Tensor, rate_hz: float, wanted_hz: float) -> tuple[Tensor, float]:
+    """The signal's low frequencies at a sample rate near the wanted one, and that rate."""
+    size = min(round(len(values_N) / rate_hz * wanted_hz), len(values_N)) // 2 * 2
+    spectrum_F = torch.fft.rfft(values_N - values_N.mean())[: size // 2 + 1]
+    return torch.fft.irfft(spectrum_F, size) * (size / len(values_N)), rate_hz * size / len(values_N)
 
 
 def _smooth(values_N: Tensor, width: int) -> Tensor:
@@ -122,7 +194,7 @@ def _best_path(nats_TG: Tensor, reach: int) -> Tensor:
 
 def _cubic(values_N: Tensor, before_M: Tensor, share_M: Tensor) -> Tensor:
     """Catmull and Rom's cubic between samples."""
-    a, b, c, d = (values_N[before_M + offset] for offset in (-1, 0, 1, 2))
+    a, b, c, d = (values_N[..., before_M + offset] for offset in (-1, 0, 1, 2))
     t = share_M
     return b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
 

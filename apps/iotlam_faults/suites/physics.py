@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import BadInput, Json
 from iotlam_faults.data.catalogue import Download, Entry, downloads, entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, default_root
-from iotlam_faults.physics.tracking import angle_turns, resample_to_angle, track_speed
+from iotlam_faults.physics.speed import ShaftSpeed
+from iotlam_faults.physics.tracking import over_angle, track_speed
 from iotlam_faults.verdict import judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import BEARING_FAULTS, Fault, Kind, Machine, random_machine
 from iotlam_machine.simulate import Run, simulate
-from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
+from iotlam_waveform.envelope import Bands, Envelopes, modulation, squared_envelopes, surroundings
 
 UNCLEAR = {
     *(118, 119, 120, *range(185, 189), 198, 199, 200, 224, 225, *range(3001, 3005)),  # drive end, 12 kHz
@@ -192,21 +192,17 @@ def _swing(time_s: np.ndarray) -> np.ndarray:
 
 def _gain_db(values_N: torch.Tensor, speed_N: torch.Tensor, run: Run) -> float:
     """By how much the outer race's line is higher over angle than over time, in the band where it gains most."""
-    rate_hz, outer = run.machine.vibration_rate_hz, BEARINGS["6205"].orders.outer
-    envelopes = squared_envelopes(values_N[None], rate_hz, Bands.of_rate(rate_hz))
-    count = envelopes.values_BKM.shape[-1]
-    slow_M = functional.interpolate(speed_N[None, None], size=count, mode="linear")[0, 0]
-    turns_M = angle_turns(slow_M, envelopes.rate_hz)
-    gains = []
-    for values_M in envelopes.values_BKM[0]:
-        angular_M = resample_to_angle(values_M, turns_M, 48)
-        order_F = torch.arange(len(angular_M) // 2 + 1) * 48 / len(angular_M)
-        hertz_F = torch.arange(count // 2 + 1) * envelopes.rate_hz / count
-        tracked_F, smeared_F = modulation(angular_M[None, None])[0, 0], modulation(values_M[None, None])[0, 0]
-        near_F = (hertz_F / (SWEEP_HZ * outer) - 1.0).abs() < SWEEP + 0.02
-        tracked = tracked_F[(order_F / outer - 1.0).abs() < 0.02].max()
-        gains.append(20.0 * math.log10(float(tracked / smeared_F[near_F].max())))
-    return max(gains)
+    rate_hz, outer_hz = run.machine.vibration_rate_hz, SWEEP_HZ * BEARINGS["6205"].orders.outer
+    smeared = squared_envelopes(values_N[None], rate_hz, Bands.of_rate(rate_hz))
+    tracked = over_angle(smeared, ShaftSpeed(float(speed_N.mean()), SWEEP_HZ, False, speed_N))
+    tracked_K, smeared_K = _height(tracked, outer_hz, 0.02), _height(smeared, outer_hz, SWEEP + 0.02)
+    return 20.0 * math.log10(float((tracked_K / smeared_K).max()))
+
+
+def _height(envelopes: Envelopes, line_hz: float, within: float) -> torch.Tensor:
+    """The highest line within a share of a frequency, (K,)."""
+    hertz_F = torch.fft.rfftfreq(envelopes.values_BKM.shape[-1], 1.0 / envelopes.rate_hz)
+    return modulation(envelopes.values_BKM)[0, :, (hertz_F / line_hz - 1.0).abs() < within].amax(-1)
 
 
 def _simulated(markers: Sequence[Json], sweeps: Sequence[Json]) -> dict[str, Metric]:

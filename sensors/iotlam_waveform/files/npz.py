@@ -21,7 +21,8 @@ KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read `data` (samples, or samples x axes), `rate_hz`, `units`, and where known `shaft_hz` and `sensor`.
 
-    The notes stand in for what is not there. Objects (pickles) are refused.
+    The notes stand in for what is not there. `shaft_hz` is a number, or an array spread over the recording. Objects
+    (pickles) are refused.
 
     Raises:
         BadInput: if it is damaged, lacks data, rate or unit, or holds objects.
@@ -43,7 +44,7 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     data = found["data"]
     return [Recording(
         data.reshape(len(data), -1) if data.size else data.reshape(0, 1), notes.sensor or str(found.get("sensor", "")),
-        rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _number(path, found, "shaft_hz"),
+        rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _speed(path, found),
     )]  # fmt: skip
 
 
@@ -74,3 +75,18 @@ def _number(path: Path, found: dict[str, NDArray[Any]], key: str) -> float | Non
         raise bad(path, f"one positive number as '{key}'", f"an array of shape {value.shape} and {value.dtype}",
                   "save a number")  # fmt: skip
     return float(value.ravel()[0])
+
+
+def _speed(path: Path, found: dict[str, NDArray[Any]]) -> float | NDArray[np.float64] | None:
+    trace = found.get("shaft_hz")
+    if trace is None or trace.size == 1:
+        return _number(path, found, "shaft_hz")
+    if (
+        trace.ndim != 1
+        or not trace.size
+        or trace.dtype.kind not in "iuf"
+        or not (np.isfinite(trace) & (trace > 0)).all()
+    ):
+        raise bad(path, "positive numbers as 'shaft_hz'", f"an array of shape {trace.shape} and {trace.dtype}",
+                  "save turns a second, one number or a row of them")  # fmt: skip
+    return trace.astype(np.float64)

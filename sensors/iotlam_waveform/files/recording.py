@@ -68,7 +68,7 @@ class Recording:
         units: unit of `values_NC * scale - offset_C`.
         scale: what the stored numbers are multiplied by.
         offset_C: what is then taken off.
-        shaft_hz: speed of the shaft, None where it is not known.
+        shaft_hz: speed of the shaft, a number or an array spread over the recording; None where it is not known.
     """
 
     values_NC: NDArray[Any]
@@ -77,7 +77,7 @@ class Recording:
     units: str
     scale: float = 1.0
     offset_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
-    shaft_hz: float | None = None
+    shaft_hz: float | NDArray[np.float64] | None = None
 
 
 class Budget:
@@ -127,9 +127,7 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
         raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
     factor = np.float32(recording.scale * unit_factor(recording.units, quantity.unit))
     offset_C = (recording.offset_C * unit_factor(recording.units, quantity.unit)).astype(np.float32)
-    meta = {"sensor": recording.sensor, "rate_hz": rate_hz}
-    if recording.shaft_hz is not None:
-        meta["shaft_hz"] = recording.shaft_hz
+    meta: dict[str, Any] = {"sensor": recording.sensor, "rate_hz": rate_hz}
     budget.spend(4 * values_NC.size)
     step = round(FRAME_S * rate_hz)
     for start in range(0, len(values_NC), step):
@@ -137,4 +135,13 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
             part_NC = values_NC[start : start + step].astype(np.float32)
             part_NC *= factor
             part_NC -= offset_C
+        if recording.shaft_hz is not None:
+            meta = {**meta, "shaft_hz": _speed(recording.shaft_hz, start, len(part_NC), len(values_NC))}
         yield SensorFrame(t_ns=round((start + len(part_NC) - 1) / rate_hz * 1e9), data=part_NC, meta=meta)
+
+
+def _speed(shaft_hz: float | NDArray[np.float64], start: int, size: int, count: int) -> float | NDArray[np.float64]:
+    """The speed as stated, or its trace at the samples of a part of `count` samples."""
+    if isinstance(shaft_hz, float):
+        return shaft_hz
+    return np.interp(np.arange(start, start + size), np.linspace(0.0, count - 1.0, len(shaft_hz)), shaft_hz)

@@ -1,0 +1,176 @@
+"""What is diagnosed: the channels of a recording, and what is known of their machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotlam.contracts import BadInput, SensorFrame
+from iotlam_machine.bearings import Bearing, FaultOrders
+from iotlam_waveform.current import read as read_current
+from iotlam_waveform.vibration import read
+
+if TYPE_CHECKING:  # it loads the data sets' tables
+    from iotlam_faults.data.catalogue import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What is diagnosed.
+
+    Attributes:
+        values_N: m/s2, float32.
+        rate_hz: sample rate.
+        channel: name of the sensor and axis.
+        source: of the recording, for headings and errors.
+        shaft_hz: speed of the shaft, None where it is not known.
+        bearing: geometry, None where it is not known.
+        bearing_name: as the user called it.
+        doubt: what is known to be odd about the recording.
+        part: where in its machine the sensor sits.
+        speed_N: turns a second at every sample, None where the recording has no such trace.
+        sensor: name of the sensor alone, empty where the file gives none.
+        axis: which of the sensor's axes.
+    """
+
+    values_N: NDArray[np.float32]
+    rate_hz: float
+    channel: str
+    source: str
+    shaft_hz: float | None = None
+    bearing: Bearing | FaultOrders | None = None
+    bearing_name: str = ""
+    doubt: str = ""
+    part: str = ""
+    speed_N: NDArray[np.float32] | None = None
+    sensor: str = ""
+    axis: int = 0
+
+    @property
+    def orders(self) -> FaultOrders | None:
+        """Orders of the bearing's faults."""
+        return self.bearing.orders if isinstance(self.bearing, Bearing) else self.bearing
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What is not known without which no fault can be told by its lines: `speed`, `bearing`."""
+        return tuple(word for word, value in (("speed", self.shaft_hz), ("bearing", self.bearing)) if value is None)
+
+    def first(self, seconds: float) -> Signal:
+        """The first seconds of it."""
+        count = round(seconds * self.rate_hz)
+        speed_N = None if self.speed_N is None else self.speed_N[:count]
+        return replace(self, values_N=self.values_N[:count], speed_N=speed_N)
+
+    def known_as(self, entry: Entry | None) -> Signal:
+        """With what the catalogue knows of its recording, if that is of this channel."""
+        if entry is None or entry.channel not in (self.channel, self.channel.rpartition(".")[0]):
+            return self
+        shaft_hz, shape = entry.shaft_hz or self.shaft_hz, entry.geometry
+        return replace(
+            self, shaft_hz=shaft_hz, bearing=shape, bearing_name=entry.model, doubt=entry.doubt, part=entry.part
+        )
+
+    def told(self, shaft_hz: float | None, bearing: Bearing | FaultOrders | None, name: str, part: str) -> Signal:
+        """With what its user says of it, which counts before all else."""
+        found = replace(self, part=part or self.part)
+        found = found if shaft_hz is None else replace(found, shaft_hz=shaft_hz, speed_N=None)
+        return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
+
+
+def read_signals(path: Path) -> list[Signal]:
+    """The channels of a recording, an axis each.
+
+    Raises:
+        BadInput: if the file cannot be read.
+    """
+    found: dict[str, list[SensorFrame]] = {}
+    for frame in read(path):
+        found.setdefault(frame.sensor, []).append(frame)
+    signals = []
+    for sensor, frames in found.items():
+        values_NC = np.concatenate([frame.data for frame in frames])
+        shaft_hz, speed_N = _speed(frames)
+        for axis, values_N in enumerate(values_NC.T):
+            named = Signal(
+                values_N,
+                float(frames[0].meta["rate_hz"]),
+                _axis(sensor or path.stem, axis, values_NC.shape[1]),
+                path.name,
+                shaft_hz,
+                speed_N=speed_N,
+                sensor="" if sensor == path.stem else sensor,
+                axis=axis,
+            )
+            signals.append(named)
+    return signals
+
+
+def _speed(frames: Sequence[SensorFrame]) -> tuple[float | None, NDArray[np.float32] | None]:
+    """The shaft's speed as the frames state it, and its trace where they hold one."""
+    if "shaft_hz" not in frames[0].meta:
+        return None, None
+    stated = [np.asarray(frame.meta["shaft_hz"], np.float64) for frame in frames]
+    if all(speed.size == 1 for speed in stated):
+        return float(np.mean(stated)), None
+    speed_N = np.concatenate([_spread(speed, len(frame.data)) for speed, frame in zip(stated, frames, strict=True)])
+    return float(speed_N.mean()), speed_N
+
+
+def _spread(speed_M: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+    """A number or an array, spread over so many samples."""
+    at_N, at_M = np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, speed_M.size)
+    return np.interp(at_N, at_M, speed_M.ravel()).astype(np.float32)
+
+
+def _axis(sensor: str, axis: int, count: int) -> str:
+    """Name of one of a sensor's axes."""
+    if count == 1:
+        return sensor
+    return f"{sensor}.{'xyz'[axis] if count <= 3 else axis}"
+
+
+def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
+    """The phases of a motor's current, ampere (N, P), and their sample rate.
+
+    Raises:
+        BadInput: if the file cannot be read.
+    """
+    frames = list(read_current(path))
+    return np.concatenate([frame.data for frame in frames]), float(frames[0].meta["rate_hz"])
+
+
+def pick(signals: Sequence[Signal], channel: str | None) -> Signal:
+    """The channel that is asked for, or the first; of a sensor with several axes its first.
+
+    Raises:
+        BadInput: if there is no such channel.
+    """
+    known = {signal.channel: signal for signal in signals}
+    if channel is None:
+        return next(iter(known.values()))
+    if channel not in known and (axes := [name for name in known if name.rpartition(".")[0] == channel]):
+        return known[axes[0]]
+    if channel not in known:
+        raise BadInput("--channel", expected=f"one of {', '.join(known)}", got=f"'{channel}'", fix="name one of them")
+    return known[channel]
+
+
+def alike(signals: Sequence[Signal], signal: Signal) -> Signal:
+    """Of a healthy recording the channel that is the signal's: of its sensor and axis, or the only one.
+
+    Raises:
+        BadInput: if there is no such channel.
+    """
+    same = [one for one in signals if (one.sensor, one.axis) == (signal.sensor, signal.axis)]
+    if same or len(signals) == 1:
+        return (same or signals)[0]
+    names, fix = ", ".join(one.channel for one in signals), "record the same sensor"
+    raise BadInput(
+        "--healthy", expected=f"a channel '{signal.channel}'", got=f"{names} in {signals[0].source}", fix=fix
+    )
