@@ -5,6 +5,8 @@ Shapes: N samples.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,8 +35,28 @@ LARGEST = 1e8
 Floats = NDArray[np.float32]
 
 
-def mended(values_N: Floats, rate_hz: float, subject: str) -> tuple[Floats, list[str]]:
-    """The samples with small gaps and glitches bridged, and reasons to doubt what follows from them.
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Samples that can be judged.
+
+    Attributes:
+        values_N: with small gaps and glitches bridged.
+        bridged: what was, in words.
+        flaws: why damage may not show in them, in words.
+    """
+
+    values_N: Floats
+    bridged: tuple[str, ...]
+    flaws: tuple[str, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """All that is to be told."""
+        return (*self.bridged, *self.flaws)
+
+
+def mended(values_N: Floats, rate_hz: float, subject: str) -> Mended:
+    """The samples with small gaps and glitches bridged, and what is wrong with them.
 
     Args:
         values_N: as recorded; what is missing is NaN.
@@ -52,11 +74,11 @@ def mended(values_N: Floats, rate_hz: float, subject: str) -> tuple[Floats, list
     if gaps > MOST_GAPS:
         fix = "record anew, or cut out an unbroken part"
         raise BadInput(subject, expected=f"at most {MOST_GAPS:.0%} missing samples", got=f"{gaps:.0%}", fix=fix)
-    doubts = [f"{gaps:.2%} of its samples were missing and are bridged"] if gaps else []
+    bridged = [f"{gaps:.2%} of its samples were missing and are bridged"] if gaps else []
     values_N = _bridged(values_N, missing_N)
     glitch_N = _glitches(values_N)
     if glitches := int(glitch_N.sum()):
-        doubts.append(f"samples that stand far out alone, {glitches} of them, are taken for glitches and bridged")
+        bridged.append(f"samples that stand far out alone, {glitches} of them, are taken for glitches and bridged")
     values_N = _bridged(values_N, glitch_N)
     if values_N.max() == values_N.min():
         got, fix = f"{values_N[0]:g} throughout", "check sensor and cable"
@@ -64,7 +86,7 @@ def mended(values_N: Floats, rate_hz: float, subject: str) -> tuple[Floats, list
     if (largest := float(np.abs(values_N).max())) > LARGEST:
         fix = "check its unit and its scale"
         raise BadInput(subject, expected="samples that can be squared", got=f"up to {largest:.3g}", fix=fix)
-    return values_N, doubts + _doubts(values_N)
+    return Mended(values_N, tuple(bridged), tuple(_flaws(values_N)))
 
 
 def _bridged(values_N: Floats, missing_N: NDArray[np.bool_]) -> Floats:
@@ -90,7 +112,7 @@ def _glitches(values_N: Floats) -> NDArray[np.bool_]:
     return (away_N > GLITCH) & (np.maximum(beside_N[:-2], beside_N[2:]) < 0.2 * GLITCH)
 
 
-def _doubts(values_N: Floats) -> list[str]:
+def _flaws(values_N: Floats) -> list[str]:
     top, bottom = float((values_N == values_N.max()).mean()), float((values_N == values_N.min()).mean())
     found = []
     if max(top, bottom) > CLIPPED:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, Json
 from iotlam_faults.advice import IMPULSIVE, advice
 from iotlam_faults.baseline import CHANGED, Baseline, profile
-from iotlam_faults.checks import mended
+from iotlam_faults.checks import Mended, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
@@ -65,6 +65,7 @@ class Answer:
         recorded_s: how long the recording is, of which the signal is the first part.
         verdict: of the bearing; None where speed or geometry is not known.
         doubts: reasons to doubt it, and what could not be said.
+        flaws: of these, why damage may be there and not show.
         rms_m_s2: root mean square of the acceleration.
         kurtosis: 3 for noise, more where there are impacts.
         velocity_mm_s: root mean square of the velocity, 10 Hz to 1 kHz.
@@ -80,6 +81,7 @@ class Answer:
     recorded_s: float
     verdict: Verdict | None
     doubts: tuple[str, ...]
+    flaws: tuple[str, ...]
     rms_m_s2: float
     kurtosis: float
     velocity_mm_s: float
@@ -114,7 +116,7 @@ class Answer:
     @property
     def unclear(self) -> bool:
         """Whether the bearing can be called neither damaged in some part nor sound."""
-        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or bool(self.doubts))
+        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or bool(self.flaws))
 
     @property
     def cut(self) -> str:
@@ -135,7 +137,7 @@ class Answer:
             return "Not enough is known to judge the bearing."
         if verdict.unclear:
             return "Something is there, but it is unclear what."
-        if self.doubts:
+        if self.flaws:
             return "No damage of the bearing shows, but this recording cannot tell whether it is sound."
         return "No damage of the bearing shows."
 
@@ -221,21 +223,22 @@ def diagnose(
         BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
     """
     recorded_s = len(signal.values_N) / signal.rate_hz
-    signal, doubts = _ready(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    signal, found = _ready(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
     samples_N = torch.from_numpy(signal.values_N)
     centred_N = samples_N - samples_N.mean()
     kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
     verdict = _verdict(signal)
     sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
-    doubts += _doubts(signal, verdict, kurtosis) + [
-        f"in {one.source}, {doubt}" for one, more in sound for doubt in more
-    ]
+    flaws = (*found.flaws, *_unexplained(verdict, kurtosis))
+    doubts = [*found.bridged, *_doubts(signal, verdict), *flaws]
+    doubts += [f"in {one.source}, {doubt}" for one, more in sound for doubt in more.doubts]
     lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
     answer = Answer(
         signal=signal,
         recorded_s=recorded_s,
         verdict=verdict,
         doubts=(*doubts, *current_doubts),
+        flaws=flaws,
         rms_m_s2=float(centred_N.square().mean().sqrt()),
         kurtosis=kurtosis,
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
@@ -248,12 +251,12 @@ def diagnose(
     return answer if trained is None else _with_opinion(answer, trained)
 
 
-def _ready(signal: Signal, subject: str) -> tuple[Signal, list[str]]:
-    """The part of a signal that is judged, gaps bridged, and reasons to doubt it."""
+def _ready(signal: Signal, subject: str) -> tuple[Signal, Mended]:
+    """The part of a signal that is judged, gaps bridged, and what is wrong with it."""
     needed_s = (FEWEST_TURNS + 1.0) / signal.shaft_hz if signal.shaft_hz else 0.0
     signal = signal.first(max(LONGEST_S, needed_s))
-    values_N, doubts = mended(signal.values_N, signal.rate_hz, subject)
-    return replace(signal, values_N=values_N), doubts
+    found = mended(signal.values_N, signal.rate_hz, subject)
+    return replace(signal, values_N=found.values_N), found
 
 
 def _at_speed(healthy: Signal, signal: Signal) -> Signal:
@@ -280,9 +283,9 @@ def _current(
         raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
     phases = [mended(phase_N, rate_hz, f"--current, phase {index}") for index, phase_N in enumerate(current_NP.T, 1)]
     doubts = [
-        f"in phase {index} of the current, {doubt}" for index, (_, more) in enumerate(phases, 1) for doubt in more
+        f"in phase {index} of the current, {doubt}" for index, one in enumerate(phases, 1) for doubt in one.doubts
     ]
-    current_NP = np.stack([phase_N for phase_N, _ in phases], 1)
+    current_NP = np.stack([phase.values_N for phase in phases], 1)
     return current_lines(torch.from_numpy(current_NP), rate_hz, shaft_hz, signal.orders), doubts
 
 
@@ -349,7 +352,14 @@ def _verdict(signal: Signal) -> Verdict | None:
     return judge(torch.from_numpy(signal.values_N), signal.rate_hz, shaft_hz, orders, measured_N)
 
 
-def _doubts(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[str]:
+def _unexplained(verdict: Verdict | None, kurtosis: float) -> list[str]:
+    """Impacts that no named fault makes, in words."""
+    if verdict is None or verdict.faults or kurtosis < IMPULSIVE:
+        return []
+    return [f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"]
+
+
+def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
     """Reasons to doubt the verdict, or why there is none."""
     found = [signal.doubt] if signal.doubt else []
     orders, shaft_hz = signal.orders, signal.shaft_hz
@@ -362,10 +372,6 @@ def _doubts(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[st
         found.append(
             f"the speed was given as {60 * shaft_hz:.0f} rpm, but the shaft's own lines say "
             f"{60 * verdict.speed.hz:.0f}: that was used"
-        )
-    if not verdict.faults and kurtosis >= IMPULSIVE:
-        found.append(
-            f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
         )
     return found
 

@@ -316,6 +316,13 @@ def test_what_cannot_be_judged_is_not_called_sound(spoil: Callable[[np.ndarray],
     assert answer.as_json()["unclear"] and answer.as_json()["advice"][0].startswith("Set right what is doubted")
 
 
+def test_what_is_bridged_is_told_and_judged() -> None:
+    found = signal()
+    found.values_N[1000], found.values_N[2000] = 1e5, np.nan
+    answer = diagnose(found)
+    assert len(answer.doubts) == 2 and answer.headline == "No damage of the bearing shows." and not answer.unclear
+
+
 @pytest.mark.parametrize("wrong", [{"shaft_hz": 1670.0 / 60.0}, {"bearing": BEARINGS["6203"]}])
 def test_impacts_that_nothing_explains_are_doubted(wrong: dict[str, object]) -> None:
     answer = diagnose(signal(Fault("outer", 0.7), **wrong))

@@ -177,7 +177,7 @@ def _channel(envelope: Envelope, block: Block, orders: FaultOrders | None, chann
     key = envelope.source, f"{block.sensor}{which}/{block.rate_hz:g}Hz"
     values_N, dead = block.values_NC()[:, channel], ""
     try:
-        values_N, _ = mended(values_N, block.rate_hz, "Signal")
+        values_N = mended(values_N, block.rate_hz, "Signal").values_N
     except BadInput as error:
         dead = str(error)
     return Heard(envelope, block, key, values_N, orders, dead)
