@@ -270,14 +270,18 @@ def evaluate(
         typer.echo(str(split), err=True)
     leaky = [] if found[0].leaky else list(random_windows(recordings.windows))
     bench = Bench.of(recordings, shipped_or_own)
+    baselines = bench.baselines_in_words()
+    for part, said in baselines.items():
+        typer.echo(f"healthy baseline at {part}: {said}", err=True)
     with progress(f"Splits of {protocol}", total=len(found) + len(leaky)) as step:
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
     source = str(folder) if folder else data
     typed = _typed(protocol, data, folder, methods, model, window_s, splits)
     command = " ".join(["iotlam faults evaluate", *typed, "--json"])
-    whole = {"protocol": protocol, "set": source, "command": command, "figures": table, "splits": rows}
-    print_rows(table, as_json, whole)
+    whole = {"protocol": protocol, "set": source, "command": command, "baselines": baselines, "figures": table}
+    shown = [{key: "" if value is None else value for key, value in one.items()} for one in table]
+    print_rows(shown, as_json, {**whole, "splits": rows})
 
 
 @app.command()

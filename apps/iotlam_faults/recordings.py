@@ -128,7 +128,7 @@ def _known(wave: Waveform) -> tuple[float, FaultOrders]:
 
 def _piece(wave: Waveform, start: int, stop: int, content: str) -> Piece:
     entry = wave.entry
-    name = entry.file if wave.path.name in entry.file else f"{entry.file}/{wave.path.name}"  # of an archive
+    name = f"{entry.file}/{wave.path.name}" if entry.member else entry.file
     return Piece(f"{name} {entry.channel}".rstrip(), entry.group, start, stop, entry.load, content)
 
 
