@@ -1,8 +1,8 @@
 """A protocol, run: every split, every method, the same windows.
 
-Of the machine to be judged one thing is known beside its geometry and speed: how it vibrated when it was sound. A window
-is called damaged where it differs much from that baseline, whoever names the damage then. Whatever is fitted, be it a
-baseline, a head or a threshold, passes the guard of `splits` before it judges.
+Of the machine to be judged one thing is known beside its geometry and speed: how it vibrated when it was sound. A
+window is called damaged where it differs much from that baseline, whoever names the damage then. Whatever is fitted, be
+it a baseline, a head or a threshold, passes the guard of `splits` before it judges.
 
 Shapes: W windows in all, T of them tested, L faults of a bearing.
 """
@@ -215,7 +215,7 @@ def summary(rows: Sequence[Json], name: str) -> Json:
 
 def all_confused(rows: Sequence[Json]) -> Doubles:
     """The confusion of a method over splits, (C, C): a sound window, tested in many, counts once, by their mean."""
-    counts_CC = np.sum([row["confusion"] for row in rows], 0).astype(np.float64)
+    counts_CC: Doubles = np.sum([row["confusion"] for row in rows], 0).astype(np.float64)
     said: dict[str, list[list[int]]] = {}
     for row in rows:
         for recording, said_C in row["sound"].items():

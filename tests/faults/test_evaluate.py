@@ -263,7 +263,7 @@ def test_an_evaluation_becomes_a_page(recordings: Recordings, tmp_path: Path) ->
 def test_a_leaky_evaluation_says_so_on_its_page(recordings: Recordings, tmp_path: Path) -> None:
     split = next(iter(random_windows(recordings.windows)))
     rows = [run_split(Bench.of(recordings, None), split, "physics-head")]
-    found = {"protocol": "random-windows", "set": "own", "command": "iotlam faults evaluate", "splits": rows}
+    found = {"protocol": "random-windows", "set": "own", "command": "x", "baselines": {"DE": "none"}, "splits": rows}
     text = write_page(found, tmp_path / "page.html", []).read_text()
     assert "leaky on purpose" in text and "has not seen" not in text.partition("<main>")[0].partition("leaky on")[0]
     assert f"AUROC {rows[0]['auroc']:.3f} with leaks" in text and "takes for what" not in text

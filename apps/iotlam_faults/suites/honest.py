@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from iotlam_faults.methods import METHODS
 from iotlam_faults.model import load_model
 from iotlam_faults.protocols import PROTOCOLS
 from iotlam_faults.recordings import Recordings, cut, of_set
-from iotlam_faults.splits import Leak, Piece, Split, known_before
+from iotlam_faults.splits import Fitted, Leak, Piece, Split, known_before
 
 FEW_LABELS = 0.1
 TRUSTED = ("forest", "logistic", "iotlam")
@@ -234,9 +235,8 @@ def _between_recordings(store: Store) -> list[Json]:
 def _refused(bench: Bench, kind: str) -> float:
     """Share of splits with a seeded leak that are refused."""
     splits = list(PROTOCOLS["rosa"](bench.windows))
-    return float(
-        np.mean([_is_refused(bench, splits[seed], kind, np.random.default_rng(seed)) for seed in range(LEAKS)])
-    )
+    refused = [_is_refused(bench, splits[seed], kind, np.random.default_rng(seed)) for seed in range(LEAKS)]
+    return float(np.mean(refused))
 
 
 def _is_refused(bench: Bench, split: Split, kind: str, rng: np.random.Generator) -> bool:
@@ -282,5 +282,5 @@ _SEEDED_PIECE = {
     "repetition": _repeated,
     "copy": _copied,
 }
-_FITS = {"head": fit_head, "threshold": fit_trust}
+_FITS: dict[str, Callable[..., Fitted[Any]]] = {"head": fit_head, "threshold": fit_trust}
 SEEDED = (*_SEEDED_PIECE, *_FITS, "baseline")
