@@ -255,6 +255,7 @@ def evaluate(
     """
     from iotlam.training.progress import progress
     from iotlam_faults.evaluate import Bench, run_splits, summary
+    from iotlam_faults.federated import check_unlearnt
     from iotlam_faults.methods import find_methods
     from iotlam_faults.model import load_model
     from iotlam_faults.protocols import find_protocol, random_windows
@@ -266,6 +267,8 @@ def evaluate(
     if not found:
         got, fix = "none of these recordings", "add recordings, or choose another"
         raise BadInput("--protocol", expected=f"recordings that '{protocol}' can split", got=got, fix=fix)
+    if model:
+        check_unlearnt(model, found, recordings.windows)
     for split in found if show else ():
         typer.echo(str(split), err=True)
     leaky = [] if found[0].leaky else list(random_windows(recordings.windows))
@@ -411,7 +414,20 @@ def _set_row(store: Store, name: str) -> Json:
 
 
 def _recording(raw: Json) -> Json:
-    columns = ("file", "member", "bearing", "model", "part", "faults", "severity_mm", "load", "rpm", "rate_hz", "doubt")
+    columns = (
+        "file",
+        "member",
+        "channel",
+        "bearing",
+        "model",
+        "part",
+        "faults",
+        "severity_mm",
+        "load",
+        "rpm",
+        "rate_hz",
+    )
     return {
-        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key] for key in columns
+        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key]
+        for key in (*columns, "doubt")
     }

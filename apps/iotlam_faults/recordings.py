@@ -141,7 +141,7 @@ def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> ND
 
 
 def of_set(store: Store, name: str) -> list[Waveform]:
-    """Recordings of a published set, as far as they are here and speed and bearing are known.
+    """Recordings of vibration of a published set, as far as they are here and speed and bearing are known.
 
     Of a bearing that was recorded at several rates those of the lowest are taken, for the others repeat it.
 
@@ -152,7 +152,10 @@ def of_set(store: Store, name: str) -> list[Waveform]:
     known = [
         entry
         for entry in entries(name)
-        if entry.shaft_hz is not None and entry.geometry is not None and store.recordings(entry, files[entry.file])
+        if entry.shaft_hz is not None
+        and entry.geometry is not None
+        and not entry.is_current
+        and store.recordings(entry, files[entry.file])
     ]
     if not known:
         expected, fix = f"recordings in {store.folder(name)}", f"run: iotlam faults data get {name}"
