@@ -297,3 +297,12 @@ def test_the_command_prints_honest_beside_leaky_on_real_records() -> None:
     ours, rival = found["figures"][1], found["figures"][0]
     assert ours["auroc"] > 0.95 and rival["auroc"] > 0.8 and ours["leaky_auroc"] > 0.99
     assert [row["leaky"] for row in found["splits"]] == [False] * 2 + [True] * 2
+    assert (
+        set(found["baselines"]) == {"DE", "FE"} and f"healthy baseline at DE: {found['baselines']['DE']}" in done.stderr
+    )
+    options = ["evaluate", "--protocol", "random-windows", "--methods", "dummy", "--dir", str(store.root)]
+    done = CliRunner().invoke(app, options, catch_exceptions=False)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["method", *HONEST, "leaky_auroc"],
+        ["dummy", "0.5"],
+    ]
