@@ -255,6 +255,7 @@ def evaluate(
     """
     from iotlam.training.progress import progress
     from iotlam_faults.evaluate import Bench, run_splits, summary
+    from iotlam_faults.federated import check_unlearnt
     from iotlam_faults.methods import find_methods
     from iotlam_faults.model import load_model
     from iotlam_faults.protocols import find_protocol, random_windows
@@ -266,18 +267,24 @@ def evaluate(
     if not found:
         got, fix = "none of these recordings", "add recordings, or choose another"
         raise BadInput("--protocol", expected=f"recordings that '{protocol}' can split", got=got, fix=fix)
+    if model:
+        check_unlearnt(model, found, recordings.windows)
     for split in found if show else ():
         typer.echo(str(split), err=True)
     leaky = [] if found[0].leaky else list(random_windows(recordings.windows))
     bench = Bench.of(recordings, shipped_or_own)
+    baselines = bench.baselines_in_words()
+    for part, said in baselines.items():
+        typer.echo(f"healthy baseline at {part}: {said}", err=True)
     with progress(f"Splits of {protocol}", total=len(found) + len(leaky)) as step:
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
     source = str(folder) if folder else data
     typed = _typed(protocol, data, folder, methods, model, window_s, splits)
     command = " ".join(["iotlam faults evaluate", *typed, "--json"])
-    whole = {"protocol": protocol, "set": source, "command": command, "figures": table, "splits": rows}
-    print_rows(table, as_json, whole)
+    whole = {"protocol": protocol, "set": source, "command": command, "baselines": baselines, "figures": table}
+    shown = [{key: "" if value is None else value for key, value in one.items()} for one in table]
+    print_rows(shown, as_json, {**whole, "splits": rows})
 
 
 @app.command()
@@ -414,7 +421,20 @@ def _set_row(store: Store, name: str) -> Json:
 
 
 def _recording(raw: Json) -> Json:
-    columns = ("file", "member", "bearing", "model", "part", "faults", "severity_mm", "load", "rpm", "rate_hz", "doubt")
+    columns = (
+        "file",
+        "member",
+        "channel",
+        "bearing",
+        "model",
+        "part",
+        "faults",
+        "severity_mm",
+        "load",
+        "rpm",
+        "rate_hz",
+    )
     return {
-        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key] for key in columns
+        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key]
+        for key in (*columns, "doubt")
     }

@@ -1,15 +1,15 @@
 """A protocol, run: every split, every method, the same windows.
 
-Of the machine to be judged one thing is known beside its geometry and speed: how it vibrated when it was sound. The
-first window of each place's sound recording is that baseline; it is not tested on. A window is called damaged where it
-differs much from the baseline, whoever names the damage then.
+Of the machine to be judged one thing is known beside its geometry and speed: how it vibrated when it was sound. A
+window is called damaged where it differs much from that baseline, whoever names the damage then. Whatever is fitted, be
+it a baseline, a head or a threshold, passes the guard of `splits` before it judges.
 
 Shapes: W windows in all, T of them tested, L faults of a bearing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,13 +24,16 @@ from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
 from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.head import Doubles, Flags
-from iotlam_faults.methods import METHODS, OPINIONS, Method, Rows, Seen
+from iotlam_faults.methods import METHODS, OPINIONS, Method, Rows, Scorer, Seen
 from iotlam_faults.protocols import Window
 from iotlam_faults.recordings import Recordings
-from iotlam_faults.splits import Piece, Split
+from iotlam_faults.splits import Fitted, Piece, Split, known_before
 from iotlam_machine.machine import BEARING_FAULTS
 
 CLASSES = ("sound", *BEARING_FAULTS)
+HONEST = ("auroc", "sd", "p05", "macro_f1", "recall_min", "worst")
+"""Figures of honest splits alone."""
+
 BINS = 10
 SPLITS = 5
 """That one process runs."""
@@ -48,44 +51,89 @@ class Bench:
     Attributes:
         windows: what each is, of what.
         seen: what methods may look at.
-        reference_W: windows that say how a place vibrates while sound.
-        change_W: how far each window is from its place's baseline; infinite where there is none.
+        profile_WC: what baselines look at.
+        baselines: of each recording, how its place vibrates while sound; none where that is not known.
+        set_aside: windows that are the baseline of their own recording, never tested.
     """
 
     windows: tuple[Window, ...]
     seen: Seen
-    reference_W: Flags
-    change_W: Doubles
+    profile_WC: Doubles
+    baselines: Mapping[str, Fitted[Baseline]]
+    set_aside: frozenset[Piece]
 
     @classmethod
     def of(cls, recordings: Recordings, model: IotlamModel | None) -> Bench:
-        """Look at all windows and find the baselines.
+        """Look at all windows and fit the baselines.
 
         Args:
             recordings: the windows.
             model: pretrained; None to do without the encoder.
         """
         found = recordings.evidence()
-        seen, profile_WC = Seen.of(recordings, found, model), profile(found.levels_BC, recordings.values_WN)
-        reference_W, change_W = np.zeros(len(profile_WC), bool), np.full(len(profile_WC), np.inf)
-        for part in np.unique(seen.columns.parts_W):
-            here_W = seen.columns.parts_W == part
-            sound = np.flatnonzero(here_W & ~seen.present_WL.any(1))
-            if len(sound):
-                reference_W[sound[0]] = True
-                change_W[here_W] = Baseline.fit(profile_WC[sound[:1]]).change(profile_WC[here_W])
-        return cls(recordings.windows, seen, reference_W, change_W)
+        profile_WC = profile(found.levels_BC, recordings.values_WN)
+        baselines = fit_baselines(recordings.windows, profile_WC)
+        own = {piece for name, fitted in baselines.items() for piece in fitted.pieces if piece.recording == name}
+        return cls(recordings.windows, Seen.of(recordings, found, model), profile_WC, baselines, frozenset(own))
 
-    def rows(self, pieces: Sequence[Piece]) -> Rows:
-        """Rows of pieces, references left out."""
-        wanted = set(pieces)
-        found = [row for row, one in enumerate(self.windows) if one.piece in wanted]
-        return np.array([row for row in found if not self.reference_W[row]], np.intp)
+    def rows(self, pieces: Iterable[Piece]) -> Rows:
+        """Rows of pieces, without those set aside."""
+        wanted = set(pieces) - self.set_aside
+        return np.array([row for row, one in enumerate(self.windows) if one.piece in wanted], np.intp)
+
+    def change(self, rows: Rows) -> Doubles:
+        """How far windows are from their place's baseline, (T,); infinite where there is none.
+
+        Raises:
+            Leak: if a baseline was fitted on what it is to judge.
+        """
+        recordings_T = self.recordings_W[rows]
+        change_T = np.full(len(rows), np.inf)
+        for recording in np.unique(recordings_T):
+            if fitted := self.baselines.get(str(recording)):
+                here_T = recordings_T == recording
+                baseline = known_before(fitted, [self.windows[row].piece for row in rows[here_T]])
+                change_T[here_T] = baseline.change(self.profile_WC[rows[here_T]])
+        return change_T
+
+    def baselines_in_words(self) -> dict[str, str]:
+        """Of each place, what its healthy baseline is."""
+        found = {}
+        for part in sorted({one.entry.part for one in self.windows}):
+            sound = {one.piece.recording for one in self.windows if one.entry.part == part and not one.entry.faults}
+            if not sound:
+                said = "none: everything counts as changed"
+            elif len(sound) == 1:
+                said = f"one window of {min(sound)}, of which the rest is what is tested as sound"
+            else:
+                said = f"the sound recordings, {len(sound)} of them, but for the one that is tested"
+            found[part or "all recordings"] = said
+        return found
 
     @property
     def recordings_W(self) -> NDArray[np.str_]:
         """The recording of each window."""
         return np.array([one.piece.recording for one in self.windows])
+
+
+def fit_baselines(windows: Sequence[Window], profile_WC: Doubles) -> dict[str, Fitted[Baseline]]:
+    """The healthy baseline of each recording: all sound windows at its place in other recordings.
+
+    Where there is one sound recording alone, its first window is the baseline of the place.
+    """
+    row_of = {one.piece: row for row, one in enumerate(windows)}
+    found = {}
+    for part in {one.entry.part for one in windows}:
+        here = [one for one in windows if one.entry.part == part]
+        sound = [one.piece for one in here if not one.entry.faults]
+        several = len({piece.recording for piece in sound}) > 1
+        for recording in {one.piece.recording for one in here}:
+            past = [piece for piece in sound if piece.recording != recording] if several else sound[:1]
+            if past:
+                found[recording] = Fitted.on(
+                    past, lambda pieces: Baseline.fit(profile_WC[[row_of[piece] for piece in pieces]])
+                )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,43 +186,54 @@ def run_some(
 ) -> list[Json]:
     """All methods on some splits, in a process of its own; arguments as of `run_splits`."""
     torch.set_num_threads(1)
-    return [run_split(bench, split, name, trusted, labels) for split in splits for name in methods]
+    rows = []
+    for split in splits:
+        train = split.train if labels == 1.0 else _fewer(bench, bench.rows(split.train), labels, split)
+        rows += [run_split(bench, split, name, trusted, train) for name in methods]
+    return rows
 
 
 def summary(rows: Sequence[Json], name: str) -> Json:
-    """Figures of a method over all honest splits, and what leaky ones would have made of it."""
+    """Figures of a method over all honest splits, None where there are none, and what leaky ones would make of it."""
     mine = [row for row in rows if row["method"] == name]
     leaky = [row["auroc"] for row in mine if row["leaky"]]
-    own = [row for row in mine if not row["leaky"]] or mine
-    auroc_S = np.array([row["auroc"] for row in own])
-    f1, recalls = f1_and_recalls(np.sum([row["confusion"] for row in own], 0))
-    worst = min(recalls, key=lambda one: recalls[one])
-    found: Json = {
-        "method": name,
-        "auroc": round(float(auroc_S.mean()), 4),
-        "sd": round(float(auroc_S.std()), 4),
-        "p05": round(float(np.percentile(auroc_S, 5)), 4),
-        "macro_f1": round(f1, 4),
-        "recall_min": round(recalls[worst], 4),
-        "worst": worst,
-        "leaky_auroc": round(float(np.mean(leaky)), 4) if leaky else None,
-    }
-    if "bins" in own[0]:
+    own = [row for row in mine if not row["leaky"]]
+    found: Json = {"method": name, **dict.fromkeys(HONEST)}
+    if own:
+        auroc_S = np.array([row["auroc"] for row in own])
+        f1, recalls = f1_and_recalls(all_confused(own))
+        worst = min(recalls, key=lambda one: recalls[one])
+        mean, p05 = float(auroc_S.mean()), float(np.percentile(auroc_S, 5))
+        figures = (round(mean, 4), round(float(auroc_S.std()), 4), round(p05, 4), round(f1, 4))
+        found |= dict(zip(HONEST, (*figures, round(recalls[worst], 4), worst), strict=True))
+    found["leaky_auroc"] = round(float(np.mean(leaky)), 4) if leaky else None
+    if own and "bins" in own[0]:
         found |= gate([one for row in own for one in row["recordings"]])
         found["calibration_error"] = round(calibration_error(np.array([row["bins"] for row in own])), 4)
     return found
 
 
+def all_confused(rows: Sequence[Json]) -> Doubles:
+    """The confusion of a method over splits, (C, C): a sound window, tested in many, counts once, by their mean."""
+    counts_CC: Doubles = np.sum([row["confusion"] for row in rows], 0).astype(np.float64)
+    said: dict[str, list[list[int]]] = {}
+    for row in rows:
+        for recording, said_C in row["sound"].items():
+            said.setdefault(recording, []).append(said_C)
+    counts_CC[0] = np.sum([np.mean(one, 0) for one in said.values()], 0) if said else 0.0
+    return counts_CC
+
+
 def gate(recordings: Sequence[Json]) -> Json:
     """What a plant asks: false alarms; of damaged recordings how many are detected, how many named, and rightly.
 
-    A sound recording is in every fold; how many there are is counted once each.
+    A sound recording, tested in many splits, counts once.
     """
     sound = [one for one in recordings if one["true"] == "sound"]
     damaged = [one for one in recordings if one["true"] != "sound"]
     names = [one for one in damaged if one["named"]]
     return {
-        "false_alarms": sum(one["alarm"] for one in sound),
+        "false_alarms": len({one["recording"] for one in sound if one["alarm"]}),
         "sound": len({one["recording"] for one in sound}),
         "detection": round(sum(one["alarm"] for one in damaged) / max(len(damaged), 1), 4),
         "coverage": round(len(names) / max(len(damaged), 1), 4),
@@ -182,7 +241,9 @@ def gate(recordings: Sequence[Json]) -> Json:
     }
 
 
-def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labels: float = 1.0) -> Json:
+def run_split(
+    bench: Bench, split: Split, name: str, trusted: bool = False, train: Sequence[Piece] | None = None
+) -> Json:
     """One method on one split: a row of figures.
 
     Args:
@@ -190,16 +251,20 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
         split: what is learnt from and what tested on.
         name: of the method.
         trusted: also learn how far to trust it, for probabilities and names of recordings.
-        labels: share of the training recordings that have labels.
+        train: what is learnt from; default: all of the split's training side.
+
+    Raises:
+        BadInput: if there is nothing to learn from or to test on.
+        Leak: if anything was fitted on what is tested.
     """
-    method, train, test = METHODS[name], bench.rows(split.train), bench.rows(split.test)
-    if labels < 1.0:
-        train = _fewer(bench, train, labels, split)
-    if not len(train) or not len(test):
-        side = "learn from" if not len(train) else "test on"
+    train, test = split.train if train is None else train, bench.rows(split.test)
+    if not len(bench.rows(train)) or not len(test):
+        side = "test on" if len(bench.rows(train)) else "learn from"
         got, fix = f"none to {side} once the healthy baselines are taken", "add recordings"
         raise BadInput(f"Split '{split.name}'", expected="windows on both sides", got=got, fix=fix)
-    scores_TL = method(bench.seen, train, test)
+    columns, change_T = bench.seen.columns.rows(test), bench.change(test)
+    scores_TL = split.trusted(fit_head(bench, name, train))(columns)
+    said_T = np.where(change_T >= CHANGED, 1 + scores_TL.argmax(1), 0)
     row: Json = {
         "split": split.name,
         "digest": split.digest,
@@ -207,14 +272,25 @@ def run_split(bench: Bench, split: Split, name: str, trusted: bool = False, labe
         "method": name,
         "auroc": round(mean_auroc(bench, scores_TL, test), 6),
         "by_bearing": auroc_by_bearing(bench, scores_TL, test),
-        "confusion": confusion(bench, scores_TL, test).tolist(),
+        "confusion": confusion(bench, said_T, test).tolist(),
+        "sound": said_of_sound(bench, said_T, test),
     }
     if trusted:
-        trust = learn_trust(bench, method, train)
-        opinions = [opinion(bench.seen, train, test) for opinion in OPINIONS.get(name, ())]
+        trust = split.trusted(fit_trust(bench, name, train))
+        opinions = [split.trusted(fit_head(bench, other, train))(columns) for other in OPINIONS.get(name, ())]
         row["bins"] = bins(bench, trust, scores_TL, test)
-        row["recordings"] = named(bench, trust, scores_TL, opinions, test)
+        row["recordings"] = named(bench, trust, scores_TL, opinions, change_T, test)
     return row
+
+
+def fit_head(bench: Bench, name: str, pieces: Sequence[Piece]) -> Fitted[Scorer]:
+    """A method, fitted on pieces."""
+    return Fitted.on(pieces, lambda used: METHODS[name](bench.seen.rows(bench.rows(used))))
+
+
+def fit_trust(bench: Bench, name: str, pieces: Sequence[Piece]) -> Fitted[Trust]:
+    """How far to trust a method, learnt on pieces."""
+    return Fitted.on(pieces, lambda used: learn_trust(bench, METHODS[name], bench.rows(used)))
 
 
 def mean_auroc(bench: Bench, scores_TL: Doubles, test: Rows) -> float:
@@ -239,12 +315,20 @@ def auroc_by_bearing(bench: Bench, scores_TL: Doubles, test: Rows) -> dict[str, 
     return found
 
 
-def confusion(bench: Bench, scores_TL: Doubles, test: Rows) -> NDArray[np.int64]:
+def confusion(bench: Bench, said_T: NDArray[np.intp], test: Rows) -> NDArray[np.int64]:
     """Windows by true class and said class, in the order of `CLASSES`."""
-    said_T = np.where(bench.change_W[test] >= CHANGED, 1 + scores_TL.argmax(1), 0)
-    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    np.add.at(counts, (_true(bench, test), said_T), 1)
-    return counts
+    counts_CC = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+    np.add.at(counts_CC, (_true(bench, test), said_T), 1)
+    return counts_CC
+
+
+def said_of_sound(bench: Bench, said_T: NDArray[np.intp], test: Rows) -> dict[str, list[int]]:
+    """Of each sound recording, its windows by said class."""
+    sound_T, recordings_T = _true(bench, test) == 0, bench.recordings_W[test]
+    return {
+        str(name): np.bincount(said_T[recordings_T == name], minlength=len(CLASSES)).tolist()
+        for name in np.unique(recordings_T[sound_T])
+    }
 
 
 def learn_trust(bench: Bench, method: Method, train: Rows) -> Trust:
@@ -253,7 +337,7 @@ def learn_trust(bench: Bench, method: Method, train: Rows) -> Trust:
     scores, truths, recordings = [], [], []
     for group in np.unique(groups):
         held, rest = train[groups == group], train[groups != group]
-        scores.append(method(bench.seen, rest, held))
+        scores.append(method(bench.seen.rows(rest))(bench.seen.columns.rows(held)))
         truths.append(_true(bench, held) - 1)
         recordings.append(bench.recordings_W[held])
     scores_NL, truth_N = np.concatenate(scores), np.concatenate(truths)
@@ -263,7 +347,9 @@ def learn_trust(bench: Bench, method: Method, train: Rows) -> Trust:
     return Trust(temperature, _threshold(confidence_R, said_R == truth_N[first]))
 
 
-def named(bench: Bench, trust: Trust, scores_TL: Doubles, opinions: Sequence[Doubles], test: Rows) -> list[Json]:
+def named(
+    bench: Bench, trust: Trust, scores_TL: Doubles, opinions: Sequence[Doubles], change_T: Doubles, test: Rows
+) -> list[Json]:
     """What is said of each recording: damaged or not, which fault, or none where that is uncertain.
 
     A fault is named where all opinions agree on it; where there are none, from the threshold on.
@@ -274,8 +360,7 @@ def named(bench: Bench, trust: Trust, scores_TL: Doubles, opinions: Sequence[Dou
     sure_R = np.all([other_R == said_R for other_R in others], 0) if others else confidence_R >= trust.threshold
     rows = []
     for at, sure, said in zip(first, sure_R, said_R, strict=True):
-        here_T = recordings_T == recordings_T[at]
-        alarm = bool(np.mean(bench.change_W[test[here_T]]) >= CHANGED)
+        alarm = bool(np.mean(change_T[recordings_T == recordings_T[at]]) >= CHANGED)
         name = CLASSES[1 + said] if alarm and sure else ""
         true = CLASSES[_true(bench, test[at : at + 1])[0]]
         rows.append({"recording": str(recordings_T[at]), "true": true, "alarm": alarm, "named": name})
@@ -299,11 +384,11 @@ def calibration_error(bins_XB3: NDArray[np.float64]) -> float:
     return float(np.abs(confidence_B - right_B).sum() / max(count_B.sum(), 1.0))
 
 
-def f1_and_recalls(counts_CC: NDArray[np.int64]) -> tuple[float, dict[str, float]]:
+def f1_and_recalls(counts_CC: Doubles) -> tuple[float, dict[str, float]]:
     """Macro-F1 and each class's recall, from a confusion; classes that never occur are left out."""
     right_C, true_C, said_C = np.diag(counts_CC), counts_CC.sum(1), counts_CC.sum(0)
     occurs_C = true_C > 0
-    f1_C = 2.0 * right_C / np.maximum(true_C + said_C, 1)
+    f1_C = 2.0 * right_C / np.where(occurs_C, true_C + said_C, 1.0)
     recall = {name: float(right_C[i] / true_C[i]) for i, name in enumerate(CLASSES) if occurs_C[i]}
     return float(f1_C[occurs_C].mean()), recall
 
@@ -329,7 +414,7 @@ def _threshold(confidence_R: Doubles, right_R: Flags) -> float:
     return float(confidence_R[order[good[-1]]]) if len(good) else np.inf
 
 
-def _fewer(bench: Bench, train: Rows, share: float, split: Split) -> Rows:
+def _fewer(bench: Bench, train: Rows, share: float, split: Split) -> list[Piece]:
     """The windows of some recordings, at random by the split's digest, of each fault one or more.
 
     Whoever labels says what is wrong with a bearing when it was recorded, not window by window.
@@ -341,4 +426,5 @@ def _fewer(bench: Bench, train: Rows, share: float, split: Split) -> Rows:
     needed = [next(int(one) for one in order if kind[one] == fault) for fault in np.unique(kind)]
     others = [int(one) for one in order if one not in needed]
     count = max(round(share * len(names)), len(needed))
-    return train[np.isin(bench.recordings_W[train], names[(needed + others)[:count]])]
+    kept = train[np.isin(bench.recordings_W[train], names[(needed + others)[:count]])]
+    return [bench.windows[row].piece for row in kept]

@@ -16,7 +16,7 @@ import iotlam
 from iotlam.contracts import BadInput, Json
 from iotlam.pages.drawing import light, responsive
 from iotlam.pages.page import percent, write_html
-from iotlam_faults.evaluate import CLASSES, summary
+from iotlam_faults.evaluate import CLASSES, all_confused, summary
 from iotlam_faults.verdict import WORDS
 
 TEMPLATE = Path(__file__).with_name("evaluation.html.j2")
@@ -32,6 +32,7 @@ class Row(msgspec.Struct):
     method: str
     auroc: float
     confusion: list[list[int]]
+    sound: dict[str, list[int]]
 
 
 def read_evaluation(path: Path) -> Json:
@@ -44,11 +45,22 @@ def read_evaluation(path: Path) -> Json:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         splits = msgspec.convert(found["splits"], list[Row]) if all(found.get(key) for key in NEEDED) else []
+        baselines = msgspec.convert(found.get("baselines", {}), dict[str, str])
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise BadInput(str(path), expected="the JSON of an evaluation", got=str(error), fix=fix) from error
-    if not splits or any(np.shape(row.confusion) != (len(CLASSES), len(CLASSES)) for row in splits):
+    run = {
+        name: [(row.split, row.leaky) for row in splits if row.method == name] for name in {r.method for r in splits}
+    }
+    if len(set(map(tuple, run.values()))) != 1 or not all(map(_holds_windows, splits)):
         raise BadInput(str(path), expected="the JSON of an evaluation", got="another", fix=fix)
-    return {**found, "splits": msgspec.to_builtins(splits)}
+    return {**found, "splits": msgspec.to_builtins(splits), "baselines": baselines}
+
+
+def _holds_windows(row: Row) -> bool:
+    if any(np.shape(said_C) != (len(CLASSES),) for said_C in (*row.confusion, *row.sound.values())):
+        return False
+    counts_CC = np.array(row.confusion)
+    return len(counts_CC) == len(CLASSES) and counts_CC.min() >= 0 and counts_CC[1:].sum() > 0
 
 
 def write_page(found: Json, path: Path, commands: Sequence[str]) -> Path:
@@ -65,10 +77,11 @@ def write_page(found: Json, path: Path, commands: Sequence[str]) -> Path:
     rows = found["splits"]
     names = list(dict.fromkeys(row["method"] for row in rows))
     figures = {name: summary(rows, name) for name in names}
-    best = max(names, key=lambda name: figures[name]["auroc"])
+    honest = [row for row in rows if not row["leaky"]]
+    best = max(names, key=lambda name: figures[name]["auroc" if honest else "leaky_auroc"])
     shown = OURS if OURS in names else best
     one = figures[shown]
-    honest = [row for row in rows if not row["leaky"]]
+    mine = [row for row in honest if row["method"] == shown]
     contents = {
         "protocol": found["protocol"],
         "data": found["set"],
@@ -76,14 +89,14 @@ def write_page(found: Json, path: Path, commands: Sequence[str]) -> Path:
         "protocol_leaky": not honest,
         "headline": f"{shown}: AUROC {one['auroc']:.3f} on bearings it has not seen"
         if honest
-        else f"{shown}: AUROC {one['auroc']:.3f}",
+        else f"{shown}: AUROC {one['leaky_auroc']:.3f} with leaks",
         "leaky": f"{one['leaky_auroc']:.3f}" if honest and one["leaky_auroc"] is not None else "",
         "rows": [_row(figures[name], name == best) for name in names],
         "strip": _strip(rows, names),
         "shown": shown,
         "classes": [WORDS.get(name, name) for name in CLASSES],
-        "confusion": _confusion([row for row in honest or rows if row["method"] == shown]),
-        "facts": {},
+        "confusion": _confusion(mine) if mine else [],
+        "facts": {f"healthy baseline, {part}": said for part, said in found["baselines"].items()},
         "commands": list(commands),
         "versions": {"iotlam": iotlam.__version__},
     }
@@ -91,30 +104,28 @@ def write_page(found: Json, path: Path, commands: Sequence[str]) -> Path:
 
 
 def _row(figures: Json, best: bool) -> dict[str, Any]:
-    leaky = figures["leaky_auroc"]
+    honest, leaky, worst = figures["auroc"], figures["leaky_auroc"], figures["worst"]
+    keys = ("auroc", "sd", "p05", "macro_f1")
     return {
         "method": figures["method"],
         "best": best,
-        "auroc": f"{figures['auroc']:.3f}",
-        "sd": f"{figures['sd']:.3f}",
-        "p05": f"{figures['p05']:.3f}",
-        "macro_f1": f"{figures['macro_f1']:.3f}",
-        "recall": f"{percent(figures['recall_min'])} {WORDS.get(figures['worst'], figures['worst'])}",
+        **{key: "" if figures[key] is None else f"{figures[key]:.3f}" for key in keys},
+        "recall": f"{percent(figures['recall_min'])} {WORDS.get(worst, worst)}" if worst else "",
         "leaky": "" if leaky is None else f"{leaky:.3f}",
-        "inflation": "" if leaky is None else f"{leaky - figures['auroc']:+.3f}".replace("-", "−"),
+        "inflation": "" if None in (honest, leaky) else f"{leaky - honest:+.3f}".replace("-", "−"),
     }
 
 
 def _confusion(rows: Sequence[Json]) -> list[dict[str, Any]]:
-    counts_CC = np.sum([row["confusion"] for row in rows], 0)
+    counts_CC = all_confused(rows)
     return [
         {
             "name": WORDS.get(name, name),
             "cells": [
-                {"share": percent(float(count / max(counts_C.sum(), 1))), "right": at == index}
+                {"share": percent(count / max(counts_C.sum(), 1.0)), "right": at == index}
                 for at, count in enumerate(counts_C)
             ],
-            "count": f"{counts_C.sum():,}",
+            "count": f"{counts_C.sum():,.0f}",
         }
         for index, (name, counts_C) in enumerate(zip(CLASSES, counts_CC, strict=True))
     ]
@@ -127,13 +138,12 @@ def _strip(rows: Sequence[Json], names: Sequence[str]) -> Markup:
     def draw(chart: Figure) -> None:
         axes = chart.subplots()
         for at, name in enumerate(reversed(names)):
-            values = honest[name] or leaky[name]
-            spread = np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.zeros(1)
-            colour = light("blue" if name == OURS else "grey")
-            axes.scatter(values, at + spread, s=7.0, color=colour, alpha=0.7, linewidths=0)
-            axes.plot([np.mean(values)] * 2, [at - 0.38, at + 0.38], color=light("ink"), linewidth=1.6)
-            if honest[name] and leaky[name]:
-                axes.scatter(leaky[name], [at] * len(leaky[name]), marker="x", s=30.0, color=light("vermilion"))
+            if values := honest[name]:
+                spread = np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.zeros(1)
+                colour = light("blue" if name == OURS else "grey")
+                axes.scatter(values, at + spread, s=7.0, color=colour, alpha=0.7, linewidths=0)
+                axes.plot([np.mean(values)] * 2, [at - 0.38, at + 0.38], color=light("ink"), linewidth=1.6)
+            axes.scatter(leaky[name], [at] * len(leaky[name]), marker="x", s=30.0, color=light("vermilion"))
         axes.set_yticks(range(len(names)), list(reversed(names)))
         axes.set(xlabel="AUROC", ylim=(-0.6, len(names) - 0.4))
         axes.grid(True, axis="x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,12 +21,15 @@ from iotlam.fusion.sanity import auroc
 from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
 from iotlam.training.imitation import label_loss
 from iotlam.training.shards import FACTS, PRESENT, Sample
+from iotlam_faults.data.catalogue import Entry
 from iotlam_faults.data.folder import own_waveforms
 from iotlam_faults.data.reading import Waveform
 from iotlam_faults.data.store import Store, default_root
 from iotlam_faults.model import SHIPPED, load_model, new_config
+from iotlam_faults.protocols import Window
 from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings, cut, of_set
+from iotlam_faults.splits import Split
 from iotlam_faults.train import LEARNING
 from iotlam_faults.windows import ROI, simulated
 from iotlam_machine.machine import BEARING_FAULTS, Kind, Machine, random_machine
@@ -119,6 +123,39 @@ def data(source: Json) -> LocalData:
     learnt = [one for place, one in enumerate(by_bearing) if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
     groups = [number for number, bearing in enumerate(learnt) for _ in bearing]
     return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing], groups)
+
+
+def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Window]) -> None:
+    """Refuse to test a model of a federated run on what its devices have, by the run's plan, learnt from.
+
+    Args:
+        model: its folder; of a model that no run has made nothing is known.
+        splits: that it is to be tested on.
+        windows: what the pieces of the splits are of.
+
+    Raises:
+        BadInput: if a device has learnt from a bearing that is tested.
+    """
+    plan = next((one / "plan.json" for one in model.resolve().parents[:3] if (one / "plan.json").is_file()), None)
+    if plan is None:
+        return
+    try:  # not as a `Plan`: that would load Flower
+        devices = json.loads(plan.read_text(encoding="utf-8"))["devices"]
+        sources = [Source.from_raw(one["data"], str(plan)) for one in devices]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = "move the model out of its folder"
+        raise BadInput(str(plan), expected="the plan of a federated run", got=str(error), fix=fix) from error
+    learnt = {one.piece.group for one in windows if any(_has_learnt(source, one.entry) for source in sources)}
+    for split in splits:
+        if tested := sorted(learnt & set(split.groups[1])):
+            expected = "a model that has not learnt from the bearings that are tested"
+            got, fix = f"{plan.parent} that has from {tested[0]}", "test it on other recordings"
+            raise BadInput("--model", expected=expected, got=got, fix=fix)
+
+
+def _has_learnt(source: Source, entry: Entry) -> bool:
+    name = Path(source.name).resolve().name if source.kind == "folder" else source.name
+    return entry.set == name and source.wants(entry.faults) and source.part in ("", entry.part)
 
 
 def bearings(wanted: Source) -> list[list[Sample]]:

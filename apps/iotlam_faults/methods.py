@@ -1,6 +1,6 @@
-"""Ours and its rivals, each a function: learn from some windows, score others.
+"""Ours and its rivals, each a function that learns from the windows it is given, and no others, how to score windows.
 
-Shapes: W windows in all, T of them tested, L faults of a bearing, C columns.
+Shapes: W windows, L faults of a bearing, C columns.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What methods may look at.
+    """Windows with what is true of them.
 
     Attributes:
         columns: evidence of physics, and the pretrained encoder's.
         groups_W: the physical bearing of each window.
-        present_WL: the truth; of tested windows no method may look at it.
+        present_WL: the truth.
     """
 
     columns: Columns
@@ -55,9 +55,16 @@ class Seen:
         columns = Columns.of(found, recordings.parts_W, embed(model, recordings) if model else None)
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
 
+    def rows(self, rows: Rows) -> Seen:
+        """Some of the windows."""
+        return Seen(self.columns.rows(rows), self.groups_W[rows], self.present_WL[rows])
 
-Method = Callable[[Seen, Rows, Rows], Doubles]
-"""(what is seen, rows to learn from, rows to score) -> scores (T, L), the higher the likelier."""
+
+Scorer = Callable[[Columns], Doubles]
+"""Evidence of windows -> scores (W, L), the higher the likelier."""
+
+Method = Callable[[Seen], Scorer]
+"""Windows to learn from -> what scores others; of those it sees no truth."""
 
 
 def embed(model: IotlamModel, recordings: Recordings) -> Encoding:
@@ -85,52 +92,54 @@ def _frames(processor: IotlamProcessor, recordings: Recordings, row: int) -> dic
     return {name: [frame] for name in processor.plugins if name.startswith("vibration")}
 
 
-def dummy(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def dummy(seen: Seen) -> Scorer:
     """Says of every window what is commonest."""
-    return np.broadcast_to(seen.present_WL[train].mean(0), (len(test), len(BEARING_FAULTS))).astype(np.float64)
+    share_L = seen.present_WL.mean(0)
+    return lambda columns: np.tile(share_L, (len(columns.parts_W), 1))
 
 
-def physics(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def physics(seen: Seen) -> Scorer:
     """Learns nothing: how far each fault's first three harmonics stand out on average."""
     first = [[index for index, name in enumerate(LINES) if name in _harmonics(fault)] for fault in BEARING_FAULTS]
-    lines_TC = seen.columns.lines_WC[test][:, : len(LINES)]
-    return np.stack([lines_TC[:, columns].mean(1) for columns in first], 1)
+    return lambda columns: np.stack([columns.lines_WC[:, lines].mean(1) for lines in first], 1)
 
 
-def forest(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def forest(seen: Seen) -> Scorer:
     """A random forest on the lines: the strongest rival known on honest splits."""
-    return _forest(seen.columns.lines_WC, seen.present_WL, train, test)
+    return _forest(seen, lambda columns: columns.lines_WC)
 
 
-def forest_all(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def forest_all(seen: Seen) -> Scorer:
     """A random forest on all that ours sees of physics, lines and levels."""
-    return _forest(np.concatenate([seen.columns.lines_WC, seen.columns.levels_WC], 1), seen.present_WL, train, test)
+    return _forest(seen, lambda columns: np.concatenate([columns.lines_WC, columns.levels_WC], 1))
 
 
-def logistic(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def logistic(seen: Seen) -> Scorer:
     """Logistic regressions on the lines."""
-    return Linear.fit(seen.columns.lines_WC[train], seen.present_WL[train]).scores(seen.columns.lines_WC[test])
+    found = Linear.fit(seen.columns.lines_WC, seen.present_WL)
+    return lambda columns: found.scores(columns.lines_WC)
 
 
-def encoder(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def encoder(seen: Seen) -> Scorer:
     """The frozen pretrained encoder: its own head's odds, and those of a linear head."""
-    found = Encoded.fit(seen.columns.rows(train), seen.present_WL[train])
-    return found.scores(seen.columns.rows(test))
+    return Encoded.fit(seen.columns, seen.present_WL).scores
 
 
-def physics_head(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def physics_head(seen: Seen) -> Scorer:
     """Our head on physics, without the encoder."""
-    return _head(seen, seen.columns.without_encoder, train, test)
+    head = Head.fit(seen.columns.without_encoder, seen.present_WL, seen.groups_W)
+    return lambda columns: head.scores(columns.without_encoder)
 
 
-def encoder_head(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def encoder_head(seen: Seen) -> Scorer:
     """Our head with the encoder's reading of the lines instead of physics'."""
-    return _head(seen, seen.columns.without_lines, train, test)
+    head = Head.fit(seen.columns.without_lines, seen.present_WL, seen.groups_W)
+    return lambda columns: head.scores(columns.without_lines)
 
 
-def ours(seen: Seen, train: Rows, test: Rows) -> Doubles:
+def ours(seen: Seen) -> Scorer:
     """Our head on both readings."""
-    return _head(seen, seen.columns, train, test)
+    return Head.fit(seen.columns, seen.present_WL, seen.groups_W).scores
 
 
 METHODS: Mapping[str, Method] = {
@@ -145,7 +154,7 @@ METHODS: Mapping[str, Method] = {
     "iotlam": ours,
 }
 
-OPINIONS: Mapping[str, tuple[Method, ...]] = {"iotlam": (physics_head, encoder_head)}
+OPINIONS: Mapping[str, tuple[str, ...]] = {"iotlam": ("physics-head", "encoder-head")}
 """Methods that name a fault only where two others agree; the rest do from a confidence on."""
 
 
@@ -164,20 +173,14 @@ def find_methods(names: str) -> tuple[str, ...]:
     return wanted
 
 
-def _head(seen: Seen, columns: Columns, train: Rows, test: Rows) -> Doubles:
-    head = Head.fit(columns.rows(train), seen.present_WL[train], seen.groups_W[train])
-    return head.scores(columns.rows(test))
+def _forest(seen: Seen, of: Callable[[Columns], Doubles]) -> Scorer:
+    found: Any = RandomForestClassifier(TREES, random_state=0).fit(of(seen.columns), seen.present_WL)
+    return lambda columns: np.stack(list(map(_share, found.predict_proba(of(columns)), found.classes_)), 1)
 
 
-def _forest(columns_WC: Doubles, present_WL: Flags, train: Rows, test: Rows) -> Doubles:
-    found: Any = RandomForestClassifier(TREES, random_state=0).fit(columns_WC[train], present_WL[train])
-    shares = map(_share, found.predict_proba(columns_WC[test]), found.classes_)
-    return np.stack(list(shares), 1)
-
-
-def _share(share_TK: Doubles, known: NDArray[np.bool_]) -> Doubles:
+def _share(share_WK: Doubles, known: NDArray[np.bool_]) -> Doubles:
     """Share of the trees that see the fault, where some windows had it and others not."""
-    return share_TK[:, list(known).index(True)] if True in list(known) else np.zeros(len(share_TK))
+    return share_WK[:, list(known).index(True)] if True in list(known) else np.zeros(len(share_WK))
 
 
 def _harmonics(fault: str) -> tuple[str, ...]:

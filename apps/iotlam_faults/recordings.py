@@ -128,7 +128,7 @@ def _known(wave: Waveform) -> tuple[float, FaultOrders]:
 
 def _piece(wave: Waveform, start: int, stop: int, content: str) -> Piece:
     entry = wave.entry
-    name = entry.file if wave.path.name in entry.file else f"{entry.file}/{wave.path.name}"  # of an archive
+    name = f"{entry.file}/{wave.path.name}" if entry.member else entry.file
     return Piece(f"{name} {entry.channel}".rstrip(), entry.group, start, stop, entry.load, content)
 
 
@@ -141,7 +141,7 @@ def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> ND
 
 
 def of_set(store: Store, name: str) -> list[Waveform]:
-    """Recordings of a published set, as far as they are here and speed and bearing are known.
+    """Recordings of vibration of a published set, as far as they are here and speed and bearing are known.
 
     Of a bearing that was recorded at several rates those of the lowest are taken, for the others repeat it.
 
@@ -152,7 +152,10 @@ def of_set(store: Store, name: str) -> list[Waveform]:
     known = [
         entry
         for entry in entries(name)
-        if entry.shaft_hz is not None and entry.geometry is not None and store.recordings(entry, files[entry.file])
+        if entry.shaft_hz is not None
+        and entry.geometry is not None
+        and not entry.is_current
+        and store.recordings(entry, files[entry.file])
     ]
     if not known:
         expected, fix = f"recordings in {store.folder(name)}", f"run: iotlam faults data get {name}"

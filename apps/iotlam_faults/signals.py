@@ -136,13 +136,14 @@ def _axis(sensor: str, axis: int, count: int) -> str:
 
 
 def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
-    """The phases of a motor's current, ampere (N, P), and their sample rate.
+    """The phases of a motor's current, ampere (N, P), and their sample rate; of several sensors the first.
 
     Raises:
         BadInput: if the file cannot be read.
     """
     frames = list(read_current(path))
-    return np.concatenate([frame.data for frame in frames]), float(frames[0].meta["rate_hz"])
+    first = [frame.data for frame in frames if frame.sensor == frames[0].sensor]
+    return np.concatenate(first), float(frames[0].meta["rate_hz"])
 
 
 def pick(signals: Sequence[Signal], channel: str | None) -> Signal:

@@ -1,9 +1,10 @@
 """Splits that cannot leak.
 
 Almost every published 99 % on bearings has windows of one bearing on both sides of the split. Here the unit is the
-physical bearing: a split that has one on both sides, under whatever name, is not made; and what was fitted (a scaler, a
-threshold, a model) says on what, so that it cannot be tested on it. A split that is leaky on purpose, to show how much
-that flatters, says so wherever it is printed.
+physical bearing: a split that has one on both sides is not made, nor one that has the same samples under two names; and
+what was fitted (a head, a threshold, a baseline) says on what, so that it cannot be tested on it. A bearing that is
+catalogued under two names, each with recordings of its own, cannot be found. A split that is leaky on purpose, to show
+how much that flatters, says so wherever it is printed.
 """
 
 from __future__ import annotations
@@ -132,8 +133,24 @@ class Fitted(Generic[T]):
         return cls(what(used), used)
 
 
+def known_before(fitted: Fitted[T], tested: Sequence[Piece]) -> T:
+    """What was fitted on a machine's own past, such as a healthy baseline: its bearing may be tested, its samples not.
+
+    Raises:
+        Leak: if it was fitted on samples that are tested.
+    """
+    leak = _overlap(fitted.pieces, tested) or _copy(fitted.pieces, tested)
+    if leak:
+        raise Leak("fit", f"A baseline: expected one of samples that are not tested, got {leak[1]}; leave them out.")
+    return fitted.value
+
+
 def find_leak(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] | None:
     """The most telling thing that is on both sides: its kind, and what it is in words; None where nothing is."""
+    return _overlap(train, test) or _same_bearing(train, test) or _copy(train, test)
+
+
+def _overlap(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] | None:
     learnt = _by(train, lambda piece: piece.recording)
     for piece in test:
         for other in learnt.get(piece.recording, ()):
@@ -141,17 +158,27 @@ def find_leak(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] 
                 same = (piece.start, piece.stop) == (other.start, other.stop)
                 kind = "window" if same else "overlap"
                 return kind, f"samples {piece.start} to {piece.stop} of {piece.recording} on both"
-    by_group = _by(train, lambda piece: piece.group)
+    return None
+
+
+def _same_bearing(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] | None:
+    recordings, by_group = {piece.recording for piece in train}, _by(train, lambda piece: piece.group)
     for piece in test:
+        if piece.recording in recordings:
+            return "window", f"windows of {piece.recording} on both"
         for other in by_group.get(piece.group, ()):
-            if other.recording == piece.recording:
-                return "window", f"windows of {piece.recording} on both"
             kind = "load" if other.load != piece.load else "repetition"
             return kind, f"{piece.group} on both, in {other.recording} and {piece.recording}"
+    return None
+
+
+def _copy(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] | None:
+    """One recording under two names."""
     by_content = _by(train, lambda piece: piece.content)
     for piece in test:
-        if piece.content and (copies := by_content.get(piece.content)):
-            return "copy", f"the same samples on both, as {copies[0].recording} and {piece.recording}"
+        copies = by_content.get(piece.content, ()) if piece.content else ()
+        if other := next((one for one in copies if one.recording != piece.recording), None):
+            return "copy", f"the same samples on both, as {other.recording} and {piece.recording}"
     return None
 
 

@@ -15,6 +15,7 @@ from iotlam_faults.data.catalogue import SETS, downloads, entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, is_genuine
 from iotlam_faults.physics.speed import shaft_speed
+from iotlam_faults.recordings import of_set
 
 NOISE = np.random.default_rng(0).normal(size=4000)
 
@@ -40,7 +41,7 @@ def test_every_recording_has_a_file_with_an_address_and_a_checksum(name: str) ->
 def test_the_sets_are_as_large_as_they_should_be() -> None:
     found = {name: (len(entries(name)), len({entry.group for entry in entries(name)})) for name in SETS}
     assert found["cwru"] == (165, 22) and found["uored"] == (60, 20) and found["hust"] == (99, 33)
-    assert found["paderborn"] == (128, 32) and found["adi_cbm"] == (130, 7) and found["xjtu_sy"] == (15, 15)
+    assert found["paderborn"] == (3 * 128, 32) and found["adi_cbm"] == (130, 7) and found["xjtu_sy"] == (15, 15)
 
 
 def test_an_unknown_set_is_one_sentence() -> None:
@@ -95,9 +96,10 @@ def write_like(name: str, path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     column = values[:, None]
     if name == "paderborn":
-        channels = np.zeros((1, 2), dtype=[("Name", "O"), ("Data", "O"), ("Raster", "O")])
+        channels = np.zeros((1, 4), dtype=[("Name", "O"), ("Data", "O"), ("Raster", "O")])
         channels[0, 0] = ("force", np.ones((1, 2000)), "Mech_4kHz")
-        channels[0, 1] = ("vibration_1", values[None], "HostService")
+        for at, channel in enumerate(("phase_current_1", "phase_current_2", "vibration_1")):
+            channels[0, 1 + at] = (channel, (-1.0) ** at * values[None], "HostService")
         scipy.io.savemat(path, {path.stem: {"Info": "", "Y": channels}}, do_compression=True)
     elif name == "uored":
         others = np.zeros((len(values), 4))
@@ -124,8 +126,14 @@ def test_every_layout_is_read(name: str, tmp_path: Path) -> None:
         relative = entry.member.replace("*", "1") if entry.member else entry.file
         write_like(name, tmp_path / name / relative, NOISE)
         (wave,) = waveforms(Store(tmp_path), entry)
-        scale = 9.80665 if name in ("hust", "mfpt") else 1.0
+        scale = 9.80665 if name in ("hust", "mfpt") else -1.0 if entry.channel == "phase_current_2" else 1.0
         np.testing.assert_allclose(wave.values_NC[:, 0], scale * NOISE, rtol=1e-4, atol=1e-4)
+
+
+def test_a_motors_current_is_no_vibration_to_judge_by(tmp_path: Path) -> None:
+    write_like("paderborn", tmp_path / "paderborn" / "K001" / "N15_M07_F10_K001_1.mat", NOISE)
+    assert [wave.entry.channel for wave in of_set(Store(tmp_path), "paderborn")] == ["vibration_1"]
+    assert all(entry.is_current for entry in entries("itsc_current"))
 
 
 def test_a_pattern_names_its_recordings_in_the_order_of_time(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io
 from typer.testing import CliRunner
 
 from iotlam.contracts import BadInput
@@ -20,7 +21,7 @@ from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.combs import Clarity
-from iotlam_faults.signals import Signal, read_signals
+from iotlam_faults.signals import Signal, read_motor_current, read_signals
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
@@ -233,6 +234,14 @@ def test_the_motors_current_confirms_what_vibration_names() -> None:
     answer = diagnose(asked, current=(current_NP, 5000.0))
     assert answer.confirmed_by_current == ("outer",)
     assert answer.as_json()["current"]["sidebands"]["outer"]["nats"] > 2.0
+
+
+def test_of_several_sensors_of_current_the_first_is_taken(tmp_path: Path) -> None:
+    one_N, three_NP = np.ones((6000, 1)), np.zeros((6000, 3))
+    scipy.io.savemat(tmp_path / "motor.mat", {"first": one_N, "second": three_NP})
+    (tmp_path / "motor.mat.toml").write_text('rate_hz = 5000\nunits = "A"\n')
+    current_NP, rate_hz = read_motor_current(tmp_path / "motor.mat")
+    assert rate_hz == 5000.0 and current_NP.shape == (6000, 1) and (current_NP == 1.0).all()
 
 
 def spoilt(change: str) -> Signal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,24 @@ from iotlam.contracts import BadInput
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import Entry
 from iotlam_faults.data.reading import Waveform
-from iotlam_faults.evaluate import CLASSES, Bench, calibration_error, f1_and_recalls, run_split, summary
+from iotlam_faults.evaluate import (
+    CLASSES,
+    HONEST,
+    Bench,
+    all_confused,
+    calibration_error,
+    f1_and_recalls,
+    fit_head,
+    fit_trust,
+    run_split,
+    summary,
+)
 from iotlam_faults.evaluation_page import read_evaluation, write_page
-from iotlam_faults.methods import METHODS, Rows, Seen, find_methods
+from iotlam_faults.head import Columns
+from iotlam_faults.methods import METHODS, Scorer, Seen, find_methods
 from iotlam_faults.protocols import random_windows
 from iotlam_faults.recordings import Recordings, cut
-from iotlam_faults.splits import Split
+from iotlam_faults.splits import Fitted, Leak, Split
 from iotlam_faults.trained import Trained
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
@@ -79,10 +92,46 @@ def test_a_recording_without_speed_is_named() -> None:
 
 def test_the_baseline_is_known_and_not_tested(recordings: Recordings) -> None:
     bench = Bench.of(recordings, None)
-    assert bench.reference_W.sum() == 1 and len(bench.rows(split_of(recordings, 0.7).test)) == 3 + 12
+    assert len(bench.set_aside) == 1 and len(bench.rows(split_of(recordings, 0.7).test)) == 3 + 12
     present_WL, sizes_W = bench.seen.present_WL, np.array([one.entry.severity_mm or 0.0 for one in bench.windows])
-    assert bench.change_W[~present_WL.any(1)].max() < 1.0
-    assert bench.change_W[present_WL[:, :2].any(1) & (sizes_W == 0.9)].min() > 2.0
+    sound = bench.rows(one.piece for one in bench.windows if not one.entry.faults)
+    assert bench.change(sound).max() < 1.0
+    assert bench.change(np.flatnonzero(present_WL[:, :2].any(1) & (sizes_W == 0.9))).min() > 2.0
+    assert "one window of sound-1.wav" in bench.baselines_in_words()["DE"]
+
+
+def test_where_there_are_several_sound_recordings_the_baseline_is_the_others() -> None:
+    found = cut([wave("s", "", 0.0, 1, load=0.0), wave("s", "", 0.0, 2, load=1.0), wave("o", "outer", 0.5, 3)])
+    bench = Bench.of(found, None)
+    past = {name: {piece.recording for piece in fitted.pieces} for name, fitted in bench.baselines.items()}
+    assert past == {"s-1.wav": {"s-2.wav"}, "s-2.wav": {"s-1.wav"}, "o-3.wav": {"s-1.wav", "s-2.wav"}}
+    assert not bench.set_aside and len(bench.rows(one.piece for one in bench.windows)) == 12
+    assert "2 of them, but for the one that is tested" in bench.baselines_in_words()["DE"]
+
+
+def test_where_nothing_is_sound_all_counts_as_changed() -> None:
+    bench = Bench.of(cut([wave("o", "outer", 0.5, 3)]), None)
+    assert np.isinf(bench.change(np.arange(4))).all() and "none" in bench.baselines_in_words()["DE"]
+
+
+@pytest.mark.parametrize("what", ["head", "threshold"])
+def test_what_is_fitted_on_a_tested_bearing_does_not_judge_it(recordings: Recordings, what: str) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
+    other = next(piece for piece in split.test if piece not in bench.set_aside)
+    fit = {"head": fit_head, "threshold": fit_trust}[what]
+    split.trusted(fit(bench, "logistic", split.train))
+    with pytest.raises(Leak, match="a fit on training data alone"):
+        split.trusted(fit(bench, "logistic", (*split.train, other)))
+    with pytest.raises(Leak, match="a fit on training data alone"):
+        run_split(bench, split, "logistic", train=(*split.train, other))
+
+
+def test_a_baseline_of_what_is_tested_does_not_judge_it(recordings: Recordings) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
+    pieces = tuple(one.piece for one in bench.windows if not one.entry.faults)
+    spoilt = Fitted(bench.baselines["sound-1.wav"].value, pieces)
+    with pytest.raises(Leak, match="one of samples that are not tested"):
+        run_split(replace(bench, baselines={**bench.baselines, "sound-1.wav": spoilt}), split, "logistic")
 
 
 @pytest.mark.parametrize("name", ["forest", "logistic", "physics-head"])
@@ -92,32 +141,26 @@ def test_methods_tell_unseen_bearings_and_the_dummy_does_not(recordings: Recordi
     assert run_split(bench, split, "dummy")["auroc"] == 0.5
 
 
-def test_no_method_sees_the_truth_of_what_is_tested(recordings: Recordings) -> None:
+def test_methods_see_the_training_side_alone(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
-    train, test = bench.rows(split.train), bench.rows(split.test)
-    hidden = bench.seen.present_WL.copy()
-    hidden[test] = ~hidden[test]
-    blind = Seen(bench.seen.columns, bench.seen.groups_W, hidden)
-    for name in ("dummy", "physics", "forest", "forest-all", "logistic", "physics-head"):
-        method = METHODS[name]
-        np.testing.assert_array_equal(method(bench.seen, train, test), method(blind, train, test))
+    allowed, tested = (set(bench.seen.groups_W[bench.rows(side)]) for side in (split.train, split.test))
+    learnt: list[set[str]] = []
+    scored: list[int] = []
 
+    def spy(seen: Seen) -> Scorer:
+        learnt.append(set(seen.groups_W))
+        score = METHODS["logistic"](seen)
 
-def test_trust_is_learnt_without_the_test_side(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, split = Bench.of(recordings, None), split_of(recordings, 0.7)
-    allowed = set(bench.rows(split.train).tolist())
-    calls: list[tuple[Rows, Rows]] = []
+        def count(columns: Columns) -> np.ndarray:
+            scored.append(len(columns.parts_W))
+            return score(columns)
 
-    def spy(seen: Seen, train: Rows, test: Rows) -> np.ndarray:
-        calls.append((train, test))
-        return METHODS["logistic"](seen, train, test)
+        return count
 
     monkeypatch.setitem(METHODS, "spy", spy)  # type: ignore[arg-type]
     row = run_split(bench, split, "spy", trusted=True)
-    assert len(calls) == 1 + 6  # the split itself, and each of its six bearings held out
-    for train, held in calls[1:]:
-        assert set(train.tolist()) | set(held.tolist()) == allowed
-        assert len({bench.seen.groups_W[one] for one in held}) == 1
+    assert learnt[0] == allowed and not allowed & tested and scored[0] == 3 + 12
+    assert len(learnt) == 1 + 6 and all(len(allowed - one) == 1 and one < allowed for one in learnt[1:])
     assert {one["true"] for one in row["recordings"]} == set(CLASSES)
     assert sum(count for count, _, _ in row["bins"]) == 12
 
@@ -140,6 +183,17 @@ def test_the_summary_keeps_leaky_splits_apart(recordings: Recordings) -> None:
     rows = [run_split(bench, split, "forest") for split in (honest, leaky)]
     found = summary(rows, "forest")
     assert (found["auroc"], found["leaky_auroc"]) == (round(rows[0]["auroc"], 4), round(rows[1]["auroc"], 4))
+    alone = summary(rows[1:], "forest")
+    assert alone["leaky_auroc"] == found["leaky_auroc"] and all(alone[key] is None for key in HONEST)
+
+
+def test_a_sound_window_that_many_splits_test_counts_once(recordings: Recordings) -> None:
+    bench = Bench.of(recordings, None)
+    rows = [run_split(bench, split_of(recordings, size), "logistic") for size in (0.5, 0.7, 0.9)]
+    counts_CC = all_confused(rows)
+    assert counts_CC[0].sum() == 3 and counts_CC[1:].sum() == 3 * 12
+    rows[0]["sound"] = {"sound-1.wav": [0, 3, 0, 0]}
+    assert all_confused(rows)[0].tolist() == [2, 1, 0, 0]
 
 
 def test_a_head_comes_back_from_its_folder_as_it_was(recordings: Recordings, tmp_path: Path) -> None:
@@ -209,9 +263,10 @@ def test_an_evaluation_becomes_a_page(recordings: Recordings, tmp_path: Path) ->
 def test_a_leaky_evaluation_says_so_on_its_page(recordings: Recordings, tmp_path: Path) -> None:
     split = next(iter(random_windows(recordings.windows)))
     rows = [run_split(Bench.of(recordings, None), split, "physics-head")]
-    found = {"protocol": "random-windows", "set": "own", "command": "iotlam faults evaluate", "splits": rows}
+    found = {"protocol": "random-windows", "set": "own", "command": "x", "baselines": {"DE": "none"}, "splits": rows}
     text = write_page(found, tmp_path / "page.html", []).read_text()
     assert "leaky on purpose" in text and "has not seen" not in text.partition("<main>")[0].partition("leaky on")[0]
+    assert f"AUROC {rows[0]['auroc']:.3f} with leaks" in text and "takes for what" not in text
 
 
 @pytest.mark.parametrize(
@@ -219,6 +274,16 @@ def test_a_leaky_evaluation_says_so_on_its_page(recordings: Recordings, tmp_path
 )
 def test_what_is_no_evaluation_is_named(tmp_path: Path, text: str) -> None:
     (result := tmp_path / "rosa.json").write_text(text)
+    with pytest.raises(BadInput, match="the JSON of an evaluation"):
+        read_evaluation(result)
+
+
+@pytest.mark.parametrize("change", [{"confusion": [[0] * 4] * 4}, {"sound": {"x": [1]}}, {"split": "other"}])
+def test_an_evaluation_that_was_spoilt_is_named(recordings: Recordings, tmp_path: Path, change: dict) -> None:
+    bench, split = Bench.of(recordings, None), split_of(recordings, 0.9)
+    rows = [run_split(bench, split, name) for name in ("dummy", "logistic")]
+    found = {"protocol": "rosa", "set": "own", "command": "x", "splits": [{**rows[0], **change}, rows[1]]}
+    (result := tmp_path / "rosa.json").write_text(json.dumps(found))
     with pytest.raises(BadInput, match="the JSON of an evaluation"):
         read_evaluation(result)
 
@@ -232,3 +297,12 @@ def test_the_command_prints_honest_beside_leaky_on_real_records() -> None:
     ours, rival = found["figures"][1], found["figures"][0]
     assert ours["auroc"] > 0.95 and rival["auroc"] > 0.8 and ours["leaky_auroc"] > 0.99
     assert [row["leaky"] for row in found["splits"]] == [False] * 2 + [True] * 2
+    assert (
+        set(found["baselines"]) == {"DE", "FE"} and f"healthy baseline at DE: {found['baselines']['DE']}" in done.stderr
+    )
+    options = ["evaluate", "--protocol", "random-windows", "--methods", "dummy", "--dir", str(store.root)]
+    done = CliRunner().invoke(app, options, catch_exceptions=False)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["method", *HONEST, "leaky_auroc"],
+        ["dummy", "0.5"],
+    ]

@@ -14,9 +14,12 @@ from iotlam.contracts import BadInput
 from iotlam.federated.outcome import Outcome
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
-from iotlam_faults.federated import data, mean_auroc, task, told_apart
+from iotlam_faults.data.catalogue import Entry
+from iotlam_faults.federated import check_unlearnt, data, mean_auroc, task, told_apart
 from iotlam_faults.model import load_model
+from iotlam_faults.protocols import Window
 from iotlam_faults.query import FAULTS
+from iotlam_faults.splits import Piece, Split
 
 SIMULATED = {"kind": "simulated", "machines": 4}
 PLAN = """
@@ -132,6 +135,33 @@ def test_a_plan_is_carried_out_and_ends_in_a_model_of_faults(tmp_path: Path) -> 
     assert json.loads(again.stdout)["rounds"] == []
     table = CliRunner().invoke(app, ["federated", "status", str(folder)]).stdout
     assert len(table.splitlines()) == 3
+
+
+def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path) -> None:
+    entries = [
+        Entry(set="plant", file=f"{name}.wav", bearing=name, rate_hz=1e4, part=part, faults=faults)
+        for name, part, faults in (
+            ("a", "DE", ("inner",)),
+            ("b", "DE", ("ball",)),
+            ("c", "FE", ("inner",)),
+            ("d", "DE", ()),
+        )
+    ]
+    windows = [Window(Piece(one.file, one.group, 0, 100), one) for one in entries]
+    a, b, c, d = (one.piece for one in windows)
+    has = {"kind": "folder", "name": str(tmp_path / "plant"), "part": "DE", "faults": ["inner"]}
+    (tmp_path / "run" / "plan.json").parent.mkdir()
+    (tmp_path / "run" / "plan.json").write_text(json.dumps({"app": "faults", "devices": [{"name": "x", "data": has}]}))
+    for model in (tmp_path / "run" / "model", tmp_path / "run" / "devices" / "x" / "model"):
+        check_unlearnt(model, [Split("others", (a,), (b, c, d))], windows)
+        with pytest.raises(
+            BadInput, match="not learnt from the bearings that are tested, got .*run that has from plant/a"
+        ):
+            check_unlearnt(model, [Split("others", (a,), (b,)), Split("its own", (b, c), (a, d))], windows)
+    check_unlearnt(tmp_path / "model", [Split("no run", (b,), (a,))], windows)
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    with pytest.raises(BadInput, match="the plan of a federated run"):
+        check_unlearnt(tmp_path / "run" / "model", [Split("its own", (b,), (a,))], windows)
 
 
 def test_what_is_no_plan_or_run_is_said_in_one_sentence(tmp_path: Path) -> None:

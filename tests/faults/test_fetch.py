@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections import namedtuple
 from pathlib import Path
@@ -161,6 +163,28 @@ def test_a_damaged_archive_is_one_sentence(publisher: Publisher, tmp_path: Path,
     with pytest.raises(BadInput, match="expected a whole archive"):
         get(Store(tmp_path), [download], ["*"], lambda size: None)
     assert not (tmp_path / "cwru" / "a.mat").exists()
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_told(publisher: Publisher, tmp_path: Path) -> None:
+    download = published(publisher, zipped({"x/y.mat": b"0" * 3_000_000}), "a.zip")
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from iotlam.contracts import BadInput
+from iotlam_faults.data.catalogue import Download
+from iotlam_faults.data.fetch import get
+from iotlam_faults.data.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    get(Store(Path(sys.argv[1])), [Download.from_json(sys.argv[2], "test")], ["*.mat"], lambda size: None)
+except BadInput as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path), download.to_json()]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "expected to write it, got File too large" in told and "y.mat" in told
+    assert not [path for path in (tmp_path / "cwru").rglob("*") if "y.mat" in path.name]
 
 
 def test_no_member_leaves_its_folder(publisher: Publisher, tmp_path: Path) -> None:

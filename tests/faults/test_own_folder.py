@@ -47,6 +47,10 @@ def test_files_of_several_kinds_are_read_with_what_the_catalogue_knows(tmp_path:
         ("file,bearing,channel\npump.npz,p1,x\n", "expected a channel of"),
         ("file,bearing\nlost.npz,p1\n", "lost.npz"),
         ("file,bearing\nfan.mat,f1\n", "rate_hz"),
+        ("file,bearing,doubt\npump.npz,p1,\npump.npz,p2,noisy, at night\n", "line 3: expected 3 fields, got 1 more"),
+        ("file,bearing,doubt\npump.npz,p1,noisy, at night\n", "put a field with a comma in it into quotes"),
+        ('file,bearing,doubt\npump.npz,p1,"noisy\n' + 30_000 * "quiet\n", "expected closed quotes"),
+        ('file,bearing,doubt\npump.npz,p1,"noisy\npump.npz,p2,\n', "line 3: expected closed quotes"),
         ("file,bearing,balls,ball_mm,pitch_mm\npump.npz,p1,30,10,40\n", "30 elements of 10 mm on a circle of 40 mm"),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from iotlam_faults.splits import Fitted, Leak, Piece, Split
+from iotlam_faults.splits import Fitted, Leak, Piece, Split, known_before
 
 SECOND = 12_000
 
@@ -55,11 +57,11 @@ def test_other_windows_of_a_recording_are_a_leak_too() -> None:
     assert caught.value.kind == "window"
 
 
-@pytest.mark.parametrize("what", ["scaler", "threshold"])
+@pytest.mark.parametrize("what", ["head", "threshold"])
 def test_what_was_fitted_on_the_test_is_refused(what: str) -> None:
     train, test = sound()
     split = Split("sound", tuple(train), tuple(test))
-    fit = {"scaler": len, "threshold": lambda pieces: max(piece.stop for piece in pieces)}[what]
+    fit = {"head": len, "threshold": lambda pieces: max(piece.stop for piece in pieces)}[what]
     assert split.trusted(split.fit(fit)) == fit(train)
     with pytest.raises(Leak, match="expected a fit on training data alone") as caught:
         split.trusted(Fitted.on(train + test[:1], fit))
@@ -87,3 +89,20 @@ def test_an_empty_side_is_refused(side: str) -> None:
     train, test = sound()
     with pytest.raises(Leak, match=f"got none to {side} on"):
         Split("half", tuple(train if side == "test" else ()), tuple(test if side == "train" else ()))
+
+
+def test_a_machines_own_past_may_be_of_the_bearing_that_is_tested_but_not_of_the_samples() -> None:
+    first, second = recording("a", content="one"), recording("a", load=1.0, content="two")
+    assert known_before(Fitted.on(first, len), second) == 4
+    assert known_before(Fitted.on(first[:1], len), first[1:]) == 1
+    with pytest.raises(Leak, match="samples 0 to 12000"):
+        known_before(Fitted.on(first[:1], len), first)
+    with pytest.raises(Leak, match="the same samples on both"):
+        known_before(Fitted.on(first, len), recording("b", content="one"))
+
+
+def test_a_recording_under_two_bearings_is_a_leak() -> None:
+    pieces = recording("a")
+    with pytest.raises(Leak) as caught:
+        Split("renamed", tuple(pieces[:2]), tuple(replace(piece, group="set/b") for piece in pieces[2:]))
+    assert caught.value.kind == "window"

@@ -90,6 +90,11 @@ class Entry(Record, frozen=True):
         return f"{self.set}/{self.bearing}"
 
     @property
+    def is_current(self) -> bool:
+        """Whether it is of a motor's current; else of vibration."""
+        return self.set == "itsc_current" or self.channel.startswith("phase_current")
+
+    @property
     def geometry(self) -> Bearing | None:
         """Geometry of the bearing, None where it is not known."""
         return self.own_geometry or (find_bearing(self.model) if self.model else None)
@@ -172,9 +177,25 @@ def entry_of(row: dict[str, str], subject: str) -> Entry:
 
 
 def read_table(path: Path) -> Iterable[dict[str, str]]:
-    """Rows of a .csv file with a header."""
+    """Rows of a .csv file with a header.
+
+    Raises:
+        BadInput: naming the line with a quote that is not closed, or with more fields than the header.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+        rows = csv.DictReader(file, strict=True)
+        try:
+            for row in rows:
+                if None in row:
+                    got, fix = f"{len(row[None])} more", "put a field with a comma in it into quotes"
+                    raise BadInput(_line(path, rows), expected=f"{len(row) - 1} fields", got=got, fix=fix)
+                yield row
+        except csv.Error as error:
+            raise BadInput(_line(path, rows), expected="closed quotes", got=str(error), fix="close them") from error
+
+
+def _line(path: Path, rows: csv.DictReader[str]) -> str:
+    return f"{path}, line {rows.reader.line_num}"
 
 
 def number(text: object, subject: str) -> float:

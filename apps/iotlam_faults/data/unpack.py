@@ -30,7 +30,7 @@ def unpack(store: Store, download: Download, archive: Path, patterns: Sequence[s
         patterns: paths of members that are wanted.
 
     Raises:
-        BadInput: if it is damaged, or a member would lie outside of the folder.
+        BadInput: if it is damaged, a member would lie outside of the folder, or cannot be written.
         MissingExtra: if a .rar is to be unpacked and `rars` is not installed.
     """
     opened = _zip if archive.suffix == ".zip" else _rar
@@ -72,8 +72,13 @@ def _write(store: Store, download: Download, name: str, open_member: Open) -> Pa
     if parts.is_absolute() or ".." in parts.parts:
         raise BadInput(f"Archive '{download.file}'", expected="paths inside of it", got=name, fix="do not trust it")
     target = store.folder(download.set) / parts
-    if not target.exists():
+    if target.exists():
+        return target
+    try:
         with open_member(name) as source, whole_file(target) as partial, partial.open("wb") as file:
             shutil.copyfileobj(source, file)
         store.pin(download.set, {str(parts): sha256(target)})
+    except OSError as error:
+        fix = "make room, or name another --dir"
+        raise BadInput(str(target), expected="to write it", got=error.strerror or str(error), fix=fix) from error
     return target
