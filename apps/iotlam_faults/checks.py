@@ -42,12 +42,15 @@ class Mended:
     Attributes:
         values_N: with small gaps and glitches bridged.
         bridged: what was, in words.
-        flaws: why damage may not show in them, in words.
     """
 
     values_N: Floats
     bridged: tuple[str, ...]
-    flaws: tuple[str, ...]
+
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """Why damage may not show in them, in words; looked for when asked, which a monitor does not."""
+        return tuple(_flaws(self.values_N))
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -86,7 +89,7 @@ def mended(values_N: Floats, rate_hz: float, subject: str) -> Mended:
     if (largest := float(np.abs(values_N).max())) > LARGEST:
         fix = "check its unit and its scale"
         raise BadInput(subject, expected="samples that can be squared", got=f"up to {largest:.3g}", fix=fix)
-    return Mended(values_N, tuple(bridged), tuple(_flaws(values_N)))
+    return Mended(values_N, tuple(bridged))
 
 
 def _bridged(values_N: Floats, missing_N: NDArray[np.bool_]) -> Floats:
