@@ -81,6 +81,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
             "spectrum": _spectrum(answer, verdict, shown),
             "shown": WORDS[shown.name],
             "trend": _trend(answer, verdict) if answer.before else "",
+            "healthy": ", ".join(f"{place} {past.source}" for place, past in enumerate(answer.before, 1)),
         }
     return contents
 
@@ -180,7 +181,7 @@ def _trend(answer: Answer, verdict: Verdict) -> Markup:
         axes = chart.subplots()
         for name in verdict.findings:
             axes.plot([100.0 * depth[name] for depth in depths], color=light(PAINT[name]), marker="o", linewidth=1.2)
-        axes.set_xticks(range(len(depths)), [*(past.source for past in answer.before), "now"])
+        axes.set_xticks(range(len(depths)), [*map(str, range(1, len(depths))), "now"])
         axes.set(ylim=(0.0, None), ylabel="modulation (%)")
         frame(chart)
 
