@@ -24,7 +24,7 @@ from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from iotlam.federated import deployed
-from iotlam.federated.flower import LocalGrid
+from iotlam.federated.grids import LocalGrid
 
 BACKEND = {
     "init_args": {"log_to_driver": False, "logging_level": "ERROR"},

@@ -13,7 +13,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import PromptGrid, client_app
+from iotlam.federated.flower import client_app
+from iotlam.federated.grids import PromptGrid
 from iotlam.federated.local import Local
 from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import PLAN, Fleet, Plan, lead

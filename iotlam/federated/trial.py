@@ -24,7 +24,7 @@ from iotlam.contracts import BadInput, IotlamError, whole_file
 from iotlam.federated import QUIET
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
-from iotlam.federated.flower import DEVICE
+from iotlam.federated.grids import DEVICE
 from iotlam.federated.plan import PLAN, Plan
 
 HOST, ANY_HOST = HOSTS[0], "0.0.0.0"

@@ -1,4 +1,4 @@
-"""A publisher on this machine: it can break off, lie, and be asked to go on."""
+"""A publisher on this machine, which can break off, lie, and be asked to go on; a monitor's ledger."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+
+from iotlam_faults.monitor.ledger import Ledger
 
 
 @dataclass
@@ -60,3 +63,10 @@ def publisher() -> Iterator[Publisher]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = Ledger(tmp_path / "monitor.sqlite")
+    yield found
+    found.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -45,13 +44,6 @@ def block(seed: int, loud: float = SOUND, shaft_hz: float | None = 29.5, bearing
 def message(number: int, body: bytes, source: str = "pump", oldest: int = 0) -> Message:
     topic = WAVEFORMS.format(source=source)
     return Message(topic, Envelope(source, 1, number, oldest, body).pack(), "iotlam/confirmed/gateway")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    found = Ledger(tmp_path / "monitor.sqlite")
-    yield found
-    found.close()
 
 
 def feed(watch: Watch, *louds: float, first: int = 0) -> None:

@@ -6,8 +6,7 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -37,13 +36,6 @@ class Away(LocalTransport):
 
     def publish(self, topic: str, payload: bytes, reply_to: str = "", answered: Answer = unasked) -> bool:
         return self.up and super().publish(topic, payload, reply_to, answered)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    found = Ledger(tmp_path / "monitor.sqlite")
-    yield found
-    found.close()
 
 
 def measure(service: Service, *louds: float, first: int = 0) -> None:

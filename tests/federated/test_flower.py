@@ -14,7 +14,8 @@ from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from iotlam.contracts import BadInput
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import Answering, LocalGrid, PromptGrid, client_app, play
+from iotlam.federated.flower import client_app, play
+from iotlam.federated.grids import Answering, LocalGrid, PromptGrid
 from iotlam.federated.local import Local, Task
 from iotlam.federated.messages import Given
 from iotlam.federated.rounds import Run

@@ -12,7 +12,8 @@ from iotlam.contracts import BadInput
 from iotlam.federated.aggregation import MODES
 from iotlam.federated.config import Enrolled
 from iotlam.federated.factors import MANY, Factors, spectrum
-from iotlam.federated.flower import LocalGrid, _Loop, client_app
+from iotlam.federated.flower import _Loop, client_app
+from iotlam.federated.grids import LocalGrid
 from iotlam.federated.local import Task
 from iotlam.federated.messages import changes, check_changes, from_bytes, to_bytes
 from iotlam.federated.rounds import Run

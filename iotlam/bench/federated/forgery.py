@@ -18,7 +18,8 @@ from flwr.proto.node_pb2 import NodeInfo
 from iotlam.bench.federated.fleet import EXAMPLES, RANKS, small_config, small_device
 from iotlam.contracts import IotlamError, Json
 from iotlam.federated.config import Enrolled, RunConfig
-from iotlam.federated.flower import DEVICE, LocalGrid, client_app, play, record_of
+from iotlam.federated.flower import client_app, play, record_of
+from iotlam.federated.grids import DEVICE, LocalGrid
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, content
 from iotlam.federated.outcome import Outcome

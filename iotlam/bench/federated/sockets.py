@@ -20,7 +20,7 @@ from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from iotlam.federated.flower import DEVICE, POLL_S, SERVER, OwnGrid, set_identity, work_on
+from iotlam.federated.grids import DEVICE, POLL_S, SERVER, OwnGrid, set_identity, work_on
 
 
 class SocketGrid(OwnGrid):

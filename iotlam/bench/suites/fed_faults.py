@@ -23,7 +23,8 @@ from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import IotlamError, Json
 from iotlam.contracts.errors import one_line
 from iotlam.federated.config import RunConfig
-from iotlam.federated.flower import LocalGrid, client_app, play
+from iotlam.federated.flower import client_app, play
+from iotlam.federated.grids import LocalGrid
 from iotlam.federated.outcome import Outcome
 from iotlam.federated.rounds import Run
 
