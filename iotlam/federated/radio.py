@@ -24,10 +24,11 @@ from iotlam.contracts import BadInput, ChannelState, Device
 Floats = NDArray[np.float64]
 
 LN2 = math.log(2.0)
-INNER_STEPS, SPLIT_STEPS = 3, 4
-"""From their starts these leave an error of at most 1e-9 in bandwidth."""
+INNER_STEPS = (1, 2, 3)
+"""For each step to the best division, those to the times of its transfers; they leave 1e-9 of a bandwidth at most."""
 
-ROUND_STEPS, NEAR = 60, 1e-12
+ROUND_STEPS, NEAR = 60, 1e-7
+"""Newton's steps to a round's length at most, and the last of them, a share: the next would be its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,50 +135,55 @@ def need(asked: Requests, round_s: Floats) -> Need:
     spare_s = np.asarray(round_s - asked.least_s)
     possible = spare_s > 0
     free_s = np.where(possible, spare_s, 1.0)
-    odds = np.zeros(free_s.shape)  # logit of the download's part of the spare time
-    for _ in range(SPLIT_STEPS):
+    both = 2, *(1,) * (free_s.ndim - asked.down_s.ndim), *asked.down_s.shape
+    least_s = np.stack([asked.down_s, asked.up_s]).reshape(both)
+    wide_hz = np.stack([asked.down_hz, asked.up_hz]).reshape(both)
+    bit = least_s * wide_hz  # times a constant
+    odds = np.zeros(free_s.shape) + np.log(bit[0] / bit[1]) / 2  # logit of the download's part of the spare time
+    for steps in INNER_STEPS:
         part = 1 / (1 + np.exp(-odds))
-        down = _transfer(asked.down_s, asked.down_hz, part * free_s)
-        up = _transfer(asked.up_s, asked.up_hz, (1 - part) * free_s)
-        slope = (down.bend + up.bend) * free_s * part * (1 - part)
-        odds = np.clip(odds + (np.log(down.rate) - np.log(up.rate)) / slope, -40, 40)
+        ways = _transfers(least_s, wide_hz, np.stack([part, 1 - part]) * free_s, steps)
+        slope = ways.bend.sum(0) * free_s * part * (1 - part)
+        odds = np.clip(odds + np.log(ways.rate[0] / ways.rate[1]) / slope, -40, 40)
     infinite = np.inf
     return Need(
-        np.where(possible, down.hz + up.hz, infinite),
-        np.where(possible, down.hz, infinite),
-        np.where(possible, down.rate, infinite),
+        np.where(possible, ways.hz.sum(0), infinite),
+        np.where(possible, ways.hz[0], infinite),
+        np.where(possible, ways.rate[0], infinite),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Transfer:
-    """Of a transfer in a given time: bandwidth, how fast it falls with time, and minus the slope of that rate's log."""
+class _Transfers:
+    """Of transfers in a given time: bandwidth, how fast it falls with time, and minus the slope of that rate's log."""
 
     hz: Floats
     rate: Floats
     bend: Floats
 
 
-def _transfer(least_s: Floats, wide_hz: Floats, more_s: Floats) -> _Transfer:
-    """Of a transfer that takes `more_s` longer than in an unlimited band."""
-    y = _solved(more_s / least_s)
+def _transfers(least_s: Floats, wide_hz: Floats, more_s: Floats, steps: int) -> _Transfers:
+    """Of transfers that take `more_s` longer than in an unlimited band."""
+    y = _solved(more_s / least_s, steps)
     grown = np.expm1(y)
-    left = y + np.expm1(-y)  # y - 1 + e^-y
+    below = grown / (grown + 1)  # 1 - e^-y
+    left = y - below  # y - 1 + e^-y
     rate = wide_hz / least_s * (y / grown) ** 2 / left
     dt_dy = least_s * (grown + 1) * left / y**2  # of k (e^y - 1) / y
-    dlog_dy = 2 / y - 2 * (grown + 1) / grown + np.expm1(-y) / left
-    return _Transfer(wide_hz / grown, rate, -dlog_dy / dt_dy)
+    dlog_dy = 2 / y - 2 / below - below / left
+    return _Transfers(wide_hz / grown, rate, -dlog_dy / dt_dy)
 
 
-def _solved(more: Floats) -> Floats:
+def _solved(more: Floats, steps: int) -> Floats:
     """The y > 0 with (e^y - 1) / y = 1 + more, as the root of the convex function y - ln(1 + (1 + more) y).
 
     Newton's steps from the upper bound of Lambert's W by Chatzigeorgiou, 2013, fall monotonically to it. In terms of
     `more`, because differences from 1 are what is left where the band is wide.
     """
-    above = np.log1p(more) - more / (1 + more)
-    y = more / (1 + more) + np.sqrt(2 * above) + above
-    for _ in range(INNER_STEPS):
+    low = more / (1 + more)
+    above = np.log1p(more) - low
+    y = low + np.sqrt(2 * above) + above
+    for _ in range(steps):
         by_y = y + more * y
         y = y - (y - np.log1p(by_y)) * (1 + by_y) / (by_y - more)
     return np.asarray(y)
@@ -217,31 +223,32 @@ def split(asked: Requests, band_hz: float) -> Split:
 def round_seconds(asked: Requests, sets_SR: NDArray[np.bool_], band_hz: float) -> Floats:
     """How long a round of each of several sets takes at its best division.
 
-    Newton's steps on the logarithm of what is asked for, between a time in which one request alone asks for more than
-    the band and one in which equal parts are enough.
+    Newton's steps between a time in which one request alone asks for more than the band and one in which equal parts
+    are enough. They are taken on logarithms, of what is asked for over the time beyond what an unlimited band would
+    take: there the one is nearly a line over the other.
 
     Args:
         asked: R requests.
-        sets_SR: which of them are in each of S sets; an empty set takes no time.
+        sets_SR: which of them are in each of S sets, at least one.
         band_hz: to be divided.
     """
-    count_S = sets_SR.sum(1)
-    low_S = np.where(sets_SR, seconds(asked, band_hz, band_hz), 0.0).max(1, initial=0.0)
-    part_S1 = band_hz / (2 * np.maximum(count_S, 1))[:, None]
-    high_S = np.where(sets_SR, seconds(asked, part_S1, part_S1), 0.0).max(1, initial=0.0)
-    round_S = low_S
+    edge_S = np.where(sets_SR, asked.least_s, 0.0).max(1)
+    low_S = np.where(sets_SR, seconds(asked, band_hz, band_hz), 0.0).max(1) - edge_S
+    part_S1 = band_hz / (2 * sets_SR.sum(1, keepdims=True))
+    high_S = np.where(sets_SR, seconds(asked, part_S1, part_S1), 0.0).max(1) - edge_S
+    beyond_S = np.sqrt(low_S * high_S)
     for _ in range(ROUND_STEPS):
-        asks = need(asked, round_S[:, None])
-        hz_S = np.where(sets_SR, asks.hz, 0.0).sum(1, initial=1e-300)
-        slope_S = np.where(sets_SR, asks.hz_per_s, 0.0).sum(1, initial=1e-300)
-        low_S, high_S = np.where(hz_S > band_hz, round_S, low_S), np.where(hz_S > band_hz, high_S, round_S)
-        new_S = round_S + np.log(hz_S / band_hz) * hz_S / slope_S
+        asks = need(asked, (edge_S + beyond_S)[:, None])
+        hz_S = np.where(sets_SR, asks.hz, 0.0).sum(1)
+        slope_S = np.where(sets_SR, asks.hz_per_s, 0.0).sum(1)
+        low_S, high_S = np.where(hz_S > band_hz, beyond_S, low_S), np.where(hz_S > band_hz, high_S, beyond_S)
+        new_S = beyond_S * np.exp(np.log(hz_S / band_hz) * hz_S / (slope_S * beyond_S))
         new_S = np.where((new_S >= low_S) & (new_S <= high_S), new_S, (low_S + high_S) / 2)
-        settled = np.abs(new_S - round_S) <= NEAR * round_S
-        round_S = new_S
+        settled = np.abs(new_S - beyond_S) <= NEAR * beyond_S
+        beyond_S = new_S
         if settled.all():
             break
-    return np.where(count_S > 0, round_S, 0.0)
+    return np.asarray(edge_S + beyond_S)
 
 
 def seconds(asked: Requests, down_hz: Floats | float, up_hz: Floats | float) -> Floats:

@@ -82,10 +82,9 @@ def test_need_falls_with_time_as_it_says(rng: np.random.Generator) -> None:
 def test_many_sets_at_once_are_as_each_alone(rng: np.random.Generator) -> None:
     asked, _ = drawn(rng, 6)
     sets = rng.random((20, 6)) < 0.5
-    sets[0] = False
+    sets[:, 0] |= ~sets.any(1)
     found = round_seconds(asked, sets, BAND_HZ)
-    assert found[0] == 0.0
-    for members, round_s in zip(sets[1:], found[1:], strict=True):
+    for members, round_s in zip(sets, found, strict=True):
         assert split(asked[members], BAND_HZ).round_s == pytest.approx(round_s, rel=1e-10)
 
 
