@@ -119,6 +119,19 @@ def test_a_trace_of_the_speed_is_used_as_it_is(tmp_path: Path) -> None:
     assert read.told(29.5, None, "", "").speed_N is None
 
 
+def test_a_tachometer_beside_the_signal_gives_the_speed(tmp_path: Path) -> None:
+    found, speed_N = swung("outer", 0.2)
+    turns_N = np.cumsum(speed_N) / RATE_HZ
+    np.savez(
+        tmp_path / "pump.npz", data=found.values_N, rate_hz=RATE_HZ, units="m/s2", tacho=(turns_N % 1.0 < 0.1) * 1.0
+    )
+    (read,) = read_signals(tmp_path / "pump.npz")
+    tracked = diagnose(read.told(None, BEARINGS["6205"], "6205", ""))
+    assert tracked.faults == ("outer",) and not tracked.doubts
+    ratio_N = tracked.verdict.speed.path_N.numpy() / speed_N  # type: ignore[union-attr]
+    assert np.abs(ratio_N[2000:-2000] - 1.0).max() < 0.002
+
+
 def test_fast_machines_are_judged_in_bands_that_hold_their_lines() -> None:
     machine = Machine(speed_hz=200.0, faults=(Fault("inner", 0.9),))
     values_N = simulate(machine, 10.0, 1).vibration_NA[:, 0].astype(np.float32)

@@ -21,7 +21,6 @@ from iotlam_faults.physics.tracking import (
     angle_turns,
     followed,
     over_angle,
-    pulses_to_angle,
     resample_to_angle,
     track_speed,
 )
@@ -232,13 +231,6 @@ def test_a_steady_speed_is_not_followed() -> None:
             steady = shaft_speed(values_N, RATE_HZ, 29.5)
             assert followed(values_N, RATE_HZ, steady) is steady
             assert followed(values_N, RATE_HZ, steady, torch.full((120_000,), 29.5)) is steady
-
-
-def test_pulses_of_a_tachometer_give_the_angle() -> None:
-    speed_hz, count = 20.0, 24_000
-    pulse_s = torch.arange(0.0, 2.0, 1.0 / (4 * speed_hz))
-    turns_N = pulses_to_angle(pulse_s, count, RATE_HZ, pulses_per_turn=4)
-    np.testing.assert_allclose(turns_N.numpy(), np.arange(count) / RATE_HZ * speed_hz, atol=1e-3)
 
 
 def test_a_signal_over_its_own_angle_is_periodic() -> None:

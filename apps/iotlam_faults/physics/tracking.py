@@ -98,20 +98,6 @@ def _clearest(values_N: Tensor, rate_hz: float, speed_hz: float, within: float) 
     return float(shaft_nats(values_N, rate_hz / len(values_N), speed_G).max())
 
 
-def pulses_to_angle(pulse_s: Tensor, count: int, rate_hz: float, pulses_per_turn: int = 1) -> Tensor:
-    """The shaft's angle at every sample, in turns, of the times of a tachometer's pulses.
-
-    Args:
-        pulse_s: when pulses came, seconds after the first sample; at least two.
-        count: number of samples N.
-        rate_hz: sample rate.
-        pulses_per_turn: of the tachometer.
-    """
-    turns_P = torch.arange(len(pulse_s), dtype=torch.float64) / pulses_per_turn
-    time_N = torch.arange(count, dtype=torch.float64) / rate_hz
-    return _interpolate(time_N, pulse_s.double(), turns_P)
-
-
 def resample_to_angle(values_N: Tensor, turns_N: Tensor, per_turn: int) -> Tensor:
     """The signal at even angles, `per_turn` samples a turn.
 

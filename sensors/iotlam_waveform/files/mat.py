@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iotlam_waveform.files.matlab import MatError, matrices
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+from iotlam_waveform.files.tacho import turned
 
 Arrays = dict[str, NDArray[Any]]
 CWRU_KEY = re.compile(r"X(\d+)_(DE|FE|BA)_time")
@@ -29,7 +30,7 @@ def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     - CWRU (`X<nnn>_DE_time`, ...): the rate follows from the official record number in the file's name (else in the
       keys); the unit is taken to be gn; `X<nnn>RPM` gives the shaft speed where it is there.
     - ITSC (a structure `itsc`): 1 kHz, ampere, every repetition a sensor of its own.
-    - any other: arrays of two rows or more, rate and unit from the notes.
+    - any other: arrays of two rows or more, rate and unit from the notes, which may name one as `tacho`.
 
     Raises:
         BadInput: if it is version 7.3, damaged, empty, or does not say its rate.
@@ -93,7 +94,9 @@ def _other(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
     if notes.rate_hz is None or notes.units is None:
         fix = f'write them in {path.name}.toml: rate_hz = 12000, units = "gn"'
         raise bad(path, "notes that state rate_hz and units", "neither in the file", fix)
-    return [
+    pulses = waveforms.pop(notes.tacho, None)
+    recordings = [
         Recording(array, key, notes.rate_hz, notes.units, notes.scale or 1.0, shaft_hz=notes.shaft_hz)
         for key, array in waveforms.items()
     ]
+    return recordings if pulses is None else [turned(path, one, notes, pulses) for one in recordings]

@@ -14,24 +14,24 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+from iotlam_waveform.files.tacho import turned
 
 KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 
 
 def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
-    """Read `data` (samples, or samples x axes), `rate_hz`, `units`, and where known `shaft_hz` and `sensor`.
+    """Read `data` (samples, or samples x axes), `rate_hz`, `units`, and where known `shaft_hz`, `tacho` and `sensor`.
 
-    The notes stand in for what is not there. `shaft_hz` is a number, or an array spread over the recording. Objects
-    (pickles) are refused.
+    The notes stand in for what is not there. `shaft_hz` is a number, or an array spread over the recording, `tacho` a
+    tachometer's signal sample by sample. Objects (pickles) are refused.
 
     Raises:
         BadInput: if it is damaged, lacks data, rate or unit, or holds objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            found = {
-                name: _member(path, archive, name, budget) for name in KNOWN if f"{name}.npy" in archive.namelist()
-            }
+            known = [name for name in (*KNOWN, notes.tacho) if f"{name}.npy" in archive.namelist()]
+            found = {name: _member(path, archive, name, budget) for name in known}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
     if "data" not in found or found["data"].ndim not in (1, 2) or found["data"].dtype.kind not in "iuf":
@@ -42,10 +42,11 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     if rate_hz is None or units is None:
         raise bad(path, "rate_hz and units", "a file that lacks one", "add them when saving, or in its notes")
     data = found["data"]
-    return [Recording(
+    recording = Recording(
         data.reshape(len(data), -1) if data.size else data.reshape(0, 1), notes.sensor or str(found.get("sensor", "")),
         rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _speed(path, found),
-    )]  # fmt: skip
+    )  # fmt: skip
+    return [turned(path, recording, notes, found[notes.tacho]) if notes.tacho in found else recording]
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:

@@ -10,13 +10,14 @@ import numpy as np
 from iotlam.contracts import unit_factor
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import rate_of_steps, read_header
+from iotlam_waveform.files.tacho import without
 
 BYTES_PER_TIME, BYTES_PER_VALUE = 16, 12
 """Of a time as it is read and as float64; of a sample as it is read and twice as float32."""
 
 
 def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
-    """Read a table of samples: a column `time [s]` (or of timestamps) gives the rate, every other is an axis or phase.
+    """Read a table of samples; columns are those of a .csv, and the time may be timestamps.
 
     The notes stand in for what is not there; an empty field is missing data.
 
@@ -37,7 +38,7 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
     header = read_header(path, names, notes)
     _check(path, names, types, header.time_column)
-    budget.spend(rows * (BYTES_PER_TIME * (len(names) - header.axes) + BYTES_PER_VALUE * header.axes))
+    budget.spend(rows * (BYTES_PER_TIME * (len(names) - header.channels) + BYTES_PER_VALUE * header.channels))
     try:
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -45,10 +46,11 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     at = header.time_column
     rate_hz = notes.rate_hz or _rate_hz(path, table.column(at), unit_factor(header.time_unit, "s"))
     with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
-        axes = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
-    values_NC = np.stack(axes, 1)
-    return [Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz)]  # fmt: skip
+        channels = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
+    values_NC = np.stack(channels, 1)
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    return [without(path, found, notes, header.tacho)]
 
 
 def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:

@@ -38,6 +38,8 @@ class Notes(Record, frozen=True):
         scale: how many `units` one is in the file; of PCM, how many full scale is.
         shaft_hz: speed of the shaft, turns a second.
         sensor: name of the sensor.
+        tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1.
+        pulses_per_turn: of the tachometer.
     """
 
     rate_hz: Positive | None = None
@@ -45,6 +47,8 @@ class Notes(Record, frozen=True):
     scale: Positive | None = None
     shaft_hz: Positive | None = None
     sensor: str | None = None
+    tacho: str = "tacho"
+    pulses_per_turn: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
     @classmethod
     def beside(cls, path: Path) -> Notes:

@@ -12,6 +12,7 @@ import numpy as np
 
 from iotlam.contracts import unit_factor
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+from iotlam_waveform.files.tacho import without
 
 LONGEST_LINE = 4096
 ADI_NAME = re.compile(r"(\d{4})_(GoB|[LH](?:IR|OR|BF))_.*")
@@ -57,8 +58,8 @@ class Table:
 def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a table of samples; separators are ; , or tab, an empty field is missing data.
 
-    - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, every other is an axis or phase with its
-      unit in brackets. The notes stand in for what is not there.
+    - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, one `tacho` the speed, every other is an
+      axis or phase with its unit in brackets. The notes stand in for what is not there.
     - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
       volts at rest.
 
@@ -95,14 +96,16 @@ class Header:
     Attributes:
         time_column: where the time is, None where there is none.
         time_unit: of it.
-        unit: of all others.
-        axes: how many others there are.
+        unit: of all others but for the tachometer.
+        channels: how many others there are.
+        tacho: which of them holds a tachometer's pulses, None where none does.
     """
 
     time_column: int | None
     time_unit: str
     unit: str
-    axes: int
+    channels: int
+    tacho: int | None
 
 
 def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
@@ -115,25 +118,29 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
     names = [match[1].lower() if match else "" for match in matches]
     units = [match[2] if match else None for match in matches]
     at = next((index for index, name in enumerate(names) if name in TIME_NAMES), None)
-    if any(not name or _is_number(name) for name in names) or len(names) == (at is not None):
+    pulses = next((index for index, name in enumerate(names) if name == notes.tacho.lower()), None)
+    axes = [index for index in range(len(names)) if index not in (at, pulses)]
+    if any(not name or _is_number(name) for name in names) or not axes:
         raise bad(
             path,
             "a header such as 'time [s];x [m/s2]'",
             ", ".join(names)[:60],
             "add a first line that names the columns",
         )
-    time_unit = units.pop(at) if at is not None else None
-    unit = notes.units or (units[0] if len(set(units)) == 1 else None)
+    found = {units[index] for index in axes}
+    unit = notes.units or (found.pop() if len(found) == 1 else None)
     if unit is None:
         raise bad(
             path,
             "one unit for all axes in the header, such as 'x [m/s2]'",
-            f"{units}",
+            f"{[units[index] for index in axes]}",
             f"add it, or units to {path.name}.toml",
         )
     if notes.rate_hz is None and at is None:
         raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
-    return Header(at, time_unit or "s", unit, len(units))
+    channels = [index for index in range(len(names)) if index != at]
+    time_unit = units[at] if at is not None else None
+    return Header(at, time_unit or "s", unit, len(channels), None if pulses is None else channels.index(pulses))
 
 
 def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
@@ -141,8 +148,10 @@ def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str
     table = Table(columns=len(columns), time_column=header.time_column)
     _fill(path, table, lines, separator)
     rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(header.time_unit, "s"))
-    return Recording(np.asarray(table.values, np.float32).reshape(-1, header.axes), notes.sensor or path.stem, rate_hz,
-                     header.unit, notes.scale or 1.0, shaft_hz=notes.shaft_hz)  # fmt: skip
+    values_NC = np.asarray(table.values, np.float32).reshape(-1, header.channels)
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    return without(path, found, notes, header.tacho)
 
 
 def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+from iotlam_waveform.files.tacho import without
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 FULL_SCALE = {(PCM, 16): 2.0**15, (PCM, 24): 2.0**23, (PCM, 32): 2.0**31, (FLOAT, 32): 1.0}
@@ -30,7 +31,8 @@ class Format(NamedTuple):
 def read_wav(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a .wav file; channels are axes or phases.
 
-    A .wav file knows no unit: the notes state `units` and `scale`, how many of them full scale (float: 1.0) is.
+    A .wav file knows no unit: the notes state `units` and `scale`, how many of them full scale (float: 1.0) is. They
+    may name the number of a channel as `tacho`.
 
     Raises:
         BadInput: if it is damaged, of another coding, or without these notes.
@@ -45,8 +47,10 @@ def read_wav(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     budget.spend(len(data) * (7 if form.bits == 24 else 3) // 3)
     values_NC = _samples(form, data).reshape(-1, form.channels)
     scale = notes.scale / FULL_SCALE[form.coding, form.bits]
-    return [Recording(values_NC, notes.sensor or path.stem, notes.rate_hz or float(form.rate_hz), notes.units, scale,
-                      shaft_hz=notes.shaft_hz)]  # fmt: skip
+    found = Recording(values_NC, notes.sensor or path.stem, notes.rate_hz or float(form.rate_hz), notes.units, scale,
+                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    numbers = [str(number) for number in range(1, form.channels + 1)] if form.channels > 1 else []
+    return [without(path, found, notes, numbers.index(notes.tacho) if notes.tacho in numbers else None)]
 
 
 def _is_riff(file: BinaryIO) -> bool:
