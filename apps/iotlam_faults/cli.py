@@ -119,7 +119,10 @@ def verify(
 @app.command()
 def diagnose(
     file: Annotated[Path, typer.Argument(help="A recording: .mat, .csv, .wav, .npz or .parquet.")],
-    rpm: Annotated[float | None, typer.Option(min=1.0, max=60_000.0, help="Speed of the shaft, turns/min.")] = None,
+    rpm: Annotated[
+        float | None,
+        typer.Option(min=1.0, max=60_000.0, help="Speed of the shaft, turns/min; default: what the file says."),
+    ] = None,
     bearing: Annotated[str | None, typer.Option(help="Number of the bearing, such as 6205.")] = None,
     geometry: Annotated[
         str | None, typer.Option(help="Or its geometry: balls, ball mm, pitch mm, contact angle: '9,7.94,39.04,0'.")
