@@ -140,8 +140,9 @@ def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Windo
     if plan is None:
         return
     try:  # not as a `Plan`: that would load Flower
-        devices = json.loads(plan.read_text(encoding="utf-8"))["devices"]
-        sources = [Source.from_raw(one["data"], str(plan)) for one in devices]
+        written = json.loads(plan.read_text(encoding="utf-8"))
+        sources = [Source.from_raw(one["data"], str(plan)) for one in written["devices"]]
+        base = str(written.get("base", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "move the model out of its folder"
         raise BadInput(str(plan), expected="the plan of a federated run", got=str(error), fix=fix) from error
@@ -151,6 +152,8 @@ def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Windo
             expected = "a model that has not learnt from the bearings that are tested"
             got, fix = f"{plan.parent} that has from {tested[0]}", "test it on other recordings"
             raise BadInput("--model", expected=expected, got=got, fix=fix)
+    if base:  # which may be of a run, too
+        check_unlearnt(plan.parent / base, splits, windows)
 
 
 def _has_learnt(source: Source, entry: Entry) -> bool:

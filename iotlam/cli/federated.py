@@ -45,10 +45,8 @@ def run(
 
     Example: iotlam federated run plan.toml --out runs/plant
     """
-    from iotlam.federated.plan import Plan
-
     check_writable("--out", out)
-    _carry_out(Plan.from_toml(plan), out, runtime, as_json)
+    _carry_out(_read(plan), out, runtime, as_json)
 
 
 @app.command()
@@ -70,11 +68,15 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     """
     from iotlam.federated.journal import read
     from iotlam.federated.outcome import JOURNAL, Outcome
+    from iotlam.federated.plan import MODEL
 
-    _plan(folder)  # refuses what is no run
+    wanted = _plan(folder).settings.rounds
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
-    print_rows(_rows(outcomes), as_json, {"rounds": [one.to_raw() for one in outcomes]})
+    print_rows(_rows(outcomes), as_json, {"of": wanted, "rounds": [one.to_raw() for one in outcomes]})
+    if not as_json:
+        over = f"over; the model is in {folder / MODEL}" if len(outcomes) == wanted else "not over"
+        typer.echo(f"{len(outcomes)} of {wanted} rounds: {over}")
 
 
 @app.command()
@@ -88,7 +90,10 @@ def own(
     """
     from iotlam.federated.plan import save_own
 
-    typer.echo(f"{save_own(_plan(folder), folder, device)}: an ordinary model folder")
+    plan = _plan(folder)
+    if plan.base and (folder / plan.base).is_dir():  # a device's host has the base in the run's folder
+        plan = plan.changed(base=str(folder / plan.base))
+    typer.echo(f"{save_own(plan, folder, device)}: an ordinary model folder")
 
 
 @app.command()
@@ -112,11 +117,10 @@ def up(
 
     Example: iotlam federated up plan.toml --out runs/plant --host plant.example
     """
-    from iotlam.federated.plan import Plan
     from iotlam.federated.trial import HOST, Trial
 
     check_writable("--out", out)
-    trial, found = Trial(out, port, host or HOST), Plan.from_toml(plan)
+    trial, found = Trial(out, port, host or HOST), _read(plan)
     trial.up(found)
     if trial.elsewhere:
         typer.echo("copy each of these to its device, and run start.sh there; the first round waits for all of them:")
@@ -135,6 +139,14 @@ def down(folder: Annotated[Path, typer.Argument(help="Folder of a run that was b
 
     stopped = Trial(folder).down()
     typer.echo(f"{folder}: stopped {', '.join(stopped) or 'nothing: it was not up'}")
+
+
+def _read(path: Path) -> Plan:
+    """A plan as its user wrote it; from wherever it is resumed, its base is where it was."""
+    from iotlam.federated.plan import Plan
+
+    plan = Plan.from_toml(path)
+    return plan.changed(base=str(Path(plan.base).resolve())) if plan.base else plan
 
 
 def _plan(folder: Path) -> Plan:
@@ -179,7 +191,7 @@ def _row(outcome: Outcome) -> Json:
     without = {**outcome.missing, **outcome.refused}
     return {
         "round": outcome.round,
-        "devices": len(outcome.shares),
+        "devices": len(outcome.counted),
         "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
         "own": f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-",
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",

@@ -115,8 +115,10 @@ class ZeroPad(Mode):
     name = "zero_pad"
 
     def merge(self, updates: Sequence[Update], number: int) -> None:
-        """Average the padded factors."""
-        self.shared = _padded_mean(updates, self.shared.rank)
+        """Average the padded factors; columns that nobody had stay as they were: of zeros nothing is learnt."""
+        met = max(update.trained.rank for update in updates)
+        mean, rest = _padded_mean(updates, met), self.shared.columns(range(met, self.shared.rank))
+        self.shared = total([mean, rest])
 
 
 class ZeroPadSparsity(ZeroPad):

@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -86,11 +88,9 @@ class Opinion:
         return float(self.judged_M.mean() - self.known_N.mean()) if len(self.judged_M) and len(self.known_N) else 0.0
 
     def clearly_better(self, other: Opinion) -> bool:
-        """Whether the errors are less by more than their difference's standard error; taken to be so if unknown."""
+        """Whether the errors are less by more than their difference's standard error; of fewer than two: no."""
         ahead_M = other.judged_M - self.judged_M
-        if len(ahead_M) < 2:
-            return not len(ahead_M)
-        return bool(ahead_M.mean() > ahead_M.std() / math.sqrt(len(ahead_M)))
+        return len(ahead_M) > 1 and bool(ahead_M.mean() > ahead_M.std() / math.sqrt(len(ahead_M)))
 
     @classmethod
     def of(
@@ -133,14 +133,14 @@ def taught(loss: Loss, weight: float, how: Distillation, ahead: float) -> Loss:
     """
 
     def whole(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
-        with _overheard(model) as said:
+        with _overheard(model) as answers:
             task = loss(config, model, part)
-        if not said:
+        if not answers:
             fix = "train without 'distil'"
             raise BadInput("distil", expected="a model that chooses or classifies", got="another", fix=fix)
-        head, (inputs, decision) = model.config.head, said[-1]
+        head, (inputs, decision) = model.config.head, answers[-1]
         allowed_BP = inputs.allowed_BP
-        peer_BP = pad_sequence([torch.from_numpy(sample.targets[PEER]) for sample in part.samples], batch_first=True)
+        peer_BP = together([sample.targets[PEER] for sample in part.samples])
         apart_B = divergence(peer_BP, decision.logits_BP, allowed_BP, how.temperature, head)
         if how.selective:
             peers_B, own_B = (
@@ -150,6 +150,11 @@ def taught(loss: Loss, weight: float, how: Distillation, ahead: float) -> Loss:
         return task + part.share * weight * apart_B.mean()
 
     return whole
+
+
+def together(logits: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Logits of decisions (B, P) of unequal numbers of candidates: what is not there is as what is not allowed."""
+    return pad_sequence([torch.from_numpy(one_P) for one_P in logits], batch_first=True, padding_value=-torch.inf)
 
 
 def divergence(teacher_BP: Tensor, pupil_BP: Tensor, allowed_BP: Tensor, temperature: float, head: str) -> Tensor:

@@ -148,6 +148,9 @@ class _Loop:
                 self._take(reply, causes)
                 if self._grid.in_turn:
                     self._deadline = time.monotonic() + whole_s
+        for message in self._grid.withdraw(self._open):
+            self._open.discard(message)
+            causes[self._asked.pop(message)[0]] = "its turn had not come by the deadline"
         self._run.close(causes)
 
     def _nodes(self) -> dict[str, int]:

@@ -45,6 +45,10 @@ class Carries(Protocol):
         """The replies to messages that are here, each once."""
         ...
 
+    def withdraw(self, message_ids: Iterable[str]) -> list[str]:
+        """Have no work begun on messages any more; returns those on which none had begun, where that is known."""
+        ...
+
 
 class PromptGrid:
     """Flower's grid of its servers, whose replies are pulled by threads, one each, so that nobody waits for another.
@@ -88,6 +92,10 @@ class PromptGrid:
             found += replies
         return found
 
+    def withdraw(self, message_ids: Iterable[str]) -> list[str]:
+        """Nothing to do: nodes drop what has outlived its time."""
+        return []
+
     def _pull(self, one: str) -> None:
         try:
             self._pulled.put((one, list(self._grid.pull_messages([one]))))
@@ -118,6 +126,10 @@ class OwnGrid(Grid):
     ) -> Message:
         """A message to a node."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def withdraw(self, message_ids: Iterable[str]) -> list[str]:
+        """None: no node has a queue."""
+        return []
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Push messages, and wait for the replies until the time is up; Flower's own strategies ask so."""
@@ -195,6 +207,13 @@ class LocalGrid(OwnGrid):
         """The replies that are ready, each once."""
         ready = [one for one in message_ids if one in self._replies and self._replies[one].done()]
         return [self._replies.pop(one).result() for one in ready]
+
+    def withdraw(self, message_ids: Iterable[str]) -> list[str]:
+        """Take out of the queue what no node has begun."""
+        queued = [one for one in message_ids if one in self._replies and self._replies[one].cancel()]
+        for one in queued:
+            del self._replies[one]
+        return queued
 
     def _work(self, message: Message) -> Message:
         node = message.metadata.dst_node_id

@@ -270,10 +270,10 @@ def check_answer(order: Order, answer: Answer, arrays: Arrays, most_examples: in
         got, fix = f"{answer.examples:,}", "correct what the device says of itself"
         raise BadInput(who, expected=f"1 to {most_examples:,} examples", got=got, fix=fix)
     told = all(score == -1.0 or 0.0 <= score <= 1.0 for score in (answer.score_before, answer.own_score))
-    if not (told and (answer.loss == -1.0 or 0.0 <= answer.loss < math.inf) and 0.0 <= answer.seconds < math.inf):
+    if not (told and math.isfinite(answer.loss) and 0.0 <= answer.seconds < math.inf):
         got = f"scores {answer.score_before:g} and {answer.own_score:g}, loss {answer.loss:g}, {answer.seconds:g} s"
         fix = "leave the device out, or mend its data"
-        raise BadInput(who, expected="scores up to 1, a loss and seconds from 0", got=got, fix=fix)
+        raise BadInput(who, expected="scores up to 1, a finite loss, seconds from 0", got=got, fix=fix)
 
 
 def _factors(arrays: Arrays, prefix: str) -> dict[str, Factors]:

@@ -18,7 +18,7 @@ class Outcome(Record, frozen=True):
 
     Attributes:
         round: its number, from 0.
-        shares: how much each device counted, by name; empty where too few answered, and nothing was changed.
+        shares: how much each device that answered counted, by name; none where too few did, and all stayed.
         missing: cause of each device that did not answer, by name.
         refused: why an answer was not taken, by name.
         scores: of what each device was sent, on its own held-out examples, by name.
@@ -46,6 +46,11 @@ class Outcome(Record, frozen=True):
     def of(cls, record: Json, subject: str) -> Outcome:
         """Read a journal's record of a round."""
         return cls.from_raw({key: value for key, value in record.items() if key in cls.__struct_fields__}, subject)
+
+    @property
+    def counted(self) -> list[str]:
+        """Devices whose answers made a difference: a robust rule leaves some out."""
+        return [name for name, share in self.shares.items() if share > 0.0]
 
     @property
     def score(self) -> float:

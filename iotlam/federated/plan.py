@@ -20,7 +20,7 @@ from iotlam.federated.grids import Carries, LocalGrid
 from iotlam.federated.journal import read, writing
 from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.outcome import JOURNAL
-from iotlam.federated.planning import Planner, Radio, channels_of
+from iotlam.federated.planning import Channels, Planner, Radio, channels_of
 from iotlam.federated.rounds import Run
 from iotlam.model import save_pretrained
 from iotlam.plugins import load_entry
@@ -156,8 +156,21 @@ class Plan(Record, frozen=True):
         """
         if self.radio is None:
             return None
-        devices = [device.device for device in self.devices]
-        return Planner(self.radio, devices, channels_of(self.radio), task.step_flops)
+        if not task.step_flops:
+            fix = "state it in the app's Task, or leave out 'radio'"
+            raise BadInput(f"App '{self.app}'", expected="'step_flops', for the radio", got="none", fix=fix)
+        return Planner(self.radio, [device.device for device in self.devices], self.channels(), task.step_flops)
+
+    def channels(self) -> Channels:
+        """How the radio's channels are.
+
+        Raises:
+            BadInput: if nobody knows, or not of all devices.
+        """
+        assert self.radio
+        found = channels_of(self.radio)
+        found([device.device for device in self.devices], 0)
+        return found
 
     def data(self, name: str) -> LocalData:
         """What a device has.
@@ -255,8 +268,8 @@ def carry_out(
     examples = {one.name: fleet.device(one.name).examples for one in plan.devices if one.examples is None}
     names = [one.name for one in plan.devices]
     if runtime == "process":
-        # One trains while the other waits for the disk.
-        grid = LocalGrid(client_app(lambda name, _: fleet.device(name)), names, workers=2)
+        # One trains while the other waits for the disk; fewer than all, for they take turns.
+        grid = LocalGrid(client_app(lambda name, _: fleet.device(name)), names, workers=1 if len(names) < 3 else 2)
     else:
         from iotlam.federated.actors import RayGrid
 
@@ -303,10 +316,9 @@ def lead(
     config = plan.config_for(examples or {})
     task = plan.task()
     planner = plan.planner(task)
+    keep(plan, folder)
     run = Run(folder, task.base, config, plan.to_json())
     try:
-        with writing(folder / PLAN), whole_file(folder / PLAN) as partial:
-            partial.write_text(plan.to_json())
         play(run, grid, on_round, planner)
         facts = {
             "Task": f"{plan.app}, learnt by {len(config.devices)} devices whose data stayed where they are",
@@ -320,6 +332,19 @@ def lead(
     finally:
         run.leave()
     return folder / MODEL
+
+
+def keep(plan: Plan, folder: Path) -> None:
+    """Write a plan into its run's folder, before the run begins; what has begun is left to its own.
+
+    Raises:
+        BadInput: if it cannot be written.
+    """
+    path, text = folder / PLAN, plan.to_json()
+    if path.exists() and ((folder / JOURNAL).exists() or path.read_text() == text):
+        return
+    with writing(path), whole_file(path, durable=True) as partial:
+        partial.write_text(text)
 
 
 def rounds_left(plan: Plan, folder: Path) -> int:

@@ -34,6 +34,9 @@ GROUP = "iotlam.channels"
 PARTS = (1, 2, 4)
 """Of its greatest rank a device asks for these parts."""
 
+FAINT = 1e-9
+"""Signal over noise in the whole band below which a device is not heard: a bit would take seconds in 5 MHz."""
+
 Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
 
 
@@ -105,6 +108,12 @@ class Planner:
             fix = "put the difference into 'gain'"
             raise BadInput("Radio, channels", expected="one noise density for all", got="several", fix=fix)
         asking = self._asking(run, channels)
+        heard: Json = {
+            "gain": {one.name: channel.gain for one, channel in zip(self._devices, channels, strict=True)},
+            "noise_w_per_hz": channels[0].noise_w_per_hz,
+        }
+        if not asking:  # another round may be better
+            return Planned({}, {"round_s": 0.0, "gap": 0.0, **heard, "slots": {}})
         asked = requests(
             [one.work for one in asking],
             [one.device for one in asking],
@@ -124,29 +133,27 @@ class Planner:
             {
                 "round_s": grant.split.round_s,
                 "gap": grant.gap,
-                "gain": {one.name: channel.gain for one, channel in zip(self._devices, channels, strict=True)},
-                "noise_w_per_hz": channels[0].noise_w_per_hz,
+                **heard,
                 "slots": self._slots(granted, asked[grant.granted], grant.split),
             },
         )
 
     def _asking(self, run: Run, channels: Sequence[ChannelState]) -> list[_Request]:
-        """What devices whose radio carries something ask for."""
+        """What devices that are heard ask for."""
+        band_hz, server_w = self._radio.band_hz, self._radio.server_w
         heard = [
             (device, channel)
             for device, channel in zip(self._devices, channels, strict=True)
-            if channel.gain * device.transmit_w > 0.0
+            if channel.gain * min(device.transmit_w, server_w) > FAINT * channel.noise_w_per_hz * band_hz
         ]
-        if not heard:
-            fix = "bring the devices nearer, or give them power"
-            raise BadInput("Radio", expected="a device that is heard", got="none", fix=fix)
         enrolled = {one.name: one for one in run.config.devices}
         mean = sum(one.examples for one in enrolled.values()) / len(enrolled)
         waited, size_bit = run.waited(), cache(run.size_bit)
         found = []
         for device, channel in heard:
             one = enrolled[device.name]
-            compute_s = device.compute_s(self._step_flops * run.config.steps)
+            modules = 2 if run.config.distil else 1
+            compute_s = device.compute_s(self._step_flops * run.config.steps * modules)
             for rank in sorted({max(one.rank // part, 1) for part in PARTS}):
                 down_bit, up_bit = size_bit(rank)
                 worth = one.examples / mean * (1 + waited[one.name]) * (rank / one.rank) ** 0.5

@@ -16,6 +16,9 @@ from torch import Tensor
 from iotlam.federated.factors import Factors, total
 
 STEPS, SETTLED = 100, 1e-9
+MANY = 512
+"""Factors of all devices that are multiplied with all at a time."""
+
 NEAR = 1e-6
 """Share of the changes' size below which two are the same: rounding of inner products is about the root of that."""
 
@@ -35,8 +38,11 @@ def gram(changes: Sequence[Mapping[str, Factors]], others: Sequence[Tensor] | No
     products_NN = torch.zeros(len(changes), len(changes), dtype=torch.float64)
     for layer in changes[0]:
         together = total([change[layer].double() for change in changes])
-        inner_RR = (together.b_OR.T @ together.b_OR) * (together.a_RI @ together.a_RI.T)
-        products_NN += device_NR @ inner_RR @ device_NR.T
+        for start in range(0, together.rank, MANY):  # of many devices not all at once
+            columns = range(start, min(start + MANY, together.rank))
+            some = together.columns(columns)
+            inner_CR = (some.b_OR.T @ together.b_OR) * (some.a_RI @ together.a_RI.T)
+            products_NN += device_NR[:, columns] @ inner_CR @ device_NR.T
     if others is not None:
         others_NX = torch.stack([one.double() for one in others])
         products_NN += others_NX @ others_NX.T
@@ -49,7 +55,7 @@ def median(products_NN: Tensor, attackers: int) -> Tensor:
     It stands wherever less than half of the devices are moved to, however many `attackers` are named.
     """
     share_N = torch.full_like(products_NN[0], 1 / len(products_NN))
-    scale = products_NN.diagonal().clamp_min(0).mean().sqrt()
+    scale = products_NN.diagonal().clamp_min(0).median().sqrt()  # of a mean, attackers make what they like
     for _ in range(STEPS):
         closer_N = 1 / _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
         new_N = closer_N / closer_N.sum()

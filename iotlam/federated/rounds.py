@@ -218,14 +218,15 @@ class Run:
         )
         self._journal.append("round", **outcome.to_raw())
         self._clear(outcome.round)
-        self._counted |= {name: self._asked[name].order.nonce for name in shares}
+        self._counted |= {name: self._asked[name].order.nonce for name in outcome.counted}
         self.outcomes.append(outcome)
         self._asked, self._taken, self._refused = {}, {}, {}
         return outcome
 
     def waited(self) -> dict[str, int]:
-        """Rounds since each device last counted, by name; those before its first count, too."""
-        last = {name: outcome.round for outcome in self.outcomes for name in outcome.shares}
+        """Rounds since each device was last asked, by name; all rounds where it never was."""
+        plans = [record for record in self._journal.of("plan") if record["round"] < self.number]
+        last = {name: record["round"] for record in plans for name in record["ranks"]}
         return {name: self.number - 1 - last.get(name, -1) for name in self._enrolled}
 
     def size_bit(self, rank: int) -> tuple[int, int]:
@@ -297,7 +298,7 @@ class Run:
     def _nonces_that_counted(self) -> dict[str, str]:
         """Of each device's last answer that did."""
         nonces = {record["round"]: record["nonces"] for record in self._journal.of("plan")}
-        return {name: nonces[outcome.round][name] for outcome in self.outcomes for name in outcome.shares}
+        return {name: nonces[outcome.round][name] for outcome in self.outcomes for name in outcome.counted}
 
     def _begin(self, about: str) -> str:
         begun = self._journal.of("begin")

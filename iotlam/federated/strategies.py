@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from iotlam.contracts import BadInput
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Given
@@ -65,8 +66,15 @@ def train(device: Local, message: Message) -> Message:
 
 
 def evaluate(device: Local, message: Message) -> Message:
-    """Answer a strategy's message to evaluate; a device without held-out examples counts nothing."""
+    """Answer a strategy's message to evaluate.
+
+    Raises:
+        BadInput: if the device holds nothing out; the strategy then goes on without it.
+    """
     score, examples = device.judge(_given(message.content.array_records[ARRAYS]))
+    if not examples:
+        fix = "ask others: fraction_evaluate of the strategy"
+        raise BadInput(f"Device '{device.name}'", expected="held-out examples", got="none", fix=fix)
     return Message(RecordDict({METRICS: MetricRecord({EXAMPLES: examples, "score": score})}), reply_to=message)
 
 

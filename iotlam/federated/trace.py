@@ -52,13 +52,20 @@ class Trace(Record, frozen=True):
         """The channels that the rounds of a run were planned for.
 
         Raises:
-            BadInput: if the folder holds no run whose radio was planned.
+            BadInput: if the folder holds no run whose radio was planned, one that goes on, or one whose noise changed.
         """
         records, _ = read(folder / JOURNAL) if (folder / JOURNAL).exists() else ([], 0)
         radios = [record["radio"] for record in records if record["kind"] == "plan" and record["radio"]]
         if not radios:
             fix = "name a run with 'radio' in its plan"
             raise BadInput(str(folder), expected="a run whose radio was planned", got="none", fix=fix)
+        rounds = next(record["config"]["rounds"] for record in records if record["kind"] == "begin")
+        if len(radios) < rounds:  # a trace that grows would not be the same when the run that follows it goes on
+            got, fix = f"one of {len(radios)} rounds of {rounds}", "wait until it ends"
+            raise BadInput(str(folder), expected="a run that is over", got=got, fix=fix)
+        if len({radio["noise_w_per_hz"] for radio in radios}) > 1:
+            fix = "put the difference into 'gain'"
+            raise BadInput(str(folder), expected="one noise density in all rounds", got="several", fix=fix)
         names = tuple(radios[0]["gain"])
         gain = tuple(tuple(radio["gain"][name] for name in names) for radio in radios)
         return cls(names, gain, radios[0]["noise_w_per_hz"])

@@ -25,9 +25,10 @@ from iotlam.federated import QUIET
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.grids import DEVICE
-from iotlam.federated.plan import PLAN, Plan
+from iotlam.federated.plan import PLAN, Plan, keep
 
 HOST, ANY_HOST = HOSTS[0], "0.0.0.0"
+LAST_PORT = 65_535
 LINK = "superlink"
 START_S, STOP_S = 90.0, 10.0
 NODES_S = 180.0
@@ -129,8 +130,11 @@ class Trial:
             BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
-        if not re.fullmatch(r"[\w.:-]+", self.host):
-            raise BadInput("--host", expected="a name or an address", got=f"'{self.host}'", fix="name one, no port")
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", self.host):
+            got = f"'{self.host}'"
+            raise BadInput("--host", expected="a name or an IPv4 address", got=got, fix="name one, no port")
+        if (last := self.port + len(plan.devices)) > LAST_PORT:
+            raise BadInput("--port", expected=f"ports up to {LAST_PORT}", got=str(last), fix="name a lower one")
         running = self.running()
         ports = {LINK: self.port}
         if not self.elsewhere:
@@ -140,6 +144,8 @@ class Trial:
             fix = f"run: iotlam federated down {self.run}"
             raise BadInput(str(self.run), expected="a run that is not up", got="one that is", fix=fix)
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
+        if plan.radio:
+            plan.channels()  # and one whose trace lacks a device
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
@@ -151,8 +157,7 @@ class Trial:
         if taken := [port for port in missing.values() if not free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
-        with whole_file(self.run / PLAN) as partial:
-            partial.write_text(plan.to_json())
+        keep(plan, self.run)
         self._write_bundle()
         try:
             if certify(self.folder, tuple(dict.fromkeys((self.host, *HOSTS)))) and running:
@@ -285,9 +290,8 @@ class Trial:
         if plan.base:
             shutil.copytree(plan.base, there / "base", dirs_exist_ok=True)
         (there / PLAN).write_text((plan.changed(base="base") if plan.base else plan).to_json())
-        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         start = there / "start.sh"
-        start.write_text(NODE.format(name=name, address=address, device=DEVICE, folder=FOLDER))
+        start.write_text(NODE.format(name=name, address=f"{self.host}:{self.port}", device=DEVICE, folder=FOLDER))
         start.chmod(0o700)
 
     def _write_bundle(self) -> None:

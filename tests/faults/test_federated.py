@@ -134,7 +134,8 @@ def test_a_plan_is_carried_out_and_ends_in_a_model_of_faults(tmp_path: Path) -> 
     again = CliRunner().invoke(app, ["federated", "resume", str(folder), "--json"])
     assert json.loads(again.stdout)["rounds"] == []
     table = CliRunner().invoke(app, ["federated", "status", str(folder)]).stdout
-    assert len(table.splitlines()) == 3
+    *rows, last = table.splitlines()
+    assert len(rows) == 3 and last == f"2 of 2 rounds: over; the model is in {folder / 'model'}"
 
 
 def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path) -> None:
@@ -159,6 +160,10 @@ def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path)
         ):
             check_unlearnt(model, [Split("others", (a,), (b,)), Split("its own", (b, c), (a, d))], windows)
     check_unlearnt(tmp_path / "model", [Split("no run", (b,), (a,))], windows)
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next" / "plan.json").write_text(json.dumps({"devices": [], "base": str(tmp_path / "run" / "model")}))
+    with pytest.raises(BadInput, match="run that has from plant/a"):
+        check_unlearnt(tmp_path / "next" / "model", [Split("a run before has", (b,), (a,))], windows)
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(BadInput, match="the plan of a federated run"):
         check_unlearnt(tmp_path / "run" / "model", [Split("its own", (b,), (a,))], windows)

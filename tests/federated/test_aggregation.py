@@ -131,3 +131,11 @@ def test_the_whole_does_not_grow_beyond_what_is_kept(monkeypatch: pytest.MonkeyP
     for number in range(3):
         one_round(mode, [6, 6], number, 6)
         assert mode.whole().rank == MOST
+
+
+@pytest.mark.parametrize("name", ["zero_pad", "zero_pad_sparsity"])
+def test_columns_that_no_answer_had_can_still_be_learnt(name: str) -> None:
+    mode = made(name)
+    one_round(mode, [2, 3], 0, 0)
+    last = mode.assign(0, MOST, 1).start
+    assert last.a_RI[3:].any() and not last.b_OR[:, 3:].any()

@@ -17,13 +17,13 @@ from iotlam.bench.federated.places import SPECS, counted, right
 from iotlam.contracts import BadInput
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.config import RunConfig
-from iotlam.federated.distillation import PEER, Distillation, Opinion, divergence, taught
+from iotlam.federated.distillation import PEER, Distillation, Opinion, divergence, taught, together
 from iotlam.federated.local import JUDGED_EVERY, Local, LocalData, Task, own_model
 from iotlam.federated.messages import Given, Order
 from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
-from iotlam.training.imitation import ImitationConfig, Part, label_loss
-from iotlam.training.shards import PRESENT, Sample
+from iotlam.training.imitation import ImitationConfig, Part, errors, label_loss
+from iotlam.training.shards import PRESENT, TEACHER, Sample
 
 from .test_rounds import RANKS, TEST, config, fleet, play, same, state
 
@@ -197,7 +197,7 @@ def test_better_by_chance_is_not_clearly_better() -> None:
     ):
         assert Opinion({}, torch.zeros(0), torch.tensor(judged)).clearly_better(even) == clearly
     unknown = Opinion({}, torch.zeros(0), torch.zeros(0))
-    assert unknown.clearly_better(unknown), "nothing is set aside: the own module stays"
+    assert not unknown.clearly_better(unknown), "nothing is set aside: it may know its examples by heart"
 
 
 def test_an_own_module_that_is_better_stays_and_teaches_any_other_begins_anew(task: Task, tmp_path: Path) -> None:
@@ -257,3 +257,16 @@ def test_a_model_that_is_never_asked_for_a_decision_cannot_be_taught(base: Path)
 
     with pytest.raises(BadInput, match="chooses or classifies"):
         taught(silent, 1.0, Distillation(), 0.0)(CONFIG, from_pretrained(base), Part([counted(0)], 1.0, 0.0, 0))
+
+
+def test_a_peer_is_judged_by_the_candidates_that_there_are() -> None:
+    """Among decisions of more candidates its errors are those that it has alone."""
+    few, many = np.array([2.0, -2.0], np.float32), np.array([0.0, 1.0, 2.0, 0.0], np.float32)
+    samples = [
+        Sample({}, None, targets={TEACHER: np.array(scores, np.float32)})  # type: ignore[arg-type]
+        for scores in ([1.0, 0.0], [0.0, 0.0, 1.0, 0.0])
+    ]
+    allowed_BP = torch.tensor([[True, True, False, False], [True] * 4])
+    both, alone = together([few, many]), together([few])
+    found_B = errors("choose", both, allowed_BP, samples, CONFIG)
+    assert found_B[0] == pytest.approx(float(errors("choose", alone, allowed_BP[:1, :2], samples[:1], CONFIG)))

@@ -12,16 +12,17 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
+from iotlam.bench.federated.places import counted
 from iotlam.contracts import BadInput
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import client_app, play
 from iotlam.federated.grids import Answering, LocalGrid, PromptGrid
-from iotlam.federated.local import Local, Task
+from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import Given
 from iotlam.federated.rounds import Run
 from iotlam.federated.strategies import initial_arrays, resulting_model
 
-from .test_rounds import config, fleet, same, state
+from .test_rounds import RANKS, config, fleet, same, state
 from .test_rounds import play as play_without_flower
 
 Work = Callable[..., object]
@@ -280,6 +281,24 @@ def test_devices_that_work_in_turn_have_the_time_of_a_round_each(task: Task, tmp
     assert set(leader.outcomes[0].shares) == set(devices)
 
 
+def test_a_slow_device_costs_the_others_no_round_but_its_own(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices, slept = fleet(task, tmp_path), []
+
+    def sleeps_once(device: Local, *asked: object) -> object:
+        if not slept:
+            slept.append(time.sleep(3.5))
+        return device.work(*asked)  # type: ignore[arg-type]
+
+    devices = {**devices, "fan": Harmed(devices["fan"], sleeps_once)}
+    leader = run(config(rounds=2, deadline_s=2.0))
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        play(leader, grid)
+    first, second = leader.outcomes
+    assert first.missing["fan"] == "no answer by the deadline"
+    assert {first.missing[name] for name in ("press", "pump")} == {"its turn had not come by the deadline"}
+    assert set(second.shares) >= {"press", "pump"}
+
+
 def test_a_device_that_is_killed_again_and_again_is_not_asked_for_ever(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     devices, killed = fleet(task, tmp_path), []
     honest = client_app(lambda name, _: devices[name])
@@ -295,6 +314,18 @@ def test_a_device_that_is_killed_again_and_again_is_not_asked_for_ever(task: Tas
         play(leader, grid)
     assert len(killed) == 3
     assert "out of memory" in leader.outcomes[0].refused["press"]
+
+
+def test_a_strategy_goes_on_without_devices_that_hold_nothing_out(task: Task, tmp_path: Path) -> None:
+    devices = {
+        name: Local(name, task, LocalData([counted(seed) for seed in range(4)], []), tmp_path / f"{name}.st")
+        for name in RANKS
+    }
+    with LocalGrid(client_app(lambda name, _: devices[name]), devices) as grid:
+        result = FedAvg(min_available_nodes=3).start(
+            grid, initial_arrays(task.base, rank=2), num_rounds=1, timeout=60.0, train_config=ConfigRecord({"steps": 1})
+        )
+    assert not result.evaluate_metrics_clientapp
 
 
 @pytest.mark.parametrize("strategy", [FedAvg, FedAdam])

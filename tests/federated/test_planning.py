@@ -8,8 +8,10 @@ import pytest
 
 from iotlam.contracts import BadInput, ChannelState, Device
 from iotlam.federated.config import Enrolled, RunConfig
+from iotlam.federated.distillation import Distillation
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import size_bytes
+from iotlam.federated.outcome import Planned
 from iotlam.federated.planning import Planner, Radio, channels_of
 from iotlam.federated.rounds import Run
 from iotlam.federated.trace import Trace
@@ -99,11 +101,14 @@ def test_a_plan_is_in_the_journal_and_is_not_made_again(run: Run, task: Task, tm
 
 
 def test_channels_of_a_run_come_again(run: Run, task: Task, tmp_path: Path) -> None:
-    for _ in range(2):
+    answered(run, task, tmp_path, planner())
+    with pytest.raises(BadInput, match="expected a run that is over, got one of 1 rounds of 6"):
+        channels_of(Radio(1e5, channels=str(tmp_path / "run")))
+    while not run.finished:
         answered(run, task, tmp_path, planner())
     run.leave()
     channels = channels_of(Radio(1e5, channels=str(tmp_path / "run")))
-    assert [channels(DEVICES, number) for number in range(3)] == [faded(DEVICES, number) for number in (0, 1, 0)]
+    assert [channels(DEVICES, number) for number in (0, 1, 7)] == [faded(DEVICES, number) for number in (0, 1, 1)]
 
 
 def test_channels_of_unlike_noise_are_refused(run: Run) -> None:
@@ -113,12 +118,32 @@ def test_channels_of_unlike_noise_are_refused(run: Run) -> None:
         planner(noisy)(run)
 
 
-def test_no_radio_carries_nothing(run: Run) -> None:
-    def silent(devices: Sequence[Device], number: int) -> list[ChannelState]:
-        return [ChannelState(0.0, NOISE) for _ in devices]
+@pytest.mark.parametrize("gain", [0.0, 1e-28])
+def test_a_round_in_which_nobody_is_heard_is_not_the_last(run: Run, task: Task, tmp_path: Path, gain: float) -> None:
+    def silent_at_first(devices: Sequence[Device], number: int) -> list[ChannelState]:
+        return faded(devices, number) if number else [ChannelState(gain, NOISE) for _ in devices]
 
-    with pytest.raises(BadInput, match="a device that is heard"):
-        planner(silent)(run)
+    for _ in range(2):
+        answered(run, task, tmp_path, planner(silent_at_first))
+    assert [bool(outcome.counted) for outcome in run.outcomes] == [False, True]
+
+
+def test_one_device_that_is_hardly_there_leaves_the_plan_sound(run: Run) -> None:
+    faint = lambda devices, _: [ChannelState(1e-9 if place else 1e-28, NOISE) for place in range(len(devices))]  # noqa: E731
+    plan = planner(faint)(run)
+    assert set(plan.ranks) == {"press", "pump"} and 0.0 <= plan.radio["gap"] < 0.01
+
+
+def test_who_was_asked_and_did_not_answer_has_had_its_turn(run: Run) -> None:
+    run.orders(lambda _: Planned({"fan": 2, "press": 4}))
+    run.close({})
+    assert run.waited() == {"fan": 0, "press": 0, "pump": 1}
+
+
+def test_both_modules_of_a_device_take_their_time(task: Task, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", task.base, CONFIG.changed(distil=Distillation()))
+    slots = planner(worth=100.0)(run).radio["slots"]
+    assert all(slot["compute_s"] == pytest.approx(0.2) for slot in slots.values())
 
 
 def test_channels_are_drawn_by_who_registered(tmp_path: Path) -> None:

@@ -69,3 +69,19 @@ def test_the_median_is_that_of_a_line() -> None:
     places = torch.tensor([0.0, 1.0, 2.0, 3.0, 100.0], dtype=torch.float64)
     shares = RULES["median"](torch.outer(places, places), 2)
     assert float(shares @ places) == pytest.approx(2.0, abs=0.05)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_however_much_a_device_sends_it_moves_nothing(rule: str) -> None:
+    attacked = mixed(3)
+    honest = attacked[3:]
+    clean = average(honest, torch.full((7,), 1 / 7, dtype=torch.float64))
+    huge = [{layer: one.scaled(10.0**power) for layer, one in attacked[0].items()} for power in (6, 3, 1)]
+    found = average([*huge, *honest], RULES[rule](gram([*huge, *honest]), 3))
+    assert (found - clean).norm() < 0.1 * clean.norm()
+
+
+def test_of_many_devices_products_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gram(mixed(3))
+    monkeypatch.setattr("iotlam.federated.robust.MANY", 5)
+    torch.testing.assert_close(gram(mixed(3)), whole)
