@@ -93,6 +93,31 @@ def test_other_speeds_are_not_judged(ledger: Ledger) -> None:
     assert not ledger.alarms() and ledger.history(PUMP)[-1].judged == "other speed"
 
 
+def test_a_machine_whose_speed_is_lost_is_said_not_to_be_watched(ledger: Ledger, tmp_path: Path) -> None:
+    watch, page = Watch(ledger, BRIEF), tmp_path / "page.html"
+    feed(watch, *[SOUND] * 6)
+    for number in range(6, 11):
+        assert "The machine is quiet" in write_page(ledger, BRIEF, page, [], []).read_text()
+        watch.handle([message(number, block(number, LOUD, shaft_hz=None).pack())])
+    text = write_page(ledger, BRIEF, page, [], []).read_text()
+    assert "1 of 1 machines is not watched" in text and 'color: var(--orange)">other speed<' in text
+    feed(watch, SOUND, first=11)
+    assert "The machine is quiet" in write_page(ledger, BRIEF, page, [], []).read_text()
+
+
+@pytest.mark.parametrize("between", [{"shaft_hz": 40.0}, {"loud": DEAD}])
+def test_changed_windows_are_not_in_a_row_with_one_between_that_is_not_judged(
+    ledger: Ledger, between: dict[str, float]
+) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 6, LOUD)
+    watch.handle([message(7, block(7, **between).pack())])
+    feed(watch, LOUD, first=8)
+    assert not ledger.alarms()
+    feed(watch, LOUD, first=9)
+    assert [alarm.number for alarm in ledger.alarms()] == [9]
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [

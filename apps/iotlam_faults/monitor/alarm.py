@@ -64,6 +64,7 @@ class Sensor(msgspec.Struct):
         speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
         changed: the alarm of a machine that sounds otherwise than it did.
         dead: the alarm of a sensor that says nothing.
+        unjudged: windows at other speeds than the baseline's since one was judged.
         taken_ns: when its newest window was taken, by the monitor's clock.
     """
 
@@ -71,6 +72,7 @@ class Sensor(msgspec.Struct):
     speeds_hz: tuple[float, float] | None = None
     changed: Latch = msgspec.field(default_factory=Latch)
     dead: Latch = msgspec.field(default_factory=Latch)
+    unjudged: int = 0
     taken_ns: int = 0
 
     @property

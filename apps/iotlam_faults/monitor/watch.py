@@ -136,6 +136,7 @@ class Watch:
         return Window(*one.key, epoch, number, t_ns, taken_ns, judged, change, shaft_hz=shaft_hz, **shape)
 
     def _dead(self, one: Heard, reason: str) -> tuple[None, str, list[Alarm]]:
+        self._interrupt(one.key)
         if self.ledger.sensor(one.key).dead.turn(True, False, self.rules):
             return None, "dead", [_alarm(one, "dead", True, None, "dead", reason)]
         return None, "dead", []
@@ -150,7 +151,10 @@ class Watch:
             sensor.learn(profile_C, one.block.shaft_hz)
             return None, "learning", alarms
         if not sensor.at_speed(one.block.shaft_hz):
+            self._interrupt(one.key)
+            sensor.unjudged += 1
             return None, "other speed", alarms
+        sensor.unjudged = 0
         self._recent[one.key].append(one)
         change = float(sensor.baseline().change(profile_C[None])[0])
         if sensor.changed.turn(change >= self.rules.raise_at, change < self.rules.clear_at, self.rules):
@@ -158,6 +162,11 @@ class Watch:
             fault, because = self._named(one) if raised else ("", "back to its baseline")
             alarms.append(_alarm(one, "changed", raised, round(change, 3), fault, because))
         return change, "changed" if change >= self.rules.raise_at else "sound", alarms
+
+    def _interrupt(self, key: Key) -> None:
+        """A window that is not judged comes between: changed ones before it and after it are not in a row."""
+        self.ledger.sensor(key).changed.turn(False, False, self.rules)
+        self._recent.pop(key, None)
 
     def _named(self, one: Heard) -> tuple[str, str]:
         """What physics says of the newest windows."""
