@@ -85,6 +85,17 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(Ledger(tmp_path / "monitor.sqlite").history(PUMP)) == 11
 
 
+def test_a_restart_with_longer_learning_does_not_learn_damage(ledger: Ledger) -> None:
+    feed(Watch(ledger, BRIEF), *[SOUND] * 6, LOUD, LOUD)
+    feed(Watch(ledger, Rules(learning=9)), *[LOUD] * 10, first=8)
+    assert [alarm.number for alarm in ledger.alarms()] == [7] and ledger.history(PUMP)[-1].judged == "changed"
+
+
+def test_nothing_is_learnt_while_an_alarm_stands(ledger: Ledger) -> None:
+    feed(Watch(ledger, BRIEF), SOUND, DEAD, DEAD, *[SOUND] * 5)
+    assert [alarm.raised for alarm in ledger.alarms()] == [False, True] and len(ledger.sensor(PUMP).learnt) == 2
+
+
 def test_other_speeds_are_not_judged(ledger: Ledger) -> None:
     watch = Watch(ledger, BRIEF)
     feed(watch, *[SOUND] * 6)
@@ -141,6 +152,15 @@ def test_a_block_does_not_make_sensors_without_bounds(ledger: Ledger, changes: d
     watch = Watch(ledger, BRIEF)
     watch.handle([message(0, msgspec.structs.replace(block(0), **changes).pack())])
     assert not ledger.sensors and reason in watch.refused[-1]
+
+
+def test_blocks_too_short_to_be_judged_are_refused_and_raise_no_alarm(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    values_NC = np.random.default_rng(0).normal(0.0, SOUND, (4096, 1)).astype(np.float32)
+    for number in range(3):
+        watch.handle([message(number, block_of(values_NC, 25_600.0, number).pack())])
+    assert not ledger.sensors and not ledger.alarms()
+    assert watch.refused[-1] == "pump: expected blocks of 0.5 s or longer, got 0.16 s; join them before they are sent"
 
 
 @pytest.mark.parametrize("shaft_hz", [float("nan"), float("inf"), 0.0, -3.0])

@@ -16,7 +16,7 @@ from iotlam.contracts import BadInput
 from iotlam.streams.envelope import CONFIRMED, Block, Envelope, NotOurs
 from iotlam.streams.transport import Message
 from iotlam_faults.baseline import profile
-from iotlam_faults.checks import mended
+from iotlam_faults.checks import FEWEST_S, mended
 from iotlam_faults.evidence import LINES, levels, lines
 from iotlam_faults.monitor.alarm import Rules
 from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, Window
@@ -96,14 +96,15 @@ class Watch:
         return self.ledger.inbox.confirmations(senders)
 
     def _heard(self, envelope: Envelope) -> list[Heard]:
-        """The channels in an envelope; none where it is no waveform: it has been taken all the same."""
+        """The channels in an envelope; none where it is no waveform or too short: it has been taken all the same."""
         try:
             block = Block.unpack(envelope.body)
+            values_NC = _long_enough(block)
         except NotOurs as error:
             self.refused.append(f"{envelope.source}: {error}")
             return []
         orders = self._orders(envelope.source, block)
-        return [_channel(envelope, block, orders, channel) for channel in range(block.channels)]
+        return [_channel(envelope, block, values_NC[:, channel], orders, channel) for channel in range(block.channels)]
 
     def _orders(self, machine: str, block: Block) -> FaultOrders | None:
         try:
@@ -147,8 +148,9 @@ class Watch:
         alarms = []
         if sensor.dead.turn(False, True, self.rules):
             alarms.append(_alarm(one, "dead", False, None, "", "its signal is back"))
-        if not sensor.ready(self.rules):
-            sensor.learn(profile_C, one.block.shaft_hz)
+        if not sensor.settle(self.rules):
+            if not sensor.alarmed:
+                sensor.learn(profile_C, one.block.shaft_hz)
             return None, "learning", alarms
         if not sensor.at_speed(one.block.shaft_hz):
             self._interrupt(one.key)
@@ -180,11 +182,24 @@ class Watch:
         return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
 
 
-def _channel(envelope: Envelope, block: Block, orders: FaultOrders | None, channel: int) -> Heard:
+def _long_enough(block: Block) -> NDArray[np.float32]:
+    """The samples of a block; one that is too short says nothing of the sensor, not even that it is dead."""
+    values_NC = block.values_NC()
+    if len(values_NC) < FEWEST_S * block.rate_hz:
+        seconds = len(values_NC) / block.rate_hz
+        raise NotOurs(
+            f"expected blocks of {FEWEST_S:g} s or longer, got {seconds:.3g} s; join them before they are sent"
+        )
+    return values_NC
+
+
+def _channel(
+    envelope: Envelope, block: Block, values_N: NDArray[np.float32], orders: FaultOrders | None, channel: int
+) -> Heard:
     """A channel of a block; each at each rate has a baseline of its own."""
     which = f".{channel + 1}" if block.channels > 1 else ""
     key = envelope.source, f"{block.sensor}{which}/{block.rate_hz:g}Hz"
-    values_N, dead = block.values_NC()[:, channel], ""
+    dead = ""
     try:
         values_N = mended(values_N, block.rate_hz, "Signal").values_N
     except BadInput as error:
