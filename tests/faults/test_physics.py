@@ -274,6 +274,26 @@ def test_harmonics_of_the_supply_are_no_sidebands_of_any_bearing(pole_pairs: int
         assert not clear, name
 
 
+@pytest.mark.parametrize("name", ["6203", "ER-10K", "6205"])
+@pytest.mark.parametrize(("seconds", "off"), [(10.0, 1.0), (10.0, 1.0018), (3.0, 0.9982)])
+def test_harmonics_of_the_shaft_are_no_sidebands_of_any_bearing(name: str, seconds: float, off: float) -> None:
+    shaft_hz, time_N = 24.37, np.arange(int(5000.0 * seconds)) / 5000.0
+    swell_N = sum(0.03 / order * np.cos(2 * math.pi * order * shaft_hz * time_N + order) for order in range(1, 7))
+    current_N = 5.0 * (1.0 + swell_N) * np.cos(2 * math.pi * 50.2 * time_N)
+    current_N += np.random.default_rng(0).normal(0.0, 0.005, len(time_N))
+    found = current_lines(torch.from_numpy(current_N)[:, None].float(), 5000.0, off * shaft_hz, BEARINGS[name].orders)
+    assert found.lines["shaft"].nats > 2.0 * CLEAR_NATS
+    assert max(line.nats for one, line in found.lines.items() if one != "shaft") < 1.0
+
+
+@pytest.mark.parametrize("kind", ["outer", "inner"])
+def test_sidebands_of_a_bearing_near_the_shafts_harmonics_are_seen(kind: str) -> None:
+    machine = Machine(bearing=BEARINGS["6203"], speed_hz=24.0, faults=(Fault(kind, 0.9, 0.05),))  # type: ignore[arg-type]
+    run = simulate(machine, 10.0, 3)
+    found = current_lines(torch.from_numpy(run.current_NP).float(), 5000.0, 24.0, machine.bearing.orders)
+    assert found.lines[kind].nats > CLEAR_NATS
+
+
 def test_a_motor_without_current_is_named() -> None:
     with pytest.raises(BadInput, match="a current that flows"):
         current_lines(torch.zeros(5000, 3), 5000.0, 24.0, None)
