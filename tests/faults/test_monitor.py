@@ -269,6 +269,22 @@ def test_a_sensor_at_another_rate_replaces_what_it_was(ledger: Ledger, tmp_path:
     assert ">replaced<" in text and ">silent<" not in text
 
 
+def test_rates_that_wander_are_one_sensor_before_and_after_a_restart(tmp_path: Path) -> None:
+    for first in (0, 5):
+        ledger = Ledger(tmp_path / "monitor.sqlite")
+        for number in range(first, first + 5):
+            noise_N = np.random.default_rng(number).normal(0.0, SOUND, 4258)
+            values_NC = np.convolve(noise_N, np.ones(4), "valid")[:, None].astype(np.float32)
+            rate_hz = 4255.0 + 0.05 * number + 0.2 * first  # by itself 4256 Hz would have bands that reach further
+            Watch(ledger, BRIEF).handle([message(number, block_of(values_NC, rate_hz, number).pack())])
+        ledger.close()
+    ledger = Ledger(tmp_path / "monitor.sqlite")
+    assert set(ledger.sensors) == {("pump", "accelerometer/4255Hz")}
+    history = ledger.history(("pump", "accelerometer/4255Hz"))
+    assert [window.judged for window in history] == ["learning"] * 5 + ["sound"] * 5
+    ledger.close()
+
+
 def test_a_clock_that_is_set_back_hides_no_window(ledger: Ledger) -> None:
     watch = Watch(ledger, BRIEF)
     for number, t_ns in enumerate((5_000, 6_000, 1_000)):

@@ -13,7 +13,7 @@ from typing import Any
 import iotlam
 from iotlam.pages.page import figure, write_html
 from iotlam_faults.monitor.alarm import Rules
-from iotlam_faults.monitor.ledger import Alarm, Key, Ledger
+from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, without_rate
 from iotlam_faults.verdict import WORDS
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -115,16 +115,12 @@ def _is_unwatched(ledger: Ledger, key: Key) -> bool:
 
 def _is_replaced(ledger: Ledger, key: Key) -> bool:
     """Whether the sensor has been heard at another rate since."""
-    mine = _without_rate(key)
+    mine = without_rate(key)
     return any(
         state.taken_ns > ledger.sensor(key).taken_ns
         for other, state in ledger.sensors.items()
-        if _without_rate(other) == mine
+        if without_rate(other) == mine
     )
-
-
-def _without_rate(key: Key) -> Key:
-    return key[0], key[1].rpartition("/")[0]
 
 
 def _age_s(ledger: Ledger, key: Key, now_ns: int) -> float:
