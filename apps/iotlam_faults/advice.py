@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iotlam_faults.baseline import CHANGED
-from iotlam_faults.physics.velocity import Group, zone
+from iotlam_faults.physics.velocity import Group, zones
 from iotlam_faults.verdict import WORDS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _of_bearing(answer: Answer) -> list[str]:
 
 
 def _of_housing(answer: Answer) -> list[str]:
-    letter = zone(answer.velocity_mm_s, SUPPORT)
+    letter = zones(answer.velocity_mm_s, answer.signal.rate_hz, answer.signal.shaft_hz).get(SUPPORT)
     if letter not in ("C", "D"):
         return []
     return [

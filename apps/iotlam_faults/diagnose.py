@@ -21,7 +21,7 @@ from iotlam_faults.checks import Mended, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
-from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, velocity_rms_mm_s, zone
+from iotlam_faults.physics.velocity import EDITION, band_hz, velocity_rms_mm_s, zones
 from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
 from iotlam_machine.bearings import Bearing
@@ -68,7 +68,7 @@ class Answer:
         flaws: of these, why damage may be there and not show.
         rms_m_s2: root mean square of the acceleration.
         kurtosis: 3 for noise, more where there are impacts.
-        velocity_mm_s: root mean square of the velocity, 10 Hz to 1 kHz.
+        velocity_mm_s: root mean square of the velocity, in the band of ISO 20816-3.
         kurtogram: where it rings.
         lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
         change: how far it is from the machine's healthy baseline; None where there is none.
@@ -176,7 +176,8 @@ class Answer:
             "rms_m_s2": round(self.rms_m_s2, 4),
             "kurtosis": round(self.kurtosis, 2),
             "velocity_mm_s": round(self.velocity_mm_s, 3),
-            "velocity_zone": {group: zone(self.velocity_mm_s, group) for group in LIMITS_MM_S},
+            "velocity_band_hz": list(band_hz(signal.rate_hz, signal.shaft_hz)),
+            "velocity_zone": zones(self.velocity_mm_s, signal.rate_hz, signal.shaft_hz),
             "velocity_zone_by": EDITION,
             "rings_hz": [round(hz, 1) for hz in self.kurtogram.best_hz],
             "envelope_lines_hz": [round(hz, 2) for hz, _ in self.lines_hz],
@@ -241,7 +242,7 @@ def diagnose(
         flaws=flaws,
         rms_m_s2=float(centred_N.square().mean().sqrt()),
         kurtosis=kurtosis,
-        velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
+        velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz, signal.shaft_hz)),
         kurtogram=kurtogram(samples_N, signal.rate_hz),
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
         change=_change(signal, [one for one, _ in sound]) if sound else None,

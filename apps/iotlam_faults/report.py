@@ -19,7 +19,7 @@ from iotlam_faults.baseline import CHANGED
 from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
 from iotlam_faults.physics.tracking import over_angle
-from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, zone
+from iotlam_faults.physics.velocity import EDITION, band_hz, no_zone, zones
 from iotlam_faults.verdict import RACE_BOUNDS, WORDS, Finding, Verdict
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes
 
@@ -65,9 +65,11 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "kurtogram": _kurtogram(answer),
         "rings": f"{low_hz:,.0f} to {high_hz:,.0f}",
         "velocity": figure(answer.velocity_mm_s),
+        "velocity_band": "{:g} to {:g}".format(*band_hz(signal.rate_hz, signal.shaft_hz)),
         "edition": EDITION,
         "cut": answer.cut,
-        "zones": {group: zone(answer.velocity_mm_s, group) for group in LIMITS_MM_S},
+        "zones": zones(answer.velocity_mm_s, signal.rate_hz, signal.shaft_hz),
+        "no_zone": no_zone(signal.rate_hz, signal.shaft_hz),
         "facts": _facts(answer),
         "versions": {"iotlam": iotlam.__version__, "torch": torch.__version__.partition("+")[0]},
     }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 UNITS = {"m/s2": "m/s2", "Hz": "Hz", "": "/", "degC": "Cel", "A": "A", "s": "s"}
 """Ours to those of the SenML registry; a ratio is `/`."""
+
+
+ABSOLUTE_NS = 2**28 * 1_000_000_000
+"""Times before this one, of 1978, are counted from now on: so reads the RFC what a clock that is not set says."""
+
+ILLEGAL = re.compile(r"[^A-Za-z0-9\-:./_]|_(?=x)")
+"""What no name may hold, and an underscore that would look like the escape of it."""
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -27,13 +35,14 @@ def encode(source: str, t_ns: int, values: Mapping[str, tuple[float | bool | str
     """A pack of a source's values at one time.
 
     Args:
-        source: becomes the base name, as `urn:dev:iotlam:<source>:`.
-        t_ns: when it was measured.
+        source: becomes the base name, as `urn:dev:iotlam:<source>:`; what no name may hold is written by its code
+            point, a space as `_x0020_`.
+        t_ns: when it was measured, from `ABSOLUTE_NS` on.
         values: value and unit by name.
     """
     records = [_record(name, value, unit) for name, (value, unit) in values.items()]
     if records:
-        records[0].bn, records[0].bt = f"urn:dev:iotlam:{source}:", t_ns / 1e9
+        records[0].bn, records[0].bt = f"urn:dev:iotlam:{_legal(source)}:", t_ns / 1e9
     return msgspec.json.encode(records)
 
 
@@ -50,6 +59,10 @@ def decode(payload: bytes) -> dict[str, tuple[float, float | bool | str]]:
         value = next(value for value in (one.v, one.vb, one.vs, 0.0) if value is not None)
         found[base + one.n] = (base_s + (one.t or 0.0), value)
     return found
+
+
+def _legal(name: str) -> str:
+    return ILLEGAL.sub(lambda one: f"_x{ord(one[0]):04X}_", name)
 
 
 def _record(name: str, value: float | bool | str, unit: str) -> Record:

@@ -85,12 +85,48 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(Ledger(tmp_path / "monitor.sqlite").history(PUMP)) == 11
 
 
+def test_a_restart_with_longer_learning_does_not_learn_damage(ledger: Ledger) -> None:
+    feed(Watch(ledger, BRIEF), *[SOUND] * 6, LOUD, LOUD)
+    feed(Watch(ledger, Rules(learning=9)), *[LOUD] * 10, first=8)
+    assert [alarm.number for alarm in ledger.alarms()] == [7] and ledger.history(PUMP)[-1].judged == "changed"
+
+
+def test_nothing_is_learnt_while_an_alarm_stands(ledger: Ledger) -> None:
+    feed(Watch(ledger, BRIEF), SOUND, DEAD, DEAD, *[SOUND] * 5)
+    assert [alarm.raised for alarm in ledger.alarms()] == [False, True] and len(ledger.sensor(PUMP).learnt) == 2
+
+
 def test_other_speeds_are_not_judged(ledger: Ledger) -> None:
     watch = Watch(ledger, BRIEF)
     feed(watch, *[SOUND] * 6)
     for number in (6, 7, 8):
         watch.handle([message(number, block(number, LOUD, shaft_hz=40.0).pack())])
     assert not ledger.alarms() and ledger.history(PUMP)[-1].judged == "other speed"
+
+
+def test_a_machine_whose_speed_is_lost_is_said_not_to_be_watched(ledger: Ledger, tmp_path: Path) -> None:
+    watch, page = Watch(ledger, BRIEF), tmp_path / "page.html"
+    feed(watch, *[SOUND] * 6)
+    for number in range(6, 11):
+        assert "The machine is quiet" in write_page(ledger, BRIEF, page, [], []).read_text()
+        watch.handle([message(number, block(number, LOUD, shaft_hz=None).pack())])
+    text = write_page(ledger, BRIEF, page, [], []).read_text()
+    assert "1 of 1 machines is not watched" in text and 'color: var(--orange)">other speed<' in text
+    feed(watch, SOUND, first=11)
+    assert "The machine is quiet" in write_page(ledger, BRIEF, page, [], []).read_text()
+
+
+@pytest.mark.parametrize("between", [{"shaft_hz": 40.0}, {"loud": DEAD}])
+def test_changed_windows_are_not_in_a_row_with_one_between_that_is_not_judged(
+    ledger: Ledger, between: dict[str, float]
+) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[SOUND] * 6, LOUD)
+    watch.handle([message(7, block(7, **between).pack())])
+    feed(watch, LOUD, first=8)
+    assert not ledger.alarms()
+    feed(watch, LOUD, first=9)
+    assert [alarm.number for alarm in ledger.alarms()] == [9]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +152,15 @@ def test_a_block_does_not_make_sensors_without_bounds(ledger: Ledger, changes: d
     watch = Watch(ledger, BRIEF)
     watch.handle([message(0, msgspec.structs.replace(block(0), **changes).pack())])
     assert not ledger.sensors and reason in watch.refused[-1]
+
+
+def test_blocks_too_short_to_be_judged_are_refused_and_raise_no_alarm(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    values_NC = np.random.default_rng(0).normal(0.0, SOUND, (4096, 1)).astype(np.float32)
+    for number in range(3):
+        watch.handle([message(number, block_of(values_NC, 25_600.0, number).pack())])
+    assert not ledger.sensors and not ledger.alarms()
+    assert watch.refused[-1] == "pump: expected blocks of 0.5 s or longer, got 0.16 s; join them before they are sent"
 
 
 @pytest.mark.parametrize("shaft_hz", [float("nan"), float("inf"), 0.0, -3.0])
@@ -222,6 +267,22 @@ def test_a_sensor_at_another_rate_replaces_what_it_was(ledger: Ledger, tmp_path:
     ledger.sensor(PUMP).taken_ns -= 3_600_000_000_000
     text = write_page(ledger, BRIEF, tmp_path / "page.html", [], []).read_text()
     assert ">replaced<" in text and ">silent<" not in text
+
+
+def test_rates_that_wander_are_one_sensor_before_and_after_a_restart(tmp_path: Path) -> None:
+    for first in (0, 5):
+        ledger = Ledger(tmp_path / "monitor.sqlite")
+        for number in range(first, first + 5):
+            noise_N = np.random.default_rng(number).normal(0.0, SOUND, 4258)
+            values_NC = np.convolve(noise_N, np.ones(4), "valid")[:, None].astype(np.float32)
+            rate_hz = 4255.0 + 0.05 * number + 0.2 * first  # by itself 4256 Hz would have bands that reach further
+            Watch(ledger, BRIEF).handle([message(number, block_of(values_NC, rate_hz, number).pack())])
+        ledger.close()
+    ledger = Ledger(tmp_path / "monitor.sqlite")
+    assert set(ledger.sensors) == {("pump", "accelerometer/4255Hz")}
+    history = ledger.history(("pump", "accelerometer/4255Hz"))
+    assert [window.judged for window in history] == ["learning"] * 5 + ["sound"] * 5
+    ledger.close()
 
 
 def test_a_clock_that_is_set_back_hides_no_window(ledger: Ledger) -> None:

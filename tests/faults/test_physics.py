@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
-from iotlam_faults.diagnose import CLEAR_NATS
+from iotlam_faults.diagnose import CLEAR_NATS, diagnose
 from iotlam_faults.evidence import LINES, lines
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
@@ -24,7 +25,9 @@ from iotlam_faults.physics.tracking import (
     resample_to_angle,
     track_speed,
 )
-from iotlam_faults.physics.velocity import LIMITS_MM_S, velocity_rms_mm_s, zone
+from iotlam_faults.physics.velocity import LIMITS_MM_S, band_hz, no_zone, velocity_rms_mm_s, zone, zones
+from iotlam_faults.report import write_page
+from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import RACE_BOUNDS, judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
@@ -187,12 +190,44 @@ def test_velocity_is_the_integral_of_acceleration(tone_hz: float) -> None:
     time = torch.arange(24_000) / RATE_HZ
     acceleration = 3.0 * torch.cos(2 * math.pi * tone_hz * time) + 9.81
     expected_mm_s = 1e3 * 3.0 / (2 * math.pi * tone_hz) / math.sqrt(2.0)
-    assert float(velocity_rms_mm_s(acceleration[None], RATE_HZ)) == pytest.approx(expected_mm_s, rel=0.01)
+    assert float(velocity_rms_mm_s(acceleration[None], RATE_HZ, 25.0)) == pytest.approx(expected_mm_s, rel=0.01)
+
+
+def test_a_slow_shafts_own_rhythm_counts() -> None:
+    omega = 2 * math.pi * 5.0
+    acceleration = 0.012 * math.sqrt(2.0) * omega * torch.cos(omega * torch.arange(120_000) / RATE_HZ)
+    assert float(velocity_rms_mm_s(acceleration[None], RATE_HZ, 5.0)) == pytest.approx(12.0, rel=0.01)
+    assert float(velocity_rms_mm_s(acceleration[None], RATE_HZ, None)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "shaft_hz", "band", "reason"),
+    [
+        (RATE_HZ, 10.0, (10.0, 1000.0), ""),
+        (RATE_HZ, None, (10.0, 1000.0), ""),
+        (RATE_HZ, 9.9, (2.0, 1000.0), ""),
+        (RATE_HZ, 1.9, (2.0, 1000.0), "from 120 rpm on"),
+        (1000.0, 25.0, (10.0, 500.0), "1000 Hz of sample rate do not hold"),
+    ],
+)
+def test_zones_are_given_where_the_standard_and_the_sample_rate_allow(
+    rate_hz: float, shaft_hz: float | None, band: tuple[float, float], reason: str
+) -> None:
+    assert band_hz(rate_hz, shaft_hz) == band
+    assert reason in no_zone(rate_hz, shaft_hz) and bool(reason) == (not zones(4.0, rate_hz, shaft_hz))
 
 
 def test_the_zones_are_those_of_the_standard() -> None:
     assert [zone(v, "2 rigid") for v in (1.0, 2.0, 4.0, 5.0)] == ["A", "B", "C", "D"]
     assert [zone(4.0, group) for group in LIMITS_MM_S] == ["B", "B", "C", "B"]
+
+
+def test_page_and_json_say_the_band_that_was_measured(tmp_path: Path) -> None:
+    values_N = np.random.default_rng(0).normal(0.0, 30.0, 5000).astype(np.float32)
+    answer = diagnose(Signal(values_N, 1000.0, "fan", "fan.npz", shaft_hz=5.0))
+    found, text = answer.as_json(), write_page(answer, tmp_path / "page.html", []).read_text()
+    assert found["velocity_band_hz"] == [2.0, 500.0] and found["velocity_zone"] == {}
+    assert "2 to 500 Hz" in text and "No zone by ISO 20816-3" in text and "housing moves hard" not in text
 
 
 def sweep(seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -272,6 +307,26 @@ def test_harmonics_of_the_supply_are_no_sidebands_of_any_bearing(pole_pairs: int
         found = current_lines(torch.from_numpy(run.current_NP).float(), 5000.0, speed_hz, bearing.orders)
         clear = {one: line.nats for one, line in found.lines.items() if one != "shaft" and line.nats >= CLEAR_NATS}
         assert not clear, name
+
+
+@pytest.mark.parametrize("name", ["6203", "ER-10K", "6205"])
+@pytest.mark.parametrize(("seconds", "off"), [(10.0, 1.0), (10.0, 1.0018), (3.0, 0.9982)])
+def test_harmonics_of_the_shaft_are_no_sidebands_of_any_bearing(name: str, seconds: float, off: float) -> None:
+    shaft_hz, time_N = 24.37, np.arange(int(5000.0 * seconds)) / 5000.0
+    swell_N = sum(0.03 / order * np.cos(2 * math.pi * order * shaft_hz * time_N + order) for order in range(1, 7))
+    current_N = 5.0 * (1.0 + swell_N) * np.cos(2 * math.pi * 50.2 * time_N)
+    current_N += np.random.default_rng(0).normal(0.0, 0.005, len(time_N))
+    found = current_lines(torch.from_numpy(current_N)[:, None].float(), 5000.0, off * shaft_hz, BEARINGS[name].orders)
+    assert found.lines["shaft"].nats > 2.0 * CLEAR_NATS
+    assert max(line.nats for one, line in found.lines.items() if one != "shaft") < 1.0
+
+
+@pytest.mark.parametrize("kind", ["outer", "inner"])
+def test_sidebands_of_a_bearing_near_the_shafts_harmonics_are_seen(kind: str) -> None:
+    machine = Machine(bearing=BEARINGS["6203"], speed_hz=24.0, faults=(Fault(kind, 0.9, 0.05),))  # type: ignore[arg-type]
+    run = simulate(machine, 10.0, 3)
+    found = current_lines(torch.from_numpy(run.current_NP).float(), 5000.0, 24.0, machine.bearing.orders)
+    assert found.lines[kind].nats > CLEAR_NATS
 
 
 def test_a_motor_without_current_is_named() -> None:

@@ -22,7 +22,7 @@ from iotlam_faults.monitor import service as service_module
 from iotlam_faults.monitor import tell as tell_module
 from iotlam_faults.monitor.alarm import Rules
 from iotlam_faults.monitor.ledger import Alarm, Ledger, Window
-from iotlam_faults.monitor.service import ALARMS, FEATURES, WAVEFORMS, Service
+from iotlam_faults.monitor.service import ALARMS, FEATURES, WAVEFORMS, Service, features
 
 RATE_HZ = 2_000.0
 BRIEF = Rules(learning=3)
@@ -74,6 +74,13 @@ def test_features_wait_while_they_cannot_be_sent(ledger: Ledger) -> None:
         until(lambda first=first: len(ledger.history(("pump", "accelerometer/2000Hz"))) == first + 5)
     service.close()
     assert numbers(heard) == list(range(15)) and not ledger.untold(Window, 0, 10)
+
+
+def test_features_of_a_gateway_without_a_clock_are_not_of_the_future() -> None:
+    window = Window("pump", "DE/4000Hz", 0, 0, t_ns=5_000_000_000, taken_ns=time.time_ns(), judged="sound", rms=1.0)
+    assert {t_s for t_s, _ in senml.decode(features(window)).values()} == {window.taken_ns / 1e9}
+    later = msgspec.structs.replace(window, t_ns=window.taken_ns - 10**9)
+    assert {t_s for t_s, _ in senml.decode(features(later)).values()} == {later.t_ns / 1e9}
 
 
 def test_an_alarm_waits_for_who_listens(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

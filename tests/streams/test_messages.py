@@ -50,13 +50,29 @@ def test_a_block_that_contradicts_itself_is_refused(changes: dict[str, object]) 
 
 
 def test_senml_is_what_the_rfc_says() -> None:
-    pack = senml.encode("pump", 1_500_000_000, {"rms": (2.5, "m/s2"), "alarm": (True, ""), "judged": ("sound", "")})
+    pack = senml.encode(
+        "pump", 1_700_000_000_500_000_000, {"rms": (2.5, "m/s2"), "alarm": (True, ""), "judged": ("sound", "")}
+    )
     assert msgspec.json.decode(pack) == [
-        {"bn": "urn:dev:iotlam:pump:", "bt": 1.5, "n": "rms", "u": "m/s2", "v": 2.5},
+        {"bn": "urn:dev:iotlam:pump:", "bt": 1_700_000_000.5, "n": "rms", "u": "m/s2", "v": 2.5},
         {"n": "alarm", "vb": True},
         {"n": "judged", "vs": "sound"},
     ]
-    assert senml.decode(pack)["urn:dev:iotlam:pump:judged"] == (1.5, "sound")
+    assert senml.decode(pack)["urn:dev:iotlam:pump:judged"] == (1_700_000_000.5, "sound")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("pump-1:DE.2/4000Hz", "pump-1:DE.2/4000Hz"),
+        ("press_2", "press_2"),
+        ("Lüfter 3", "L_x00FC_fter_x0020_3"),
+        ("a_x0020_b", "a_x005F_x0020_b"),
+    ],
+)
+def test_senml_has_names_that_the_rfc_allows(source: str, name: str) -> None:
+    (found,) = senml.decode(senml.encode(source, senml.ABSOLUTE_NS, {"rms": (1.0, "m/s2")}))
+    assert found == f"urn:dev:iotlam:{name}:rms"
 
 
 def test_senml_of_others_is_resolved() -> None:

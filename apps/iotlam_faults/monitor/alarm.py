@@ -61,16 +61,20 @@ class Sensor(msgspec.Struct):
 
     Attributes:
         learnt: profiles of the windows of the baseline.
+        settled: whether these are all: then nothing is added, whatever the rules of a later monitor.
         speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
         changed: the alarm of a machine that sounds otherwise than it did.
         dead: the alarm of a sensor that says nothing.
+        unjudged: windows at other speeds than the baseline's since one was judged.
         taken_ns: when its newest window was taken, by the monitor's clock.
     """
 
     learnt: list[list[float]] = []
+    settled: bool = False
     speeds_hz: tuple[float, float] | None = None
     changed: Latch = msgspec.field(default_factory=Latch)
     dead: Latch = msgspec.field(default_factory=Latch)
+    unjudged: int = 0
     taken_ns: int = 0
 
     @property
@@ -78,9 +82,10 @@ class Sensor(msgspec.Struct):
         """Whether an alarm of any kind stands."""
         return self.changed.stands or self.dead.stands
 
-    def ready(self, rules: Rules) -> bool:
-        """Whether its baseline is learnt."""
-        return len(self.learnt) >= rules.learning
+    def settle(self, rules: Rules) -> bool:
+        """Whether its baseline is learnt, from now on or since long."""
+        self.settled = self.settled or len(self.learnt) >= rules.learning
+        return self.settled
 
     def learn(self, profile_C: Doubles, shaft_hz: float | None) -> None:
         """Add a window to the baseline."""

@@ -7,6 +7,7 @@ nothing. What must be told to others waits here until it is told.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,21 @@ create index if not exists alarms_untold on alarms (told) where told = 0;
 KEPT_WINDOWS = 5_000_000
 """Beyond which the oldest are thrown away once they have been told: the file stays below about a gigabyte."""
 
+SAME_RATE = 0.01
+"""Share by which a sensor's rate may wander: some gateways state what they measure."""
+
 Key = tuple[str, str]
-"""A machine and one of its sensors."""
+"""A machine and one of its sensors: name, channel where there are several, and sample rate."""
+
+
+def without_rate(key: Key) -> Key:
+    """The sensor, at whatever rate."""
+    return key[0], key[1].rpartition("/")[0]
+
+
+def rate_of(key: Key) -> float:
+    """The sample rate, hertz."""
+    return float(key[1].rpartition("/")[2].removesuffix("Hz"))
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -51,7 +65,7 @@ class Window(msgspec.Struct, frozen=True):
 
     Attributes:
         machine: whose.
-        sensor: of it: name, channel where there are several, and sample rate.
+        sensor: of it.
         epoch: of the sender's numbering.
         number: in it.
         t_ns: when its first sample was measured, by the machine's clock.
@@ -140,9 +154,20 @@ class Ledger:
                 (machine, sensor): msgspec.msgpack.decode(state, type=Sensor)
                 for machine, sensor, state in self.database.execute("select machine, sensor, state from sensors")
             }
+            self._keys: dict[Key, list[Key]] = defaultdict(list)
+            for key in self._sensors:
+                self._keys[without_rate(key)].append(key)
         except (sqlite3.Error, msgspec.DecodeError) as error:
             fix = "name another folder, or restore the file"
             raise BadInput(str(path), expected="a monitor's file", got=f"a damaged one: {error}", fix=fix) from error
+
+    def key(self, machine: str, name: str, rate_hz: float) -> Key:
+        """The sensor of a machine that is known by a name at about a rate; a new one if none is."""
+        known = self._keys[machine, name]
+        nearest = min(known, key=lambda key: abs(rate_of(key) - rate_hz), default=None)
+        if nearest is None or abs(rate_of(nearest) / rate_hz - 1.0) > SAME_RATE:
+            known.append(nearest := (machine, f"{name}/{rate_hz:.9g}Hz"))
+        return nearest
 
     def sensor(self, key: Key) -> Sensor:
         """State of a sensor, a new one if it has never been heard of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import iotlam
 from iotlam.pages.page import figure, write_html
 from iotlam_faults.monitor.alarm import Rules
-from iotlam_faults.monitor.ledger import Alarm, Key, Ledger
+from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, without_rate
 from iotlam_faults.verdict import WORDS
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -21,6 +21,9 @@ EVERY_S = 2.0
 SHOWN_WINDOWS, SHOWN_SENSORS, SHOWN_ALARMS = 120, 60, 50
 SILENT_S, MISSED, RHYTHM = 60.0, 5.0, 20
 """A sensor is silent after a minute, or five times the usual step between its newest windows where that is longer."""
+
+UNWATCHED = 5
+"""Windows in a row at other speeds from which a sensor is said not to be watched: a machine runs up faster."""
 
 STALE_S = 60.0
 """Age from which a page that is meant to be live says that it is old."""
@@ -48,17 +51,22 @@ def write_page(
     """
     now_ns = time.time_ns()
     silent = {key for key in ledger.sensors if _is_silent(ledger, key, now_ns)}
-    ordered = sorted(ledger.sensors, key=lambda key: (not ledger.sensor(key).alarmed, key not in silent, key))
+    unwatched = {key for key in ledger.sensors if _is_unwatched(ledger, key)}
+    alarmed = {key for key, sensor in ledger.sensors.items() if sensor.alarmed}
+    ordered = sorted(ledger.sensors, key=lambda key: (*(key not in some for some in (alarmed, silent, unwatched)), key))
+    count = _machines(ordered)
+    troubled = {"in alarm": alarmed, "silent": silent, "not watched": unwatched}
+    headlines = [_headline(_machines(keys), count, state) for state, keys in troubled.items() if keys]
     contents = {
         "live": live,
         "every_s": f"{EVERY_S:.0f}",
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "when_ms": now_ns // 1_000_000,
         "stale_s": f"{STALE_S:.0f}",
-        "count": len({machine for machine, _ in ordered}),
-        "alarmed": len({machine for machine, sensor in ordered if ledger.sensor((machine, sensor)).alarmed}),
-        "silent": len({machine for machine, _ in silent}),
-        "flags": list(flags),
+        "count": count,
+        "alarmed": _machines(alarmed),
+        "headline": headlines[0] if headlines else _quiet(count),
+        "flags": [*headlines[1:], *(f"{flag}." for flag in flags)],
         "rows": [_row(ledger, rules, key, key in silent, now_ns) for key in ordered[:SHOWN_SENSORS]],
         "hidden": max(len(ordered) - SHOWN_SENSORS, 0),
         "shown": SHOWN_WINDOWS,
@@ -67,12 +75,27 @@ def write_page(
         "clear_at": figure(rules.clear_at),
         "raise_after": rules.raise_after,
         "clear_after": rules.clear_after,
+        "unwatched": UNWATCHED,
         "alarms": [_told(alarm) for alarm in ledger.alarms(SHOWN_ALARMS)],
         "facts": {},
         "commands": list(commands),
         "versions": {"iotlam": iotlam.__version__},
     }
     return write_html(TEMPLATE, contents, path)
+
+
+def _machines(keys: Iterable[Key]) -> int:
+    return len({machine for machine, _ in keys})
+
+
+def _headline(some: int, count: int, state: str) -> str:
+    return f"{some} of {count} machines {'is' if some == 1 else 'are'} {state}."
+
+
+def _quiet(count: int) -> str:
+    if not count:
+        return "No machine has been heard yet."
+    return "The machine is quiet." if count == 1 else f"All {count} machines are quiet."
 
 
 def _is_silent(ledger: Ledger, key: Key, now_ns: int) -> bool:
@@ -85,18 +108,19 @@ def _is_silent(ledger: Ledger, key: Key, now_ns: int) -> bool:
     return age_s > MISSED * usual_s
 
 
+def _is_unwatched(ledger: Ledger, key: Key) -> bool:
+    """Whether its baseline has not applied for some windows, so that no alarm can come."""
+    return ledger.sensor(key).unjudged >= UNWATCHED and not _is_replaced(ledger, key)
+
+
 def _is_replaced(ledger: Ledger, key: Key) -> bool:
     """Whether the sensor has been heard at another rate since."""
-    mine = _without_rate(key)
+    mine = without_rate(key)
     return any(
         state.taken_ns > ledger.sensor(key).taken_ns
         for other, state in ledger.sensors.items()
-        if _without_rate(other) == mine
+        if without_rate(other) == mine
     )
-
-
-def _without_rate(key: Key) -> Key:
-    return key[0], key[1].rpartition("/")[0]
 
 
 def _age_s(ledger: Ledger, key: Key, now_ns: int) -> float:
@@ -118,7 +142,7 @@ def _row(ledger: Ledger, rules: Rules, key: Key, silent: bool, now_ns: int) -> d
         state = "replaced"
     if silent:
         state = "alarm, silent" if sensor.alarmed else "silent"
-    doubtful = silent or state in ("changed", "dead")
+    doubtful = silent or state in ("changed", "dead", "other speed")
     return {
         "machine": key[0],
         "sensor": key[1],

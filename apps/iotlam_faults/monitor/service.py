@@ -149,4 +149,5 @@ def features(window: Window) -> bytes:
         value = getattr(window, field)
         if value is not None:
             values[field.removesuffix("_hz")] = (round(value, 5), unit)
-    return senml.encode(f"{window.machine}:{window.sensor}", window.t_ns, values)
+    t_ns = window.t_ns if window.t_ns >= senml.ABSOLUTE_NS else window.taken_ns  # of a gateway without a clock
+    return senml.encode(f"{window.machine}:{window.sensor}", t_ns, values)

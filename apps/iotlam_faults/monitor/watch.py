@@ -16,10 +16,10 @@ from iotlam.contracts import BadInput
 from iotlam.streams.envelope import CONFIRMED, Block, Envelope, NotOurs
 from iotlam.streams.transport import Message
 from iotlam_faults.baseline import profile
-from iotlam_faults.checks import mended
+from iotlam_faults.checks import FEWEST_S, mended
 from iotlam_faults.evidence import LINES, levels, lines
 from iotlam_faults.monitor.alarm import Rules
-from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, Window
+from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, Window, rate_of
 from iotlam_faults.verdict import judge, unfit
 from iotlam_machine.bearings import FaultOrders, find_bearing
 
@@ -47,6 +47,11 @@ class Heard:
     values_N: NDArray[np.float32]
     orders: FaultOrders | None
     dead: str = ""
+
+    @property
+    def rate_hz(self) -> float:
+        """Sample rate of its sensor, about what the block states: windows are compared in the same bands."""
+        return rate_of(self.key)
 
 
 @dataclass
@@ -96,14 +101,27 @@ class Watch:
         return self.ledger.inbox.confirmations(senders)
 
     def _heard(self, envelope: Envelope) -> list[Heard]:
-        """The channels in an envelope; none where it is no waveform: it has been taken all the same."""
+        """The channels in an envelope; none where it is no waveform or too short: it has been taken all the same."""
         try:
             block = Block.unpack(envelope.body)
+            values_NC = _long_enough(block)
         except NotOurs as error:
             self.refused.append(f"{envelope.source}: {error}")
             return []
         orders = self._orders(envelope.source, block)
-        return [_channel(envelope, block, orders, channel) for channel in range(block.channels)]
+        return [self._channel(envelope, block, values_NC[:, at], orders, at) for at in range(block.channels)]
+
+    def _channel(
+        self, envelope: Envelope, block: Block, values_N: NDArray[np.float32], orders: FaultOrders | None, channel: int
+    ) -> Heard:
+        """A channel of a block; each at each rate has a baseline of its own."""
+        which = f".{channel + 1}" if block.channels > 1 else ""
+        key, dead = self.ledger.key(envelope.source, f"{block.sensor}{which}", block.rate_hz), ""
+        try:
+            values_N = mended(values_N, block.rate_hz, "Signal").values_N
+        except BadInput as error:
+            dead = str(error)
+        return Heard(envelope, block, key, values_N, orders, dead)
 
     def _orders(self, machine: str, block: Block) -> FaultOrders | None:
         try:
@@ -118,7 +136,7 @@ class Watch:
         alike: dict[tuple[int, float], list[Heard]] = defaultdict(list)
         for one in heard:
             if not one.dead:
-                alike[len(one.values_N), one.block.rate_hz].append(one)
+                alike[len(one.values_N), one.rate_hz].append(one)
         features = {id(one): row for group in alike.values() for one, row in zip(group, _features(group), strict=True)}
         taken_ns = time.time_ns()
         for one in heard:  # in the order they came: a sensor's windows one after the other
@@ -136,6 +154,7 @@ class Watch:
         return Window(*one.key, epoch, number, t_ns, taken_ns, judged, change, shaft_hz=shaft_hz, **shape)
 
     def _dead(self, one: Heard, reason: str) -> tuple[None, str, list[Alarm]]:
+        self._interrupt(one.key)
         if self.ledger.sensor(one.key).dead.turn(True, False, self.rules):
             return None, "dead", [_alarm(one, "dead", True, None, "dead", reason)]
         return None, "dead", []
@@ -146,11 +165,15 @@ class Watch:
         alarms = []
         if sensor.dead.turn(False, True, self.rules):
             alarms.append(_alarm(one, "dead", False, None, "", "its signal is back"))
-        if not sensor.ready(self.rules):
-            sensor.learn(profile_C, one.block.shaft_hz)
+        if not sensor.settle(self.rules):
+            if not sensor.alarmed:
+                sensor.learn(profile_C, one.block.shaft_hz)
             return None, "learning", alarms
         if not sensor.at_speed(one.block.shaft_hz):
+            self._interrupt(one.key)
+            sensor.unjudged += 1
             return None, "other speed", alarms
+        sensor.unjudged = 0
         self._recent[one.key].append(one)
         change = float(sensor.baseline().change(profile_C[None])[0])
         if sensor.changed.turn(change >= self.rules.raise_at, change < self.rules.clear_at, self.rules):
@@ -158,6 +181,11 @@ class Watch:
             fault, because = self._named(one) if raised else ("", "back to its baseline")
             alarms.append(_alarm(one, "changed", raised, round(change, 3), fault, because))
         return change, "changed" if change >= self.rules.raise_at else "sound", alarms
+
+    def _interrupt(self, key: Key) -> None:
+        """A window that is not judged comes between: changed ones before it and after it are not in a row."""
+        self.ledger.sensor(key).changed.turn(False, False, self.rules)
+        self._recent.pop(key, None)
 
     def _named(self, one: Heard) -> tuple[str, str]:
         """What physics says of the newest windows."""
@@ -171,16 +199,15 @@ class Watch:
         return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
 
 
-def _channel(envelope: Envelope, block: Block, orders: FaultOrders | None, channel: int) -> Heard:
-    """A channel of a block; each at each rate has a baseline of its own."""
-    which = f".{channel + 1}" if block.channels > 1 else ""
-    key = envelope.source, f"{block.sensor}{which}/{block.rate_hz:g}Hz"
-    values_N, dead = block.values_NC()[:, channel], ""
-    try:
-        values_N = mended(values_N, block.rate_hz, "Signal").values_N
-    except BadInput as error:
-        dead = str(error)
-    return Heard(envelope, block, key, values_N, orders, dead)
+def _long_enough(block: Block) -> NDArray[np.float32]:
+    """The samples of a block; one that is too short says nothing of the sensor, not even that it is dead."""
+    values_NC = block.values_NC()
+    if len(values_NC) < FEWEST_S * block.rate_hz:
+        seconds = len(values_NC) / block.rate_hz
+        raise NotOurs(
+            f"expected blocks of {FEWEST_S:g} s or longer, got {seconds:.3g} s; join them before they are sent"
+        )
+    return values_NC
 
 
 def _alarm(one: Heard, kind: str, raised: bool, change: float | None, fault: str, because: str) -> Alarm:
@@ -190,9 +217,9 @@ def _alarm(one: Heard, kind: str, raised: bool, change: float | None, fault: str
 
 
 def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[str, float]]]:
-    """Profile and shape of windows of one length and rate."""
+    """Profile and shape of windows of one length, of sensors of one rate."""
     values_BN = torch.from_numpy(np.stack([one.values_N for one in group]))
-    profile_BC = profile(levels(values_BN, group[0].block.rate_hz), values_BN)
+    profile_BC = profile(levels(values_BN, group[0].rate_hz), values_BN)
     centred_BN = values_BN - values_BN.mean(1, keepdim=True)
     rms_B = centred_BN.square().mean(1).sqrt()
     kurtosis_B = (centred_BN / rms_B[:, None]).pow(4).mean(1)
@@ -206,12 +233,14 @@ def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[st
 def _first_lines(group: Sequence[Heard], values_BN: torch.Tensor) -> list[dict[str, float]]:
     """Of each window how far each fault's first line stands out; nothing where speed or bearing is not known."""
     found: list[dict[str, float]] = [{} for _ in group]
-    known = [
-        (row, one.block.shaft_hz, one.orders) for row, one in enumerate(group) if one.orders and one.block.shaft_hz
+    known = [  # the speed by the sensor's rate, as the lines are
+        (row, one.block.shaft_hz * (one.rate_hz / one.block.rate_hz), one.orders)
+        for row, one in enumerate(group)
+        if one.orders and one.block.shaft_hz
     ]
     if known:
         rows, shafts, orders = zip(*known, strict=True)
-        lines_BC = lines(values_BN[list(rows)], group[0].block.rate_hz, torch.tensor(shafts), orders)
+        lines_BC = lines(values_BN[list(rows)], group[0].rate_hz, torch.tensor(shafts), orders)
         for row, white_L in zip(rows, lines_BC[:, 2 * len(LINES) : 3 * len(LINES)], strict=True):
             found[row] = {fault: round(float(white_L[at]), 3) for fault, at in FAULT_LINES.items()}
     return found

@@ -26,6 +26,9 @@ SPEED_WITHIN = 0.002
 SUPPLY_WITHIN_HZ = 1.0
 """Lines this near to a multiple of the supply's frequency are the supply's own."""
 
+SHAFT_WIDTH, SHAFT_LINES = 0.012, 3.0
+"""Orders, or spectral lines where those are wider: so near to a multiple of its speed what stands is the shaft's."""
+
 SURROUNDINGS_HZ = 8.0
 TINY = 1e-12
 
@@ -52,7 +55,7 @@ class CurrentLines:
     Attributes:
         supply_hz: frequency of the supply.
         lines: pairs by name: `shaft`, `outer`, `inner`, `ball`, `cage`; those beyond half the sample rate, and those
-            that fall on the supply's own harmonics, are left out.
+            that fall on the supply's own harmonics or the shaft's, are left out.
         uneven: greatest deviation of a phase's fundamental from their mean, as a share; 0 for a single phase.
     """
 
@@ -82,33 +85,38 @@ def current_lines(current_NP: Tensor, rate_hz: float, shaft_hz: float, orders: F
     power_PF = squared(torch.fft.rfft(centred_PN * torch.hann_window(count)))
     amplitude_F = power_PF.sum(0).sqrt()
     around_F = surroundings(amplitude_F.square()[None], max(round(SURROUNDINGS_HZ / step_hz), 8))[0].sqrt()
-    wanted = {"shaft": (shaft_hz, SPEED_WITHIN)}
+    by_order = {"shaft": 1.0}
     if orders is not None:
-        by_order = {"outer": orders.outer, "inner": orders.inner, "ball": 2.0 * orders.ball, "cage": orders.cage}
-        wanted |= {name: (order * shaft_hz, SLIP) for name, order in by_order.items()}
-    carrier = fundamental_hz / step_hz
-    pairs = {
-        name: _pair(amplitude_F, around_F, carrier, hertz / step_hz, within, step_hz)
-        for name, (hertz, within) in wanted.items()
-        if fundamental_hz + hertz * (1.0 + within) < 0.45 * rate_hz
-    }
-    lines = {name: pair for name, pair in pairs.items() if pair is not None}
+        by_order |= {"outer": orders.outer, "inner": orders.inner, "ball": 2.0 * orders.ball, "cage": orders.cage}
+    carrier, own = fundamental_hz / step_hz, shaft_hz / step_hz
+    lines: dict[str, Sideband] = {}
+    for name, order in by_order.items():
+        apart_T = _near(own, SPEED_WITHIN) if name == "shaft" else _beside_shaft(_near(order * own, SLIP), own)
+        apart_T = apart_T[_away(apart_T, carrier) * step_hz > SUPPLY_WITHIN_HZ]
+        if len(apart_T) and carrier + apart_T.max() < 0.45 * count:
+            lines[name] = _pair(amplitude_F, around_F, carrier, apart_T, step_hz)
     main_P = power_PF[:, round(carrier)].sqrt()
     return CurrentLines(fundamental_hz, lines, float((main_P / main_P.mean() - 1.0).abs().max()))
 
 
-def _pair(
-    amplitude_F: Tensor, around_F: Tensor, carrier: float, apart: float, within: float, step_hz: float
-) -> Sideband | None:
-    """The strongest pair of lines at even distance to either side, within a share of a distance (in spectral lines).
-
-    Where one of a pair is at a multiple of the carrier the other is too: both are the supply's harmonics.
-    """
+def _near(apart: float, within: float) -> Tensor:
+    """Distances from the carrier, in lines of the spectrum, within a share of one."""
     reach = max(within * apart, 1.0)
-    apart_T = torch.arange(apart - reach, apart + reach + 0.25, 0.5)
-    apart_T = apart_T[(apart_T - carrier * (apart_T / carrier).round()).abs() * step_hz > SUPPLY_WITHIN_HZ]
-    if not len(apart_T):
-        return None
+    return torch.arange(apart - reach, apart + reach + 0.25, 0.5)
+
+
+def _beside_shaft(apart_T: Tensor, own: float) -> Tensor:
+    """Those of the distances at which the shaft, whose own is given and may be a little off, draws nothing itself."""
+    return apart_T[_away(apart_T, own) > max(SHAFT_WIDTH * own, SHAFT_LINES) + SPEED_WITHIN * apart_T]
+
+
+def _away(apart_T: Tensor, rhythm: float) -> Tensor:
+    """How far distances are from whole multiples of a rhythm: at one of these a pair is that rhythm's on both sides."""
+    return (apart_T - rhythm * (apart_T / rhythm).round()).abs()
+
+
+def _pair(amplitude_F: Tensor, around_F: Tensor, carrier: float, apart_T: Tensor, step_hz: float) -> Sideband:
+    """The strongest pair of lines at one of some distances to either side of the carrier."""
     upper_T = torch.round(carrier + apart_T).long()
     lower_T = torch.round((carrier - apart_T).abs()).long()  # below zero it is seen mirrored
     weaker_T = torch.minimum(amplitude_F[upper_T] / around_F[upper_T], amplitude_F[lower_T] / around_F[lower_T])
