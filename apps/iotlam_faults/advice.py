@@ -9,7 +9,7 @@ from iotlam_faults.physics.velocity import Group, zone
 from iotlam_faults.verdict import WORDS
 
 if TYPE_CHECKING:
-    from iotlam_faults.diagnose import Answer
+    from iotlam_faults.answer import Answer
 
 SUPPORT: Group = "2 rigid"
 IMPULSIVE = 5.0

@@ -15,8 +15,8 @@ import iotlam
 from iotlam.pages.drawing import frame, light, responsive
 from iotlam.pages.page import figure, percent, write_html
 from iotlam_faults.advice import advice
+from iotlam_faults.answer import Answer
 from iotlam_faults.baseline import CHANGED
-from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
 from iotlam_faults.physics.tracking import over_angle
 from iotlam_faults.physics.velocity import EDITION, LIMITS_MM_S, zone

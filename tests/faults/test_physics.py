@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from iotlam.contracts import BadInput
+from iotlam_faults.answer import CLEAR_NATS
 from iotlam_faults.data.catalogue import entries
 from iotlam_faults.data.reading import waveforms
-from iotlam_faults.diagnose import CLEAR_NATS
 from iotlam_faults.evidence import LINES, lines
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
