@@ -52,7 +52,7 @@ def _of_bearing(answer: Answer) -> list[str]:
         return ["Record anew, for longer or at a higher sample rate: this one cannot tell the bearing's faults apart."]
     if answer.verdict.unclear:
         return [f"Measure again {MONTH}, for ten seconds or longer, with the sensor as near to {bearing} as it goes."]
-    if answer.flaws:
+    if answer.blind:
         return [
             f"Set right what is doubted and measure again {WEEK}: this recording does not tell that {bearing} is sound."
         ]

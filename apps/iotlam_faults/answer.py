@@ -43,7 +43,8 @@ class Answer:
         recorded_s: how long the recording is, of which the signal is the first part.
         verdict: of the bearing; None where speed or geometry is not known.
         doubts: reasons to doubt it, and what could not be said.
-        flaws: of these, why damage may be there and not show.
+        flaws: of these, what is wrong with the samples, so that damage may be there and not show.
+        unexplained: of these, what may hide damage in sound samples: an odd speed, impacts without lines.
         rms_m_s2: root mean square of the acceleration.
         kurtosis: 3 for noise, more where there are impacts.
         velocity_mm_s: root mean square of the velocity, 10 Hz to 1 kHz.
@@ -60,6 +61,7 @@ class Answer:
     verdict: Verdict | None
     doubts: tuple[str, ...]
     flaws: tuple[str, ...]
+    unexplained: tuple[str, ...]
     rms_m_s2: float
     kurtosis: float
     velocity_mm_s: float
@@ -94,7 +96,12 @@ class Answer:
     @property
     def unclear(self) -> bool:
         """Whether the bearing can be called neither damaged in some part nor sound."""
-        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or bool(self.flaws))
+        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or self.blind)
+
+    @property
+    def blind(self) -> bool:
+        """Whether damage may be there and not show."""
+        return bool(self.flaws or self.unexplained)
 
     @property
     def cut(self) -> str:
@@ -115,7 +122,7 @@ class Answer:
             return "Not enough is known to judge the bearing."
         if verdict.unclear:
             return "Something is there, but it is unclear what."
-        if self.flaws:
+        if self.blind:
             return "No damage of the bearing shows, but this recording cannot tell whether it is sound."
         return "No damage of the bearing shows."
 

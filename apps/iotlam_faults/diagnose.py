@@ -22,6 +22,7 @@ from iotlam_faults.checks import Mended, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
+from iotlam_faults.physics.speed import WITHIN
 from iotlam_faults.physics.velocity import velocity_rms_mm_s
 from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
@@ -65,8 +66,8 @@ def diagnose(
     kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
     verdict = _verdict(signal)
     sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
-    flaws = (*found.flaws, *_unexplained(verdict, kurtosis))
-    doubts = [*found.bridged, *_doubts(signal, verdict), *flaws]
+    unexplained = _unexplained(signal, verdict, kurtosis)
+    doubts = [*found.bridged, *_doubts(signal, verdict), *found.flaws, *unexplained]
     doubts += [f"in {one.source}, {doubt}" for one, more in sound for doubt in more.doubts]
     lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
     answer = Answer(
@@ -74,7 +75,8 @@ def diagnose(
         recorded_s=recorded_s,
         verdict=verdict,
         doubts=(*doubts, *current_doubts),
-        flaws=flaws,
+        flaws=found.flaws,
+        unexplained=tuple(unexplained),
         rms_m_s2=float(centred_N.square().mean().sqrt()),
         kurtosis=kurtosis,
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
@@ -89,8 +91,7 @@ def diagnose(
 
 def _ready(signal: Signal, subject: str) -> tuple[Signal, Mended]:
     """The part of a signal that is judged, gaps bridged, and what is wrong with it."""
-    needed_s = (FEWEST_TURNS + 1.0) / signal.shaft_hz if signal.shaft_hz else 0.0
-    signal = signal.first(max(LONGEST_S, needed_s))
+    signal = signal.first(LONGEST_S, FEWEST_TURNS + 1.0)
     found = mended(signal.values_N, signal.rate_hz, subject)
     return replace(signal, values_N=found.values_N), found
 
@@ -188,11 +189,27 @@ def _verdict(signal: Signal) -> Verdict | None:
     return judge(torch.from_numpy(signal.values_N), signal.rate_hz, shaft_hz, orders, measured_N)
 
 
-def _unexplained(verdict: Verdict | None, kurtosis: float) -> list[str]:
-    """Impacts that no named fault makes, in words."""
+def _unexplained(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[str]:
+    """A trace of the speed that denies the stated one, and impacts that no named fault makes, in words."""
+    found = [off] if (off := _off_trace(signal)) else []
     if verdict is None or verdict.faults or kurtosis < IMPULSIVE:
-        return []
-    return [f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"]
+        return found
+    return [
+        *found,
+        f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing",
+    ]
+
+
+def _off_trace(signal: Signal) -> str:
+    """How the speed that is stated differs from the trace that was recorded, in words; empty where it does not."""
+    traced_hz, stated_hz = signal.shaft_hz, signal.stated_hz
+    if traced_hz is None or stated_hz is None or abs(traced_hz / stated_hz - 1.0) <= WITHIN:
+        return ""
+    said = f"the speed was given as {60.0 * stated_hz:.0f} rpm, but the recording's tachometer says "
+    said += f"{60.0 * traced_hz:.0f} on average: that was used"
+    pulses = round(traced_hz / stated_hz)
+    many = pulses > 1 and abs(traced_hz / stated_hz / pulses - 1.0) <= WITHIN
+    return f"{said}; if it gives {pulses} pulses a turn, state pulses_per_turn" if many else said
 
 
 def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
@@ -204,7 +221,12 @@ def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
         return [*found, f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
     if verdict is None:
         return [*found, unfit(len(signal.values_N), signal.rate_hz, shaft_hz, orders)]
-    if verdict.speed.contradicted:
+    if verdict.speed.contradicted and signal.speed_N is not None:
+        found.append(
+            f"the tachometer says {60 * verdict.speed.hz:.0f} rpm, but lines of another speed are clearer, "
+            "as a machine beside it draws them: the tachometer's speed was used"
+        )
+    elif verdict.speed.contradicted:
         found.append(
             f"the speed was given as {60 * shaft_hz:.0f} rpm, but the shaft's own lines say "
             f"{60 * verdict.speed.hz:.0f}: that was used"

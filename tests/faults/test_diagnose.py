@@ -116,7 +116,8 @@ def test_a_trace_of_the_speed_is_used_as_it_is(tmp_path: Path) -> None:
     tracked = diagnose(read.told(None, BEARINGS["6205"], "6205", ""))
     assert tracked.faults == ("outer",)
     assert tracked.verdict.speed.path_N.numpy() == pytest.approx(read.speed_N)  # type: ignore[union-attr]
-    assert read.told(29.5, None, "", "").speed_N is None
+    given = read.told(29.6, BEARINGS["6205"], "6205", "")
+    assert given.speed_N is read.speed_N and given.shaft_hz == read.shaft_hz and not diagnose(given).doubts
 
 
 def test_a_tachometer_beside_the_signal_gives_the_speed(tmp_path: Path) -> None:
@@ -130,6 +131,44 @@ def test_a_tachometer_beside_the_signal_gives_the_speed(tmp_path: Path) -> None:
     assert tracked.faults == ("outer",) and not tracked.doubts
     ratio_N = tracked.verdict.speed.path_N.numpy() / speed_N  # type: ignore[union-attr]
     assert np.abs(ratio_N[2000:-2000] - 1.0).max() < 0.002
+
+
+def test_of_a_trace_the_speed_of_what_is_judged_counts() -> None:
+    run = simulate(
+        Machine(faults=(Fault("inner", 0.7, 0.05),)),
+        32.0,
+        1,
+        lambda time_s: 15.0 + 20.0 * np.clip(time_s - 22.0, 0.0, 1.0),
+    )
+    values_N, speed_N = run.vibration_NA[:, 0].astype(np.float32), run.speed_hz.astype(np.float32)
+    found = Signal(values_N, RATE_HZ, "bearing", "pump.npz", float(speed_N.mean()), BEARINGS["6205"], speed_N=speed_N)
+    answer = diagnose(found)
+    assert answer.faults == ("inner",) and answer.signal.shaft_hz == pytest.approx(15.0, rel=0.01)
+    assert answer.cut == "the first 20 s of 32 s"
+    slow = replace(found, speed_N=np.linspace(0.5, 1.0, len(speed_N), dtype=np.float32))
+    first = slow.first(20.0, 21.0)
+    assert len(first.values_N) == len(first.speed_N) and first.speed_N.sum() / RATE_HZ == pytest.approx(21.0, rel=1e-3)  # type: ignore[arg-type, union-attr]
+
+
+def test_a_tachometer_counts_before_the_stated_speed_which_checks_it() -> None:
+    found, speed_N = swung("outer", 0.2)
+    traced = replace(found, speed_N=speed_N.astype(np.float32), shaft_hz=float(speed_N.mean()))
+    answer = diagnose(traced.told(33.0, None, "", ""))
+    assert answer.faults == ("outer",) and answer.verdict.speed.hz == pytest.approx(29.5, rel=0.01)  # type: ignore[union-attr]
+    assert "given as 1980 rpm, but the recording's tachometer says 177" in answer.doubts[0]
+    sound = replace(signal(), speed_N=np.full(96_000, 59.0, np.float32), shaft_hz=59.0).told(29.5, None, "", "")
+    twice = diagnose(sound)
+    assert "if it gives 2 pulses a turn, state pulses_per_turn" in twice.doubts[0] and twice.blind
+
+
+def test_a_tachometer_is_not_overruled_by_the_lines_of_another_machine() -> None:
+    found = signal(Fault("outer", 0.6, 0.05), shaft_hz=29.5)
+    time_N = np.arange(len(found.values_N)) / RATE_HZ
+    beside_N = sum(np.cos(2.0 * np.pi * 28.77 * order * time_N) for order in range(1, 9))
+    values_N = found.values_N + np.float32(0.5) * beside_N.astype(np.float32)
+    answer = diagnose(replace(found, values_N=values_N, speed_N=np.full(len(values_N), 29.5, np.float32)))
+    assert answer.faults == ("outer",) and answer.verdict.speed.hz == pytest.approx(29.5)  # type: ignore[union-attr]
+    assert "the tachometer says 1770 rpm, but lines of another speed are clearer" in answer.doubts[0]
 
 
 def test_fast_machines_are_judged_in_bands_that_hold_their_lines() -> None:
