@@ -61,7 +61,7 @@ def _of_bearing(answer: Answer) -> list[str]:
 
 def _of_housing(answer: Answer) -> list[str]:
     letter = zone(answer.velocity_mm_s, SUPPORT)
-    if letter not in ("C", "D"):
+    if letter not in ("C", "D") or answer.flaws:
         return []
     return [
         f"The housing moves hard ({answer.velocity_mm_s:.1f} mm/s, zone {letter} of group {SUPPORT}): "

@@ -6,7 +6,7 @@ Where the speed or the geometry is not known, no fault can be told by its lines;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import IMPULSIVE
 from iotlam_faults.answer import Answer, Before
 from iotlam_faults.baseline import Baseline, profile
-from iotlam_faults.checks import Mended, mended
+from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
+from iotlam_faults.monitor.alarm import SPEED_MARGIN
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.speed import WITHIN
@@ -42,6 +43,52 @@ MOST_LINES = 5
 LINES_HZ = (2.0, 500.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a recording tells by itself.
+
+    Attributes:
+        signal: the part of it that is judged, gaps bridged.
+        verdict: of the bearing; None where it cannot be judged.
+        kurtosis: of its samples.
+        bridged: what was bridged, in words.
+        flaws: what is wrong with its samples, in words.
+        unexplained: what else may hide damage, in words.
+    """
+
+    signal: Signal
+    verdict: Verdict | None
+    kurtosis: float
+    bridged: tuple[str, ...]
+    flaws: tuple[str, ...]
+    unexplained: tuple[str, ...]
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Why damage may be there and not show."""
+        return (*self.flaws, *self.unexplained)
+
+    @property
+    def shaft_hz(self) -> float | None:
+        """The shaft's speed as its lines tell it, or as stated."""
+        return self.verdict.speed.hz if self.verdict else self.signal.shaft_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the machine's healthy recordings tell of it.
+
+    Attributes:
+        change: how far it is from them; None where they cannot tell.
+        before: how deep its lines were.
+        doubts: what is odd about them.
+    """
+
+    change: float | None = None
+    before: tuple[Before, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
 def diagnose(
     signal: Signal,
     healthy: Sequence[Signal] = (),
@@ -60,40 +107,67 @@ def diagnose(
         BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
     """
     recorded_s = len(signal.values_N) / signal.rate_hz
-    signal, found = _ready(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    now = _heard(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    signal, verdict = now.signal, now.verdict
     samples_N = torch.from_numpy(signal.values_N)
-    centred_N = samples_N - samples_N.mean()
-    kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
-    verdict = _verdict(signal)
-    sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
-    unexplained = _unexplained(signal, verdict, kurtosis)
-    doubts = [*found.bridged, *_doubts(signal, verdict), *found.flaws, *unexplained]
-    doubts += [f"in {one.source}, {doubt}" for one, more in sound for doubt in more.doubts]
+    past = _past(now, healthy) if healthy else Past()
     lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
     answer = Answer(
         signal=signal,
         recorded_s=recorded_s,
         verdict=verdict,
-        doubts=(*doubts, *current_doubts),
-        flaws=found.flaws,
-        unexplained=tuple(unexplained),
-        rms_m_s2=float(centred_N.square().mean().sqrt()),
-        kurtosis=kurtosis,
+        doubts=(*now.bridged, *_doubts(signal, verdict), *now.hidden, *past.doubts, *current_doubts),
+        flaws=now.flaws,
+        unexplained=now.unexplained,
+        rms_m_s2=float((samples_N - samples_N.mean()).square().mean().sqrt()),
+        kurtosis=now.kurtosis,
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz)),
         kurtogram=kurtogram(samples_N, signal.rate_hz),
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
-        change=_change(signal, [one for one, _ in sound]) if sound else None,
-        before=_before([one for one, _ in sound]),
+        change=past.change,
+        before=past.before,
         current=lines,
     )
     return answer if trained is None else _with_opinion(answer, trained)
 
 
-def _ready(signal: Signal, subject: str) -> tuple[Signal, Mended]:
-    """The part of a signal that is judged, gaps bridged, and what is wrong with it."""
+def _heard(signal: Signal, subject: str) -> Heard:
+    """What the part of a recording that is judged tells, gaps bridged."""
     signal = signal.first(LONGEST_S, FEWEST_TURNS + 1.0)
     found = mended(signal.values_N, signal.rate_hz, subject)
-    return replace(signal, values_N=found.values_N), found
+    signal = replace(signal, values_N=found.values_N)
+    samples_N = torch.from_numpy(signal.values_N)
+    centred_N = samples_N - samples_N.mean()
+    kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
+    verdict = _verdict(signal)
+    return Heard(signal, verdict, kurtosis, found.bridged, found.flaws, _unexplained(signal, verdict, kurtosis))
+
+
+def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
+    """How the machine's healthy recordings compare with it; those that are no baseline are told and left out."""
+    signal = now.signal
+    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
+        expected, got = f"the same sample rate, {signal.rate_hz:g} Hz", f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
+        raise BadInput("--healthy", expected=expected, got=got, fix="record alike")
+    doubts: list[str] = []
+    sound: list[Heard] = []
+    for one in healthy:
+        heard = _heard(_at_speed(one, signal), f"--healthy, recording '{one.source}'")
+        reasons = (*heard.hidden, *_damage(heard.verdict))
+        doubts += [f"in {one.source}, {bridged}" for bridged in heard.bridged]
+        doubts += [f"in {one.source}, {reason}: it is no baseline" for reason in reasons]
+        sound += [] if reasons else [heard]
+    alike = [one for one in sound if _alike(one, now)]
+    doubts += [_elsewhere(one, now) for one in sound if not _alike(one, now)]
+    if now.flaws:
+        doubts.append("from such samples it cannot be told how far the machine has changed")
+    elif not alike:
+        doubts.append("no healthy recording is left that tells how far the machine has changed")
+    return Past(
+        change=None if now.flaws or not alike else _change(signal, [one.signal for one in alike]),
+        before=tuple(before for one in sound if (before := _before(one))),
+        doubts=tuple(doubts),
+    )
 
 
 def _at_speed(healthy: Signal, signal: Signal) -> Signal:
@@ -101,14 +175,29 @@ def _at_speed(healthy: Signal, signal: Signal) -> Signal:
     return replace(healthy, shaft_hz=healthy.shaft_hz or signal.shaft_hz, bearing=signal.bearing)
 
 
-def _before(healthy: Sequence[Signal]) -> tuple[Before, ...]:
-    """How deep lines were in healthy recordings that can be judged."""
-    judged = [(one.source, _verdict(one)) for one in healthy]
-    return tuple(
-        Before(source, {name: found.depth for name, found in verdict.findings.items()})
-        for source, verdict in judged
-        if verdict is not None
-    )
+def _damage(verdict: Verdict | None) -> list[str]:
+    """The damage that a recording shows which is given as healthy, in words."""
+    return [f"damage of the {WORDS[name]} shows" for name in (verdict.faults if verdict else ())]
+
+
+def _alike(one: Heard, now: Heard) -> bool:
+    """Whether both were recorded at about one speed, as far as is known: else a change says nothing."""
+    if one.shaft_hz is None or now.shaft_hz is None:
+        return True
+    return 1.0 - SPEED_MARGIN <= one.shaft_hz / now.shaft_hz <= 1.0 + SPEED_MARGIN
+
+
+def _elsewhere(one: Heard, now: Heard) -> str:
+    """That a healthy recording is of another speed, in words."""
+    was_rpm, is_rpm = (60.0 * (heard.shaft_hz or 0.0) for heard in (one, now))
+    return f"in {one.signal.source} the shaft turns at {was_rpm:.0f} rpm, not {is_rpm:.0f}: it tells no change"
+
+
+def _before(one: Heard) -> Before | None:
+    """How deep the lines of a healthy recording were; None where it cannot be judged."""
+    if one.verdict is None:
+        return None
+    return Before(one.signal.source, {name: found.depth for name, found in one.verdict.findings.items()})
 
 
 def _current(
@@ -128,11 +217,6 @@ def _current(
 
 def _change(signal: Signal, healthy: Sequence[Signal]) -> float:
     """How far the signal is from healthy ones, window by window, on average."""
-    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
-        got = f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
-        raise BadInput(
-            "--healthy", expected=f"the same sample rate, {signal.rate_hz:g} Hz", got=got, fix="record alike"
-        )
     sound = np.concatenate([_profiles(one) for one in healthy])
     return float(Baseline.fit(sound).change(_profiles(signal)).mean())
 
@@ -189,15 +273,13 @@ def _verdict(signal: Signal) -> Verdict | None:
     return judge(torch.from_numpy(signal.values_N), signal.rate_hz, shaft_hz, orders, measured_N)
 
 
-def _unexplained(signal: Signal, verdict: Verdict | None, kurtosis: float) -> list[str]:
+def _unexplained(signal: Signal, verdict: Verdict | None, kurtosis: float) -> tuple[str, ...]:
     """A trace of the speed that denies the stated one, and impacts that no named fault makes, in words."""
-    found = [off] if (off := _off_trace(signal)) else []
+    found = (off,) if (off := _off_trace(signal)) else ()
     if verdict is None or verdict.faults or kurtosis < IMPULSIVE:
         return found
-    return [
-        *found,
-        f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing",
-    ]
+    impacts = f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
+    return (*found, impacts)
 
 
 def _off_trace(signal: Signal) -> str:

@@ -225,7 +225,43 @@ def test_doubts_of_the_other_recordings_are_told() -> None:
     current_NP[100:110, 1] = np.nan
     answer = diagnose(sound, [clipped], current=(current_NP, 5000.0))
     assert answer.doubts[0].startswith("in january.npz, the signal is clipped")
-    assert answer.doubts[1].startswith("in phase 2 of the current, 0.03% of its samples were missing")
+    assert answer.doubts[0].endswith(": it is no baseline") and answer.change is None
+    assert answer.doubts[2].startswith("in phase 2 of the current, 0.03% of its samples were missing")
+
+
+def test_a_healthy_recording_of_another_speed_tells_no_change() -> None:
+    now, slow, slower = signal(), signal(shaft_hz=14.75), signal(shaft_hz=26.0)
+    answer = diagnose(now, [slow, slower])
+    assert answer.change is None and answer.headline == "No damage of the bearing shows."
+    assert re.match("in pump.npz the shaft turns at 88[0-9] rpm, not 17[67][0-9]: it tells no change", answer.doubts[0])
+    assert answer.doubts[-1] == "no healthy recording is left that tells how far the machine has changed"
+    assert diagnose(now, [slow, signal(shaft_hz=28.0)]).change < 0.5  # type: ignore[operator]
+    assert diagnose(replace(now, shaft_hz=None), [slow]).change is not None
+
+
+def test_samples_with_flaws_tell_no_change_and_no_velocity() -> None:
+    for spoil in (dead_half, knocked):
+        found = signal()
+        spoil(found.values_N)
+        answer = diagnose(found, [signal()])
+        assert answer.change is None and not answer.damaged and answer.blind
+        assert "how far the machine has changed" in answer.doubts[-1]
+        assert not any("housing" in one for one in advice(replace(answer, velocity_mm_s=20.0)))
+
+
+@pytest.mark.parametrize(
+    ("faults", "spoil", "said"),
+    [((), "knocked", "it holds a jolt"), ((Fault("outer", 0.7, 0.05),), "", "damage of the outer race shows")],
+)
+def test_a_healthy_recording_that_is_not_is_no_baseline(faults: tuple[Fault, ...], spoil: str, said: str) -> None:
+    january = replace(signal(*faults), source="january.npz")
+    if spoil:
+        knocked(january.values_N)
+    alone = diagnose(signal(), [january])
+    assert alone.change is None and not alone.before
+    assert alone.doubts[0].startswith(f"in january.npz, {said}") and alone.doubts[0].endswith(": it is no baseline")
+    both = diagnose(signal(), [january, signal()])
+    assert both.change is not None and both.change < 0.5 and len(both.before) == 1
 
 
 def test_a_healthy_recording_of_another_rate_is_named() -> None:
@@ -494,6 +530,16 @@ def test_what_the_catalogue_doubts_is_told_and_axes_of_a_known_sensor_are_picked
         found = json.loads(output)
         assert code == 0 and found["channel"] == channel and found["faults"] == [fault]
         assert any(doubt in one for one in found["doubts"])
+
+
+def test_a_published_healthy_recording_of_another_speed_tells_no_change(tmp_path: Path) -> None:
+    store = data()
+    files = ("2400_GoB_GS_BaLo_WA_11lb.Wfm.csv", "1200_GoB_GS_BaLo_WA_11lb.Wfm.csv")
+    paths = [store.find(next(one for one in downloads("adi_cbm") if one.file == file)) for file in files]
+    code, output = run(str(paths[0]), "--healthy", str(paths[1]), "--out", str(tmp_path / "page.html"), "--json")
+    found = json.loads(output)
+    assert code == 0 and found["change"] is None and "Damage" not in found["verdict"]
+    assert any("the shaft turns at 1" in one and "it tells no change" in one for one in found["doubts"])
 
 
 def test_a_published_recording_is_recognised_under_any_name(tmp_path: Path) -> None:
