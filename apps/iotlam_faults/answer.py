@@ -85,13 +85,44 @@ class Answer:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is named: what physics names unless the trained head contradicts it; else what that head is sure of."""
+        """What is named: what physics names, else what the trained head is sure of; nothing where they contradict."""
         by_physics = self.verdict.faults if self.verdict else ()
         if self.opinion is None or not self.damaged:
             return by_physics
-        if by_physics:
-            return by_physics if self.opinion.named in ("", *by_physics) else ()
-        return (self.opinion.named,) if self.opinion.named else ()
+        if self.contradicted:
+            return ()
+        return by_physics or ((self.opinion.named,) if self.opinion.named else ())
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the trained head names another fault than those whose lines physics sees."""
+        if self.verdict is None or self.opinion is None or not self.opinion.named:
+            return False
+        seen = self.verdict.faults or self.verdict.suspects
+        return bool(seen) and self.opinion.named not in seen
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """Why it is answered so: by the lines, by the trained head, by the motor's current."""
+        by_lines = self.verdict.because if self.verdict else ()
+        confirmed = (
+            f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
+        )
+        return (*by_lines, *self._by_head(), *confirmed)
+
+    def _by_head(self) -> tuple[str, ...]:
+        """What the trained head says and whether it alone names the fault, in words."""
+        if self.opinion is None:
+            return ()
+        shares = ", ".join(f"{WORDS[name]} {share:.0%}" for name, share in self.opinion.probability.items())
+        alone = self.faults and self.verdict and not self.verdict.faults
+        says = f"alone names the {WORDS[self.opinion.named]}" if alone else "says"
+        return (f"the trained head {says}: if the bearing is damaged, {shares}",)
+
+    @property
+    def severity(self) -> dict[str, float]:
+        """Of what is named, as the trained head says; empty without one, and where nothing is damaged."""
+        return {} if self.opinion is None else {name: self.opinion.severity[name] for name in self.faults}
 
     @property
     def unclear(self) -> bool:
@@ -128,12 +159,9 @@ class Answer:
 
     def sentences(self) -> list[str]:
         """The answer for people: the verdict, why (-), what to doubt (?), what to do (>)."""
-        confirmed = (
-            f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
-        )
         return [
             self.headline,
-            *(f"- {reason}" for reason in (*(self.verdict.because if self.verdict else ()), *confirmed)),
+            *(f"- {reason}" for reason in self.because),
             *([f"- {self.cut} were judged"] if self.cut else []),
             *(f"? {doubt}" for doubt in self.doubts),
             *(f"> {sentence}" for sentence in advice(self)),
@@ -152,11 +180,11 @@ class Answer:
             "faults": list(self.faults),
             "unclear": self.unclear,
             "change": None if self.change is None else round(self.change, 3),
-            "probability": {} if self.opinion is None else self.opinion.probability,
-            "severity": {} if self.opinion is None else self.opinion.severity,
+            "probability_if_damaged": {} if self.opinion is None else self.opinion.probability,
+            "severity": self.severity,
             "advice": list(advice(self)),
             "confirmed_by_current": list(self.confirmed_by_current),
-            "because": [] if verdict is None else list(verdict.because),
+            "because": list(self.because),
             "doubts": list(self.doubts),
             "rms_m_s2": round(self.rms_m_s2, 4),
             "kurtosis": round(self.kurtosis, 2),

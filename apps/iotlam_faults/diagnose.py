@@ -31,7 +31,7 @@ from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 
 if TYPE_CHECKING:  # it loads the model's libraries, which takes longer than a diagnosis
-    from iotlam_faults.trained import Trained
+    from iotlam_faults.trained import Facts, Opinion, Trained
 
 LONGEST_S = 20.0
 """Of a longer recording the first seconds count, and as many as a slow shaft's fewest turns take."""
@@ -202,11 +202,11 @@ def _before(one: Heard) -> Before | None:
 
 def _current(
     signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.float32], rate_hz: float
-) -> tuple[CurrentLines, list[str]]:
-    """Lines of the motor's current, at the speed that the vibration tells, and reasons to doubt them."""
+) -> tuple[CurrentLines | None, list[str]]:
+    """Lines of the motor's current, at the speed that the vibration tells, and why to doubt them or have none."""
     shaft_hz = verdict.speed.hz if verdict else signal.shaft_hz
     if shaft_hz is None:
-        raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
+        return None, ["the motor's current is not read: the speed of the shaft is not known"]
     phases = [mended(phase_N, rate_hz, f"--current, phase {index}") for index, phase_N in enumerate(current_NP.T, 1)]
     doubts = [
         f"in phase {index} of the current, {doubt}" for index, one in enumerate(phases, 1) for doubt in one.doubts
@@ -231,14 +231,55 @@ def _profiles(signal: Signal) -> NDArray[np.float64]:
 
 
 def _with_opinion(answer: Answer, trained: Trained) -> Answer:
-    """With what the trained head says and, where that counts, what of it is to be doubted."""
+    """With what the trained head says and, where that counts, what of it is to be doubted; or why it says nothing."""
+    signal, verdict = answer.signal, answer.verdict
+    reason = _unasked(signal, verdict, trained.facts)
+    if verdict is None or reason:
+        return replace(answer, doubts=(*answer.doubts, f"the trained head is not asked: {reason}"))
+    opinion = _opinion(signal, verdict, trained)
+    answer = replace(answer, opinion=opinion)
+    doubts = []
+    if not opinion.named:
+        doubts.append(
+            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
+            f"{WORDS[opinion.by_encoder]} by the encoder"
+        )
+    elif answer.contradicted:
+        if verdict.faults:
+            doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
+        else:
+            seen = " and the ".join(WORDS[name] for name in verdict.suspects)
+            doubts.append(
+                f"the lines that are there are of the {seen}, the trained head names the {WORDS[opinion.named]}"
+            )
+    if signal.part not in trained.facts.parts:
+        known = ", ".join(trained.facts.parts) or "none"
+        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
+    return replace(answer, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
+
+
+def _unasked(signal: Signal, verdict: Verdict | None, facts: Facts) -> str:
+    """Why a trained head cannot say anything of a signal, in words; empty where it can."""
+    if signal.lacking:
+        return f"it needs the {' and the '.join(signal.lacking)} of the machine"
+    if verdict is None:
+        return "it reads the lines of the bearing, which this recording cannot tell"
+    if verdict.speed.path_N is not None:
+        return "it takes the speed as steady, which it is not"
+    seconds = len(signal.values_N) / signal.rate_hz
+    if seconds < facts.window_s:
+        return f"it needs {facts.window_s:g} s, and the recording holds {seconds:.3g}"
+    if signal.rate_hz < facts.rate_hz:
+        return f"it needs {facts.rate_hz:g} Hz of sample rate, and the recording has {signal.rate_hz:g}"
+    return ""
+
+
+def _opinion(signal: Signal, verdict: Verdict, trained: Trained) -> Opinion:
+    """What the trained head says."""
     from iotlam_faults.data.catalogue import Entry
     from iotlam_faults.data.reading import Waveform
     from iotlam_faults.recordings import cut
 
-    signal, verdict = answer.signal, answer.verdict
-    if verdict is None:
-        return answer
     entry = Entry(
         set="own",
         file=signal.source,
@@ -249,19 +290,7 @@ def _with_opinion(answer: Answer, trained: Trained) -> Answer:
         own_geometry=signal.bearing if isinstance(signal.bearing, Bearing) else None,
     )
     wave = Waveform(signal.values_N[:, None], entry, Path(signal.source))
-    opinion = trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
-    doubts = []
-    if not opinion.named:
-        doubts.append(
-            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
-            f"{WORDS[opinion.by_encoder]} by the encoder"
-        )
-    elif verdict.faults and opinion.named not in verdict.faults:
-        doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
-    if signal.part not in trained.facts.parts:
-        known = ", ".join(trained.facts.parts) or "none"
-        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
-    return replace(answer, opinion=opinion, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
+    return trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
 
 
 def _verdict(signal: Signal) -> Verdict | None:

@@ -79,17 +79,22 @@ class Verdict:
 
     Attributes:
         faults: what is named; none for a sound or an unclear bearing.
-        unclear: whether something is there that cannot be named.
+        suspects: where nothing is named, what has lines that are clear but shallow.
         findings: all that was looked for, by name.
         speed: of the shaft.
         because: the reasons, in words.
     """
 
     faults: tuple[str, ...]
-    unclear: bool
+    suspects: tuple[str, ...]
     findings: dict[str, Finding]
     speed: ShaftSpeed
     because: tuple[str, ...]
+
+    @property
+    def unclear(self) -> bool:
+        """Whether something is there that cannot be named."""
+        return bool(self.suspects)
 
 
 def judge(
@@ -115,14 +120,14 @@ def judge(
     if other := _other_race(faults, findings, grids, orders):
         findings[other.name] = other
         faults, because = (*faults, other.name), (*because, _why(other))
-    suspects = [one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage"]
-    unclear = not faults and bool(suspects)
-    if unclear:
+    clear = tuple(one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage")
+    suspects = () if faults else clear
+    if suspects:
         because = tuple(f"lines of the {WORDS[name]} are there, but shallow" for name in suspects)
     if speed.path_N is not None:
         low_rpm, high_rpm = (60.0 * float(bound) for bound in (speed.path_N.min(), speed.path_N.max()))
         because = (*because, f"the speed moved from {low_rpm:.0f} to {high_rpm:.0f} rpm and was followed")
-    return Verdict(faults, unclear, findings, speed, because)
+    return Verdict(faults, suspects, findings, speed, because)
 
 
 def bands_for(rate_hz: float, shaft_hz: float, orders: FaultOrders) -> Bands:

@@ -21,6 +21,7 @@ from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.combs import Clarity
+from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal, read_motor_current, read_signals
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
@@ -297,6 +298,56 @@ def test_a_second_opinion_that_contradicts_physics_leaves_the_type_unclear(
     assert any("reasons to doubt" in one for one in advice(answer)) is bool(doubt)
 
 
+@pytest.mark.parametrize(("named", "faults"), [("ball", ()), ("outer", ("outer",))])
+def test_the_head_names_nothing_against_the_lines_that_physics_suspects(named: str, faults: tuple[str, ...]) -> None:
+    shallow = signal(Fault("outer", 0.16, 0.02), part="DE")
+    louder = replace(shallow, values_N=3.0 * shallow.values_N)
+    answer = diagnose(louder, [signal()], Head(named, named))  # type: ignore[arg-type]
+    assert answer.verdict is not None and answer.verdict.suspects == ("outer",) and answer.faults == faults
+    if faults:
+        assert "the trained head alone names the outer race: if the bearing is damaged" in answer.because[-1]
+        assert "outer race 80%" in "\n".join(answer.sentences())
+    else:
+        assert answer.doubts == (
+            "the lines that are there are of the outer race, the trained head names the rolling elements",
+        )
+        assert answer.headline == "Damage, but its type is unclear."
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (lambda: swung("inner", 0.05)[0], "takes the speed as steady"),
+        (lambda: signal(Fault("outer", 0.6, 0.05)).first(0.8), "needs 1 s, and the recording holds 0.8"),
+        (lambda: signal(Fault("outer", 0.6, 0.05), bearing=None), "needs the bearing of the machine"),
+        (lambda: signal().first(0.6), "reads the lines of the bearing"),
+    ],
+)
+def test_a_head_that_cannot_be_asked_is_a_doubt_and_the_rest_stands(asked: Callable[[], Signal], said: str) -> None:
+    answer = diagnose(asked(), trained=Head("ball", "ball"))  # type: ignore[arg-type]
+    assert answer.opinion is None and f"the trained head is not asked: it {said}" in answer.doubts[-1]
+    assert answer.faults == diagnose(asked()).faults
+
+
+def test_a_current_without_a_speed_is_a_doubt_and_the_rest_stands() -> None:
+    answer = diagnose(signal(shaft_hz=None), current=(np.ones((5000, 3), np.float32), 5000.0))
+    assert answer.current is None and answer.lines_hz
+    assert answer.doubts[-1] == "the motor's current is not read: the speed of the shaft is not known"
+
+
+def test_what_holds_only_of_a_damaged_bearing_is_said_so(tmp_path: Path) -> None:
+    damaged, sound = signal(Fault("outer", 0.6, 0.05), part="DE"), signal(part="DE")
+    agreed, contradicted, none = (
+        diagnose(asked, trained=Head(named, named))  # type: ignore[arg-type]
+        for asked, named in ((damaged, "outer"), (damaged, "ball"), (sound, "ball"))
+    )
+    assert agreed.as_json()["probability_if_damaged"]["outer"] == 0.8 and agreed.as_json()["severity"] == {"outer": 0.8}
+    assert none.as_json()["probability_if_damaged"]["ball"] == 0.8 and none.as_json()["severity"] == {}
+    pages = [write_page(one, tmp_path / "page.html", []).read_text() for one in (agreed, contradicted)]
+    assert ['class="marked"' in page for page in pages] == [True, False]
+    assert "The trained head says: if the bearing is damaged, " in pages[0]
+
+
 @pytest.mark.parametrize("faults, said", [((), "Nothing is to be done"), ((Fault("inner", 0.8, 0.05),), "inner race")])
 def test_advice_is_grounded_in_the_answer(faults: tuple[Fault, ...], said: str) -> None:
     assert said in advice(diagnose(signal(*faults)))[0]
@@ -315,13 +366,15 @@ def test_the_heads_doubts_do_not_count_where_nothing_is_damaged() -> None:
     assert answer.headline == "No damage of the bearing shows." and not answer.doubts
 
 
-def test_the_motors_current_confirms_what_vibration_names() -> None:
+def test_the_motors_current_confirms_what_vibration_names(tmp_path: Path) -> None:
     run = simulate(Machine(faults=(Fault("outer", 0.9, 0.05),)), 8.0, 0)
     values_N, current_NP = run.vibration_NA[:, 0].astype(np.float32), run.current_NP.astype(np.float32)
     asked = Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
     answer = diagnose(asked, current=(current_NP, 5000.0))
     assert answer.confirmed_by_current == ("outer",)
     assert answer.as_json()["current"]["sidebands"]["outer"]["nats"] > 2.0
+    page = write_page(answer, tmp_path / "page.html", []).read_text()
+    assert "The motor&#39;s current has the sidebands of the outer race too" in page
 
 
 def test_of_several_sensors_of_current_the_first_is_taken(tmp_path: Path) -> None:
