@@ -12,10 +12,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iotlam_faults.physics.combs import COMBS, Clarity, OrderGrid, clarity, first_order, order_grid, without
+from iotlam_faults.physics.combs import (
+    COMBS,
+    TOP_ORDER,
+    Clarity,
+    OrderGrid,
+    clarity,
+    first_order,
+    order_grid,
+    without,
+)
 from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
 from iotlam_faults.physics.tracking import followed, over_angle
-from iotlam_machine.bearings import FaultOrders
+from iotlam_machine.bearings import SLIP, FaultOrders
 from iotlam_waveform.envelope import Bands, squared_envelopes
 
 FEWEST_TURNS = 20.0
@@ -165,8 +174,15 @@ def _other_race(
     return own if alike and own.reaches(RACE_BOUNDS) else None
 
 
+def beyond_combs(orders: FaultOrders) -> bool:
+    """Whether first lines of the bearing lie beyond the orders that are looked at, at some slip."""
+    return (1.0 + SLIP) * max(orders.outer, orders.inner, 2.0 * orders.ball) >= TOP_ORDER
+
+
 def unfit(samples: int, rate_hz: float, shaft_hz: float, orders: FaultOrders) -> str:
     """Why a signal of so many samples cannot be judged, in words; empty where it can."""
+    if beyond_combs(orders):
+        return f"the bearing has so many, small elements that its lines lie beyond order {TOP_ORDER:.0f} of the shaft"
     turns = samples / rate_hz * shaft_hz
     if turns < FEWEST_TURNS:
         return f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"

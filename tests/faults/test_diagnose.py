@@ -25,7 +25,7 @@ from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal, read_motor_current, read_signals
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
-from iotlam_machine.bearings import BEARINGS
+from iotlam_machine.bearings import BEARINGS, Bearing
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
 from iotlam_waveform.envelope import Bands
@@ -377,6 +377,20 @@ def test_the_motors_current_confirms_what_vibration_names(tmp_path: Path) -> Non
     assert "The motor&#39;s current has the sidebands of the outer race too" in page
 
 
+@pytest.mark.parametrize(("severity", "told"), [(0.0, False), (0.9, True)])
+def test_uneven_phases_lead_to_advice(severity: float, told: bool) -> None:
+    run = simulate(Machine(faults=(Fault("winding", severity),) if severity else ()), 8.0, 0)
+    found = Signal(run.vibration_NA[:, 0].astype(np.float32), RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
+    said = advice(diagnose(found, current=(run.current_NP.astype(np.float32), 5000.0)))
+    assert any("uneven by 15%" in one and "windings" in one for one in said) is told
+    assert any("Nothing is to be done" in one for one in said) is not told
+
+
+def test_where_the_housing_moves_hard_it_is_not_said_that_nothing_is_to_be_done() -> None:
+    (said,) = advice(replace(diagnose(signal()), velocity_mm_s=20.0))
+    assert said.startswith("The housing moves hard")
+
+
 def test_of_several_sensors_of_current_the_first_is_taken(tmp_path: Path) -> None:
     one_N, three_NP = np.ones((6000, 1)), np.zeros((6000, 3))
     scipy.io.savemat(tmp_path / "motor.mat", {"first": one_N, "second": three_NP})
@@ -478,6 +492,15 @@ def test_impacts_that_nothing_explains_are_doubted(wrong: dict[str, object]) -> 
     answer = diagnose(signal(Fault("outer", 0.7), **wrong))
     assert not answer.faults and "impacts (kurtosis 1" in answer.doubts[-1]
     assert "Nothing is to be done" not in advice(answer)[0] and answer.unclear
+
+
+@pytest.mark.parametrize(("balls", "judged"), [(45, True), (64, False)])
+def test_a_bearing_of_so_many_elements_that_its_lines_are_beyond_is_not_called_sound(balls: int, judged: bool) -> None:
+    answer = diagnose(signal(bearing=Bearing(balls=balls, ball_mm=10.0, pitch_mm=230.0)))
+    assert (answer.verdict is not None) is judged and answer.unclear is not judged
+    if not judged:
+        assert answer.doubts[0].endswith("its lines lie beyond order 30 of the shaft")
+        assert advice(answer)[0].startswith("Compare with healthy recordings")
 
 
 def test_a_rate_too_low_for_the_bearings_lines_is_told() -> None:
