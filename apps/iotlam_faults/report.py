@@ -93,7 +93,7 @@ def _facts(answer: Answer) -> dict[str, str]:
         "kurtosis": f"{figure(answer.kurtosis)} (3 for noise)",
     }
     if signal.shaft_hz is not None:
-        facts["speed given"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
+        facts["speed given" if signal.speed_N is None else "speed measured"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
     if answer.change is not None:
         facts["change"] = f"{figure(answer.change)} from the healthy baseline ({figure(CHANGED)} and more is much)"
     if answer.current is not None:
