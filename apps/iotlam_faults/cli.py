@@ -168,7 +168,10 @@ def diagnose(
     shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
     signal = pick(read_signals(file), wanted).known_as(known)
     signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
-    sound = [alike(read_signals(path), signal) for path in healthy or ()]
+    sound = []
+    for path in healthy or ():
+        past = alike(read_signals(path), signal)
+        sound.append(past.known_as(recognised(path, past.sensor)))
     motor = read_motor_current(current) if current else None
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])

@@ -14,21 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iotlam.contracts import BadInput, Json
-from iotlam_faults.advice import IMPULSIVE, advice
-from iotlam_faults.baseline import CHANGED, Baseline, profile
-from iotlam_faults.checks import Mended, mended
+from iotlam.contracts import BadInput
+from iotlam_faults.advice import IMPULSIVE
+from iotlam_faults.answer import Answer, Before
+from iotlam_faults.baseline import Baseline, profile
+from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
-from iotlam_faults.physics.kurtogram import Kurtogram, kurtogram
+from iotlam_faults.monitor.alarm import SPEED_MARGIN
+from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
-from iotlam_faults.physics.velocity import EDITION, band_hz, velocity_rms_mm_s, zones
+from iotlam_faults.physics.speed import WITHIN
+from iotlam_faults.physics.velocity import velocity_rms_mm_s
 from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
 from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 
-if TYPE_CHECKING:  # they load the model's libraries, which takes longer than a diagnosis
-    from iotlam_faults.trained import Opinion, Trained
+if TYPE_CHECKING:  # it loads the model's libraries, which takes longer than a diagnosis
+    from iotlam_faults.trained import Facts, Opinion, Trained
 
 LONGEST_S = 20.0
 """Of a longer recording the first seconds count, and as many as a slow shaft's fewest turns take."""
@@ -36,174 +39,54 @@ LONGEST_S = 20.0
 WINDOW_S = 1.0
 """Of a baseline's windows."""
 
-CLEAR_NATS = 2.0
-"""From which a pair of sidebands of the current is clear."""
-
 MOST_LINES = 5
 LINES_HZ = (2.0, 500.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """What a healthy recording of the machine had.
+class Heard:
+    """What a recording tells by itself.
 
     Attributes:
-        source: the recording.
-        depth: how deep the lines of each fault were, by its name.
-    """
-
-    source: str
-    depth: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found.
-
-    Attributes:
-        signal: what was diagnosed, gaps bridged.
-        recorded_s: how long the recording is, of which the signal is the first part.
-        verdict: of the bearing; None where speed or geometry is not known.
-        doubts: reasons to doubt it, and what could not be said.
-        flaws: of these, why damage may be there and not show.
-        rms_m_s2: root mean square of the acceleration.
-        kurtosis: 3 for noise, more where there are impacts.
-        velocity_mm_s: root mean square of the velocity, in the band of ISO 20816-3.
-        kurtogram: where it rings.
-        lines_hz: the strongest lines of the envelope, hertz, and how deep they are.
-        change: how far it is from the machine's healthy baseline; None where there is none.
-        before: what its healthy recordings had, in the order given.
-        opinion: of a head that was trained on recordings; None where none was asked.
-        current: lines of the motor's current; None where it was not measured.
+        signal: the part of it that is judged, gaps bridged.
+        verdict: of the bearing; None where it cannot be judged.
+        kurtosis: of its samples.
+        bridged: what was bridged, in words.
+        flaws: what is wrong with its samples, in words.
+        unexplained: what else may hide damage, in words.
     """
 
     signal: Signal
-    recorded_s: float
     verdict: Verdict | None
-    doubts: tuple[str, ...]
-    flaws: tuple[str, ...]
-    rms_m_s2: float
     kurtosis: float
-    velocity_mm_s: float
-    kurtogram: Kurtogram
-    lines_hz: tuple[tuple[float, float], ...]
+    bridged: tuple[str, ...]
+    flaws: tuple[str, ...]
+    unexplained: tuple[str, ...]
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Why damage may be there and not show."""
+        return (*self.flaws, *self.unexplained)
+
+    @property
+    def shaft_hz(self) -> float | None:
+        """The shaft's speed as its lines tell it, or as stated."""
+        return self.verdict.speed.hz if self.verdict else self.signal.shaft_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the machine's healthy recordings tell of it.
+
+    Attributes:
+        change: how far it is from them; None where they cannot tell.
+        before: how deep its lines were.
+        doubts: what is odd about them.
+    """
+
     change: float | None = None
     before: tuple[Before, ...] = ()
-    opinion: Opinion | None = None
-    current: CurrentLines | None = None
-
-    @property
-    def confirmed_by_current(self) -> tuple[str, ...]:
-        """Those of the named faults whose sidebands are clear in the motor's current."""
-        lines = {} if self.current is None else self.current.lines
-        return tuple(name for name in self.faults if name in lines and lines[name].nats >= CLEAR_NATS)
-
-    @property
-    def damaged(self) -> bool:
-        """Whether physics names a fault, or the machine has changed much since it was sound."""
-        return bool(self.verdict and self.verdict.faults) or (self.change is not None and self.change >= CHANGED)
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """What is named: what physics names unless the trained head contradicts it; else what that head is sure of."""
-        by_physics = self.verdict.faults if self.verdict else ()
-        if self.opinion is None or not self.damaged:
-            return by_physics
-        if by_physics:
-            return by_physics if self.opinion.named in ("", *by_physics) else ()
-        return (self.opinion.named,) if self.opinion.named else ()
-
-    @property
-    def unclear(self) -> bool:
-        """Whether the bearing can be called neither damaged in some part nor sound."""
-        return not self.faults and (self.damaged or self.verdict is None or self.verdict.unclear or bool(self.flaws))
-
-    @property
-    def cut(self) -> str:
-        """What part of the recording was judged, in words; empty where it was all."""
-        seconds = len(self.signal.values_N) / self.signal.rate_hz
-        return f"the first {seconds:.3g} s of {self.recorded_s:.3g} s" if seconds < self.recorded_s else ""
-
-    @property
-    def headline(self) -> str:
-        """The verdict in a sentence."""
-        verdict = self.verdict
-        if self.faults:
-            parts = " and ".join(WORDS[name] for name in self.faults)
-            return f"Damage of the {parts}."
-        if self.damaged:
-            return "Damage, but its type is unclear."
-        if verdict is None:
-            return "Not enough is known to judge the bearing."
-        if verdict.unclear:
-            return "Something is there, but it is unclear what."
-        if self.flaws:
-            return "No damage of the bearing shows, but this recording cannot tell whether it is sound."
-        return "No damage of the bearing shows."
-
-    def sentences(self) -> list[str]:
-        """The answer for people: the verdict, why (-), what to doubt (?), what to do (>)."""
-        confirmed = (
-            f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
-        )
-        return [
-            self.headline,
-            *(f"- {reason}" for reason in (*(self.verdict.because if self.verdict else ()), *confirmed)),
-            *([f"- {self.cut} were judged"] if self.cut else []),
-            *(f"? {doubt}" for doubt in self.doubts),
-            *(f"> {sentence}" for sentence in advice(self)),
-        ]
-
-    def as_json(self) -> Json:
-        """The answer for programs."""
-        verdict, signal = self.verdict, self.signal
-        found: Json = {
-            "source": signal.source,
-            "channel": signal.channel,
-            "rate_hz": signal.rate_hz,
-            "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
-            "recorded_seconds": round(self.recorded_s, 3),
-            "verdict": self.headline,
-            "faults": list(self.faults),
-            "unclear": self.unclear,
-            "change": None if self.change is None else round(self.change, 3),
-            "probability": {} if self.opinion is None else self.opinion.probability,
-            "severity": {} if self.opinion is None else self.opinion.severity,
-            "advice": list(advice(self)),
-            "confirmed_by_current": list(self.confirmed_by_current),
-            "because": [] if verdict is None else list(verdict.because),
-            "doubts": list(self.doubts),
-            "rms_m_s2": round(self.rms_m_s2, 4),
-            "kurtosis": round(self.kurtosis, 2),
-            "velocity_mm_s": round(self.velocity_mm_s, 3),
-            "velocity_band_hz": list(band_hz(signal.rate_hz, signal.shaft_hz)),
-            "velocity_zone": zones(self.velocity_mm_s, signal.rate_hz, signal.shaft_hz),
-            "velocity_zone_by": EDITION,
-            "rings_hz": [round(hz, 1) for hz in self.kurtogram.best_hz],
-            "envelope_lines_hz": [round(hz, 2) for hz, _ in self.lines_hz],
-        }
-        if self.current is not None:
-            found["current"] = {
-                "supply_hz": round(self.current.supply_hz, 3),
-                "uneven": round(self.current.uneven, 4),
-                "sidebands": {
-                    name: {"hz": round(one.hz, 3), "depth": round(one.depth, 5), "nats": round(one.nats, 2)}
-                    for name, one in self.current.lines.items()
-                },
-            }
-        if verdict is not None:
-            found["shaft_hz"] = round(verdict.speed.hz, 4)
-            found["findings"] = {
-                name: {
-                    "order": round(one.order, 4),
-                    "hz": round(one.hz, 2),
-                    "sigmas": round(one.sigmas, 2),
-                    "depth": round(one.depth, 4),
-                    "band_hz": list(one.band_hz),
-                }
-                for name, one in verdict.findings.items()
-            }
-        return found
+    doubts: tuple[str, ...] = ()
 
 
 def diagnose(
@@ -224,40 +107,67 @@ def diagnose(
         BadInput: if it says nothing: too short, constant, or more gap than signal; or the others do not fit it.
     """
     recorded_s = len(signal.values_N) / signal.rate_hz
-    signal, found = _ready(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    now = _heard(signal, f"Recording '{signal.source}', channel '{signal.channel}'")
+    signal, verdict = now.signal, now.verdict
     samples_N = torch.from_numpy(signal.values_N)
-    centred_N = samples_N - samples_N.mean()
-    kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
-    verdict = _verdict(signal)
-    sound = [_ready(_at_speed(one, signal), f"--healthy, recording '{one.source}'") for one in healthy]
-    flaws = (*found.flaws, *_unexplained(verdict, kurtosis))
-    doubts = [*found.bridged, *_doubts(signal, verdict), *flaws]
-    doubts += [f"in {one.source}, {doubt}" for one, more in sound for doubt in more.doubts]
+    past = _past(now, healthy) if healthy else Past()
     lines, current_doubts = _current(signal, verdict, *current) if current else (None, [])
     answer = Answer(
         signal=signal,
         recorded_s=recorded_s,
         verdict=verdict,
-        doubts=(*doubts, *current_doubts),
-        flaws=flaws,
-        rms_m_s2=float(centred_N.square().mean().sqrt()),
-        kurtosis=kurtosis,
+        doubts=(*now.bridged, *_doubts(signal, verdict), *now.hidden, *past.doubts, *current_doubts),
+        flaws=now.flaws,
+        unexplained=now.unexplained,
+        rms_m_s2=float((samples_N - samples_N.mean()).square().mean().sqrt()),
+        kurtosis=now.kurtosis,
         velocity_mm_s=float(velocity_rms_mm_s(samples_N[None], signal.rate_hz, signal.shaft_hz)),
         kurtogram=kurtogram(samples_N, signal.rate_hz),
         lines_hz=_strongest_lines(samples_N, signal.rate_hz),
-        change=_change(signal, [one for one, _ in sound]) if sound else None,
-        before=_before([one for one, _ in sound]),
+        change=past.change,
+        before=past.before,
         current=lines,
     )
     return answer if trained is None else _with_opinion(answer, trained)
 
 
-def _ready(signal: Signal, subject: str) -> tuple[Signal, Mended]:
-    """The part of a signal that is judged, gaps bridged, and what is wrong with it."""
-    needed_s = (FEWEST_TURNS + 1.0) / signal.shaft_hz if signal.shaft_hz else 0.0
-    signal = signal.first(max(LONGEST_S, needed_s))
+def _heard(signal: Signal, subject: str) -> Heard:
+    """What the part of a recording that is judged tells, gaps bridged."""
+    signal = signal.first(LONGEST_S, FEWEST_TURNS + 1.0)
     found = mended(signal.values_N, signal.rate_hz, subject)
-    return replace(signal, values_N=found.values_N), found
+    signal = replace(signal, values_N=found.values_N)
+    samples_N = torch.from_numpy(signal.values_N)
+    centred_N = samples_N - samples_N.mean()
+    kurtosis = float((centred_N / centred_N.std()).pow(4).mean())
+    verdict = _verdict(signal)
+    return Heard(signal, verdict, kurtosis, found.bridged, found.flaws, _unexplained(signal, verdict, kurtosis))
+
+
+def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
+    """How the machine's healthy recordings compare with it; those that are no baseline are told and left out."""
+    signal = now.signal
+    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
+        expected, got = f"the same sample rate, {signal.rate_hz:g} Hz", f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
+        raise BadInput("--healthy", expected=expected, got=got, fix="record alike")
+    doubts: list[str] = []
+    sound: list[Heard] = []
+    for one in healthy:
+        heard = _heard(_at_speed(one, signal), f"--healthy, recording '{one.source}'")
+        reasons = (*heard.hidden, *_damage(heard.verdict))
+        doubts += [f"in {one.source}, {bridged}" for bridged in heard.bridged]
+        doubts += [f"in {one.source}, {reason}: it is no baseline" for reason in reasons]
+        sound += [] if reasons else [heard]
+    alike = [one for one in sound if _alike(one, now)]
+    doubts += [_elsewhere(one, now) for one in sound if not _alike(one, now)]
+    if now.flaws:
+        doubts.append("from such samples it cannot be told how far the machine has changed")
+    elif not alike:
+        doubts.append("no healthy recording is left that tells how far the machine has changed")
+    return Past(
+        change=None if now.flaws or not alike else _change(signal, [one.signal for one in alike]),
+        before=tuple(before for one in sound if (before := _before(one))),
+        doubts=tuple(doubts),
+    )
 
 
 def _at_speed(healthy: Signal, signal: Signal) -> Signal:
@@ -265,23 +175,38 @@ def _at_speed(healthy: Signal, signal: Signal) -> Signal:
     return replace(healthy, shaft_hz=healthy.shaft_hz or signal.shaft_hz, bearing=signal.bearing)
 
 
-def _before(healthy: Sequence[Signal]) -> tuple[Before, ...]:
-    """How deep lines were in healthy recordings that can be judged."""
-    judged = [(one.source, _verdict(one)) for one in healthy]
-    return tuple(
-        Before(source, {name: found.depth for name, found in verdict.findings.items()})
-        for source, verdict in judged
-        if verdict is not None
-    )
+def _damage(verdict: Verdict | None) -> list[str]:
+    """The damage that a recording shows which is given as healthy, in words."""
+    return [f"damage of the {WORDS[name]} shows" for name in (verdict.faults if verdict else ())]
+
+
+def _alike(one: Heard, now: Heard) -> bool:
+    """Whether both were recorded at about one speed, as far as is known: else a change says nothing."""
+    if one.shaft_hz is None or now.shaft_hz is None:
+        return True
+    return 1.0 - SPEED_MARGIN <= one.shaft_hz / now.shaft_hz <= 1.0 + SPEED_MARGIN
+
+
+def _elsewhere(one: Heard, now: Heard) -> str:
+    """That a healthy recording is of another speed, in words."""
+    was_rpm, is_rpm = (60.0 * (heard.shaft_hz or 0.0) for heard in (one, now))
+    return f"in {one.signal.source} the shaft turns at {was_rpm:.0f} rpm, not {is_rpm:.0f}: it tells no change"
+
+
+def _before(one: Heard) -> Before | None:
+    """How deep the lines of a healthy recording were; None where it cannot be judged."""
+    if one.verdict is None:
+        return None
+    return Before(one.signal.source, {name: found.depth for name, found in one.verdict.findings.items()})
 
 
 def _current(
     signal: Signal, verdict: Verdict | None, current_NP: NDArray[np.float32], rate_hz: float
-) -> tuple[CurrentLines, list[str]]:
-    """Lines of the motor's current, at the speed that the vibration tells, and reasons to doubt them."""
+) -> tuple[CurrentLines | None, list[str]]:
+    """Lines of the motor's current, at the speed that the vibration tells, and why to doubt them or have none."""
     shaft_hz = verdict.speed.hz if verdict else signal.shaft_hz
     if shaft_hz is None:
-        raise BadInput("--current", expected="the speed of the shaft with it", got="none", fix="give --rpm")
+        return None, ["the motor's current is not read: the speed of the shaft is not known"]
     phases = [mended(phase_N, rate_hz, f"--current, phase {index}") for index, phase_N in enumerate(current_NP.T, 1)]
     doubts = [
         f"in phase {index} of the current, {doubt}" for index, one in enumerate(phases, 1) for doubt in one.doubts
@@ -292,11 +217,6 @@ def _current(
 
 def _change(signal: Signal, healthy: Sequence[Signal]) -> float:
     """How far the signal is from healthy ones, window by window, on average."""
-    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
-        got = f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
-        raise BadInput(
-            "--healthy", expected=f"the same sample rate, {signal.rate_hz:g} Hz", got=got, fix="record alike"
-        )
     sound = np.concatenate([_profiles(one) for one in healthy])
     return float(Baseline.fit(sound).change(_profiles(signal)).mean())
 
@@ -311,14 +231,55 @@ def _profiles(signal: Signal) -> NDArray[np.float64]:
 
 
 def _with_opinion(answer: Answer, trained: Trained) -> Answer:
-    """With what the trained head says and, where that counts, what of it is to be doubted."""
+    """With what the trained head says and, where that counts, what of it is to be doubted; or why it says nothing."""
+    signal, verdict = answer.signal, answer.verdict
+    reason = _unasked(signal, verdict, trained.facts)
+    if verdict is None or reason:
+        return replace(answer, doubts=(*answer.doubts, f"the trained head is not asked: {reason}"))
+    opinion = _opinion(signal, verdict, trained)
+    answer = replace(answer, opinion=opinion)
+    doubts = []
+    if not opinion.named:
+        doubts.append(
+            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
+            f"{WORDS[opinion.by_encoder]} by the encoder"
+        )
+    elif answer.contradicted:
+        if verdict.faults:
+            doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
+        else:
+            seen = " and the ".join(WORDS[name] for name in verdict.suspects)
+            doubts.append(
+                f"the lines that are there are of the {seen}, the trained head names the {WORDS[opinion.named]}"
+            )
+    if signal.part not in trained.facts.parts:
+        known = ", ".join(trained.facts.parts) or "none"
+        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
+    return replace(answer, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
+
+
+def _unasked(signal: Signal, verdict: Verdict | None, facts: Facts) -> str:
+    """Why a trained head cannot say anything of a signal, in words; empty where it can."""
+    if signal.lacking:
+        return f"it needs the {' and the '.join(signal.lacking)} of the machine"
+    if verdict is None:
+        return "it reads the lines of the bearing, which this recording cannot tell"
+    if verdict.speed.path_N is not None:
+        return "it takes the speed as steady, which it is not"
+    seconds = len(signal.values_N) / signal.rate_hz
+    if seconds < facts.window_s:
+        return f"it needs {facts.window_s:g} s, and the recording holds {seconds:.3g}"
+    if signal.rate_hz < facts.rate_hz:
+        return f"it needs {facts.rate_hz:g} Hz of sample rate, and the recording has {signal.rate_hz:g}"
+    return ""
+
+
+def _opinion(signal: Signal, verdict: Verdict, trained: Trained) -> Opinion:
+    """What the trained head says."""
     from iotlam_faults.data.catalogue import Entry
     from iotlam_faults.data.reading import Waveform
     from iotlam_faults.recordings import cut
 
-    signal, verdict = answer.signal, answer.verdict
-    if verdict is None:
-        return answer
     entry = Entry(
         set="own",
         file=signal.source,
@@ -329,19 +290,7 @@ def _with_opinion(answer: Answer, trained: Trained) -> Answer:
         own_geometry=signal.bearing if isinstance(signal.bearing, Bearing) else None,
     )
     wave = Waveform(signal.values_N[:, None], entry, Path(signal.source))
-    opinion = trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
-    doubts = []
-    if not opinion.named:
-        doubts.append(
-            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
-            f"{WORDS[opinion.by_encoder]} by the encoder"
-        )
-    elif verdict.faults and opinion.named not in verdict.faults:
-        doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
-    if signal.part not in trained.facts.parts:
-        known = ", ".join(trained.facts.parts) or "none"
-        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
-    return replace(answer, opinion=opinion, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
+    return trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
 
 
 def _verdict(signal: Signal) -> Verdict | None:
@@ -353,11 +302,25 @@ def _verdict(signal: Signal) -> Verdict | None:
     return judge(torch.from_numpy(signal.values_N), signal.rate_hz, shaft_hz, orders, measured_N)
 
 
-def _unexplained(verdict: Verdict | None, kurtosis: float) -> list[str]:
-    """Impacts that no named fault makes, in words."""
+def _unexplained(signal: Signal, verdict: Verdict | None, kurtosis: float) -> tuple[str, ...]:
+    """A trace of the speed that denies the stated one, and impacts that no named fault makes, in words."""
+    found = (off,) if (off := _off_trace(signal)) else ()
     if verdict is None or verdict.faults or kurtosis < IMPULSIVE:
-        return []
-    return [f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"]
+        return found
+    impacts = f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
+    return (*found, impacts)
+
+
+def _off_trace(signal: Signal) -> str:
+    """How the speed that is stated differs from the trace that was recorded, in words; empty where it does not."""
+    traced_hz, stated_hz = signal.shaft_hz, signal.stated_hz
+    if traced_hz is None or stated_hz is None or abs(traced_hz / stated_hz - 1.0) <= WITHIN:
+        return ""
+    said = f"the speed was given as {60.0 * stated_hz:.0f} rpm, but the recording's tachometer says "
+    said += f"{60.0 * traced_hz:.0f} on average: that was used"
+    pulses = round(traced_hz / stated_hz)
+    many = pulses > 1 and abs(traced_hz / stated_hz / pulses - 1.0) <= WITHIN
+    return f"{said}; if it gives {pulses} pulses a turn, state pulses_per_turn" if many else said
 
 
 def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
@@ -369,7 +332,12 @@ def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
         return [*found, f"the {what} of the machine {verb} not known: no fault can be told by its lines"]
     if verdict is None:
         return [*found, unfit(len(signal.values_N), signal.rate_hz, shaft_hz, orders)]
-    if verdict.speed.contradicted:
+    if verdict.speed.contradicted and signal.speed_N is not None:
+        found.append(
+            f"the tachometer says {60 * verdict.speed.hz:.0f} rpm, but lines of another speed are clearer, "
+            "as a machine beside it draws them: the tachometer's speed was used"
+        )
+    elif verdict.speed.contradicted:
         found.append(
             f"the speed was given as {60 * shaft_hz:.0f} rpm, but the shaft's own lines say "
             f"{60 * verdict.speed.hz:.0f}: that was used"

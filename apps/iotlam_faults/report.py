@@ -15,8 +15,8 @@ import iotlam
 from iotlam.pages.drawing import frame, light, responsive
 from iotlam.pages.page import figure, percent, write_html
 from iotlam_faults.advice import advice
+from iotlam_faults.answer import Answer
 from iotlam_faults.baseline import CHANGED
-from iotlam_faults.diagnose import Answer
 from iotlam_faults.physics.combs import COMBS
 from iotlam_faults.physics.tracking import over_angle
 from iotlam_faults.physics.velocity import EDITION, band_hz, no_zone, zones
@@ -55,7 +55,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "seconds": figure(len(signal.values_N) / signal.rate_hz),
         "rate": f"{signal.rate_hz:,.0f}",
         "headline": answer.headline,
-        "because": [] if verdict is None else [reason[0].upper() + reason[1:] for reason in verdict.because],
+        "because": [reason[0].upper() + reason[1:] for reason in answer.because],
         "doubts": answer.doubts,
         "advice": advice(answer),
         "rows": [],
@@ -74,9 +74,9 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "versions": {"iotlam": iotlam.__version__, "torch": torch.__version__.partition("+")[0]},
     }
     if verdict is not None:
-        shown = _shown(verdict)
+        shown = _shown(answer.faults, verdict)
         contents |= {
-            "rows": [_row(one, verdict) for one in verdict.findings.values()],
+            "rows": [_row(one, one.name in answer.faults) for one in verdict.findings.values()],
             "bounds": " or ".join(f"{sigmas:.0f} sigma and {percent(depth)}" for sigmas, depth in RACE_BOUNDS),
             "band": "{:,.0f} to {:,.0f}".format(*shown.band_hz),
             "speed": f"{60.0 * verdict.speed.hz:.1f} rpm{'' if verdict.speed.path_N is None else ' on average'}",
@@ -95,7 +95,7 @@ def _facts(answer: Answer) -> dict[str, str]:
         "kurtosis": f"{figure(answer.kurtosis)} (3 for noise)",
     }
     if signal.shaft_hz is not None:
-        facts["speed given"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
+        facts["speed given" if signal.speed_N is None else "speed measured"] = f"{60.0 * signal.shaft_hz:.0f} rpm"
     if answer.change is not None:
         facts["change"] = f"{figure(answer.change)} from the healthy baseline ({figure(CHANGED)} and more is much)"
     if answer.current is not None:
@@ -105,12 +105,9 @@ def _facts(answer: Answer) -> dict[str, str]:
         )
         facts["motor current"] = f"supply {answer.current.supply_hz:.2f} Hz; sidebands at plus and minus {pairs}"
         facts["phases"] = f"uneven by {percent(answer.current.uneven)}"
-    if answer.opinion is not None:
-        said = ", ".join(f"{WORDS[name]} {percent(share)}" for name, share in answer.opinion.probability.items())
-        facts["trained head"] = f"if the bearing is damaged: {said}"
-        if answer.faults:
-            named = ", ".join(f"{WORDS[name]} {figure(answer.opinion.severity[name])}" for name in answer.faults)
-            facts["severity"] = f"{named} (0 hardly measurable, 1 drowning all else, on simulated machines)"
+    if answer.severity:
+        named = ", ".join(f"{WORDS[name]} {figure(severity)}" for name, severity in answer.severity.items())
+        facts["severity"] = f"{named} (0 hardly measurable, 1 drowning all else, on simulated machines)"
     if (orders := signal.orders) is not None:
         facts["bearing"] = (
             f"{signal.bearing_name or 'as given'}: {orders.balls} rolling elements; orders inner {orders.inner:.3f}, "
@@ -119,17 +116,17 @@ def _facts(answer: Answer) -> dict[str, str]:
     return facts
 
 
-def _shown(verdict: Verdict) -> Finding:
+def _shown(faults: Sequence[str], verdict: Verdict) -> Finding:
     """The finding whose band is drawn: what is named, else what is clearest."""
-    named = [verdict.findings[name] for name in verdict.faults]
+    named = [verdict.findings[name] for name in faults]
     return named[0] if named else max(verdict.findings.values(), key=lambda one: one.sigmas)
 
 
-def _row(one: Finding, verdict: Verdict) -> dict[str, Any]:
+def _row(one: Finding, named: bool) -> dict[str, Any]:
     return {
         "name": WORDS[one.name],
         "paint": PAINT[one.name],
-        "named": one.name in verdict.faults,
+        "named": named,
         "hz": f"{one.hz:.1f}",
         "order": f"{one.order:.3f}",
         "slip": f"{100.0 * one.white.slip:+.1f} %".replace("-", "−"),

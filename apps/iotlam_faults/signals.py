@@ -34,6 +34,7 @@ class Signal:
         doubt: what is known to be odd about the recording.
         part: where in its machine the sensor sits.
         speed_N: turns a second at every sample, None where the recording has no such trace.
+        stated_hz: speed that is stated beside such a trace, which counts before it; None without both.
         sensor: name of the sensor alone, empty where the file gives none.
         axis: which of the sensor's axes.
     """
@@ -48,6 +49,7 @@ class Signal:
     doubt: str = ""
     part: str = ""
     speed_N: NDArray[np.float32] | None = None
+    stated_hz: float | None = None
     sensor: str = ""
     axis: int = 0
 
@@ -61,25 +63,34 @@ class Signal:
         """What is not known without which no fault can be told by its lines: `speed`, `bearing`."""
         return tuple(word for word, value in (("speed", self.shaft_hz), ("bearing", self.bearing)) if value is None)
 
-    def first(self, seconds: float) -> Signal:
-        """The first seconds of it."""
-        count = round(seconds * self.rate_hz)
-        speed_N = None if self.speed_N is None else self.speed_N[:count]
-        return replace(self, values_N=self.values_N[:count], speed_N=speed_N)
+    def first(self, seconds: float, turns: float = 0.0) -> Signal:
+        """The first seconds of it, and as many as turns of the shaft take; its speed is that meanwhile."""
+        if self.speed_N is None:
+            count = round(max(seconds, turns / self.shaft_hz if self.shaft_hz else 0.0) * self.rate_hz)
+            return replace(self, values_N=self.values_N[:count])
+        turned_N = np.cumsum(self.speed_N, dtype=np.float64) / self.rate_hz
+        count = max(round(seconds * self.rate_hz), int(np.searchsorted(turned_N, turns)) + 1)
+        speed_N = self.speed_N[:count]
+        return replace(
+            self, values_N=self.values_N[:count], speed_N=speed_N, shaft_hz=float(speed_N.mean(dtype=np.float64))
+        )
+
+    def at_speed(self, stated_hz: float | None) -> Signal:
+        """With a speed that is stated of it; a trace that it has counts, and is held against that."""
+        if stated_hz is None:
+            return self
+        return replace(self, shaft_hz=stated_hz) if self.speed_N is None else replace(self, stated_hz=stated_hz)
 
     def known_as(self, entry: Entry | None) -> Signal:
         """With what the catalogue knows of its recording, if that is of this channel."""
         if entry is None or entry.channel not in (self.channel, self.channel.rpartition(".")[0]):
             return self
-        shaft_hz, shape = entry.shaft_hz or self.shaft_hz, entry.geometry
-        return replace(
-            self, shaft_hz=shaft_hz, bearing=shape, bearing_name=entry.model, doubt=entry.doubt, part=entry.part
-        )
+        known = replace(self, bearing=entry.geometry, bearing_name=entry.model, doubt=entry.doubt, part=entry.part)
+        return known.at_speed(entry.shaft_hz)
 
     def told(self, shaft_hz: float | None, bearing: Bearing | FaultOrders | None, name: str, part: str) -> Signal:
-        """With what its user says of it, which counts before all else."""
-        found = replace(self, part=part or self.part)
-        found = found if shaft_hz is None else replace(found, shaft_hz=shaft_hz, speed_N=None)
+        """With what its user says of it, which counts before all but a trace of the speed."""
+        found = replace(self, part=part or self.part).at_speed(shaft_hz)
         return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
 
 

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iotlam_faults.physics.combs import COMBS, Clarity, OrderGrid, clarity, first_order, order_grid, without
+from iotlam_faults.physics.combs import (
+    COMBS,
+    TOP_ORDER,
+    Clarity,
+    OrderGrid,
+    clarity,
+    first_order,
+    order_grid,
+    without,
+)
 from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
 from iotlam_faults.physics.tracking import followed, over_angle
-from iotlam_machine.bearings import FaultOrders
+from iotlam_machine.bearings import SLIP, FaultOrders
 from iotlam_waveform.envelope import Bands, squared_envelopes
 
 FEWEST_TURNS = 20.0
@@ -79,17 +88,22 @@ class Verdict:
 
     Attributes:
         faults: what is named; none for a sound or an unclear bearing.
-        unclear: whether something is there that cannot be named.
+        suspects: where nothing is named, what has lines that are clear but shallow.
         findings: all that was looked for, by name.
         speed: of the shaft.
         because: the reasons, in words.
     """
 
     faults: tuple[str, ...]
-    unclear: bool
+    suspects: tuple[str, ...]
     findings: dict[str, Finding]
     speed: ShaftSpeed
     because: tuple[str, ...]
+
+    @property
+    def unclear(self) -> bool:
+        """Whether something is there that cannot be named."""
+        return bool(self.suspects)
 
 
 def judge(
@@ -115,14 +129,14 @@ def judge(
     if other := _other_race(faults, findings, grids, orders):
         findings[other.name] = other
         faults, because = (*faults, other.name), (*because, _why(other))
-    suspects = [one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage"]
-    unclear = not faults and bool(suspects)
-    if unclear:
+    clear = tuple(one.name for one in findings.values() if one.sigmas >= SUSPECT_SIGMAS and one.name != "cage")
+    suspects = () if faults else clear
+    if suspects:
         because = tuple(f"lines of the {WORDS[name]} are there, but shallow" for name in suspects)
     if speed.path_N is not None:
         low_rpm, high_rpm = (60.0 * float(bound) for bound in (speed.path_N.min(), speed.path_N.max()))
         because = (*because, f"the speed moved from {low_rpm:.0f} to {high_rpm:.0f} rpm and was followed")
-    return Verdict(faults, unclear, findings, speed, because)
+    return Verdict(faults, suspects, findings, speed, because)
 
 
 def bands_for(rate_hz: float, shaft_hz: float, orders: FaultOrders) -> Bands:
@@ -160,8 +174,15 @@ def _other_race(
     return own if alike and own.reaches(RACE_BOUNDS) else None
 
 
+def beyond_combs(orders: FaultOrders) -> bool:
+    """Whether first lines of the bearing lie beyond the orders that are looked at, at some slip."""
+    return (1.0 + SLIP) * max(orders.outer, orders.inner, 2.0 * orders.ball) >= TOP_ORDER
+
+
 def unfit(samples: int, rate_hz: float, shaft_hz: float, orders: FaultOrders) -> str:
     """Why a signal of so many samples cannot be judged, in words; empty where it can."""
+    if beyond_combs(orders):
+        return f"the bearing has so many, small elements that its lines lie beyond order {TOP_ORDER:.0f} of the shaft"
     turns = samples / rate_hz * shaft_hz
     if turns < FEWEST_TURNS:
         return f"the recording holds only {turns:.0f} turns of the shaft, of {FEWEST_TURNS:.0f} that are needed"

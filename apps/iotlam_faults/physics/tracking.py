@@ -51,7 +51,7 @@ def angle_turns(speed_N: Tensor, rate_hz: float) -> Tensor:
 
 
 def followed(values_N: Tensor, rate_hz: float, steady: ShaftSpeed, measured_N: Tensor | None = None) -> ShaftSpeed:
-    """The speed with its path where it moves; as it came where it is steady.
+    """The speed with its path where it moves; where it is steady as it came, or as measured.
 
     Args:
         values_N: the vibration.
@@ -60,12 +60,13 @@ def followed(values_N: Tensor, rate_hz: float, steady: ShaftSpeed, measured_N: T
         measured_N: turns a second at every sample, where a tachometer tells.
     """
     if measured_N is not None:
-        return _along(measured_N, rate_hz, steady) if _moves(measured_N) else steady
+        moving = _along(measured_N, steady)
+        return moving if _moves(measured_N) else replace(moving, contradicted=steady.contradicted, path_N=None)
     path_N = track_speed(values_N, rate_hz, (steady.hz * (1.0 - FOLLOWED), steady.hz * (1.0 + FOLLOWED)))
     passes = float(path_N.min()) * (1.0 - WITHIN) <= steady.stated_hz <= float(path_N.max()) * (1.0 + WITHIN)
     if not passes or not _moves(path_N):
         return steady
-    moving = _along(path_N, rate_hz, steady)
+    moving = _along(path_N, steady)
     per_turn = math.ceil(rate_hz / moving.hz)
     angular_M = resample_to_angle(values_N, angle_turns(path_N, rate_hz), per_turn)
     over_time = _clearest(values_N, rate_hz, steady.hz, FOLLOWED)
@@ -88,7 +89,7 @@ def _moves(speed_N: Tensor) -> bool:
     return float(speed_N.max() / speed_N.min()) - 1.0 > 2.0 * MOVES
 
 
-def _along(path_N: Tensor, rate_hz: float, steady: ShaftSpeed) -> ShaftSpeed:
+def _along(path_N: Tensor, steady: ShaftSpeed) -> ShaftSpeed:
     return ShaftSpeed(float(path_N.double().mean()), steady.stated_hz, False, path_N)
 
 
