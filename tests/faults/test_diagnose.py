@@ -21,7 +21,7 @@ from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.combs import Clarity
-from iotlam_faults.signals import Signal, read_motor_current, read_signals
+from iotlam_faults.signals import Signal, alike, pick, read_motor_current, read_signals
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
@@ -468,3 +468,35 @@ def test_a_published_recording_is_recognised_under_any_name(tmp_path: Path) -> N
         code, output = run(str(copy), "--out", str(tmp_path / "page.html"), "--json")
         assert code == 0, output
         assert json.loads(output)["faults"] == [fault] and json.loads(output)["channel"] == entry.channel
+
+
+def columns(path: Path, **values: np.ndarray) -> Path:
+    """A table of named axes."""
+    count = len(next(iter(values.values())))
+    header = ",".join(["time [s]", *(f"{name} [m/s2]" for name in values)])
+    rows = np.column_stack([np.arange(count) / RATE_HZ, *values.values()])
+    np.savetxt(path, rows, "%.7g", ",", header=header, comments="")
+    return path
+
+
+def test_channels_of_a_table_are_called_as_its_columns_are(tmp_path: Path) -> None:
+    y_N, z_N = np.ones(3000), np.full(3000, 2.0)
+    today = read_signals(columns(tmp_path / "today.csv", y=y_N, Z=z_N))
+    assert [one.channel for one in today] == ["today.y", "today.Z"]
+    for name, value in (("today.y", 1.0), ("y", 1.0), ("z", 2.0), ("TODAY.z", 2.0), ("today", 1.0)):
+        assert pick(today, name).values_N[0] == value
+    only = read_signals(columns(tmp_path / "only.csv", y=y_N))
+    assert pick(only, "y") is pick(only, "only.y") is pick(only, "only") is only[0]
+    with pytest.raises(BadInput, match="expected one of today.y, today.Z, got 'x'"):
+        pick(today, "x")
+
+
+def test_healthy_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -> None:
+    y_N, z_N = np.ones(3000), np.full(3000, 2.0)
+    today = read_signals(columns(tmp_path / "today.csv", y=y_N, z=z_N))
+    january = read_signals(columns(tmp_path / "january.csv", z=z_N, y=y_N))
+    assert [alike(january, one).values_N[0] for one in today] == [1.0, 2.0]
+    only = read_signals(columns(tmp_path / "only.csv", z=z_N))
+    assert alike(only, today[1]) is only[0]
+    with pytest.raises(BadInput, match="expected a channel 'today.y', got only.z in only.csv"):
+        alike(only, today[0])

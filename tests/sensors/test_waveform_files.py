@@ -284,7 +284,7 @@ def test_columns_of_a_parquet_table_that_share_a_name_are_refused(tmp_path: Path
     ("columns", "said"),
     [
         ({"x [m/s2]": np.ones(2000)}, "a column 'time"),
-        ({"time [s]": np.arange(2000.0), "x": np.ones(2000)}, "one unit for all axes"),
+        ({"time [s]": np.arange(2000.0), "x": np.ones(2000)}, "a unit in the header"),
         ({"time [s]": np.random.default_rng(0).normal(size=2000), "x [m/s2]": np.ones(2000)}, "increase evenly"),
         ({"time [s]": np.arange(2000) / 2000, "x [m/s2]": ["a"] * 2000}, "numbers in column"),
     ],
@@ -313,6 +313,25 @@ def test_a_budget_is_four_times_the_file_and_a_little(tmp_path: Path) -> None:
     assert budget.left <= 4 * 1_000 + MEMORY_SPARE
     with pytest.raises(BadInput, match="four times"):
         budget.spend(budget.left + 1)
+
+
+def test_columns_keep_their_names_and_those_of_another_quantity_are_left_out(tmp_path: Path) -> None:
+    time_s = np.arange(2000) / 2000.0
+    columns = {"Temp [Cel]": 40 + time_s, "time [s]": time_s, "Z [gn]": np.sin(time_s), "status": time_s}
+    columns["y [m/s2]"] = np.cos(time_s)
+    rows = [",".join(columns), *(",".join(f"{one:.7f}" for one in row) for row in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    for path in (tmp_path / "a.csv", parquet_table(tmp_path / "b.parquet", **columns)):
+        (frame,) = read_vibration(path)
+        assert frame.meta["axes"] == ("Z", "y")
+        np.testing.assert_allclose(frame.data, np.stack([GN * np.sin(time_s), np.cos(time_s)], 1), atol=1e-5)
+        path.with_name(path.name + ".toml").write_text('units = "gn"\n')
+        (frame,) = read_vibration(path)
+        assert frame.meta["axes"] == ("Z", "status", "y")
+        np.testing.assert_allclose(frame.data[:, 1:], np.stack([GN * time_s, np.cos(time_s)], 1), atol=1e-5)
+    assert "of current" in str(pytest.raises(BadInput, lambda: list(read_current(path))).value)
+    (tmp_path / "a.csv").write_text("time [s],x [m/s2],X [m/s2]\n0,1,2\n")
+    assert "a name for each column" in refusal(tmp_path / "a.csv")
 
 
 def real(*parts: str) -> Path:

@@ -38,7 +38,8 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
     header = read_header(path, names, notes)
     _check(path, names, types, header.time_column)
-    budget.spend(rows * (BYTES_PER_TIME * (len(names) - header.channels) + BYTES_PER_VALUE * header.channels))
+    count = len(header.channels)
+    budget.spend(rows * (BYTES_PER_TIME * (len(names) - count) + BYTES_PER_VALUE * count))
     try:
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -48,15 +49,13 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
         channels = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
     values_NC = np.stack(channels, 1)
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
     return [without(path, found, notes, header.tacho)]
 
 
 def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:
-    """Columns have names of their own and hold numbers."""
-    if len(set(names)) < len(names):
-        raise bad(path, "a name for each column", ", ".join(names)[:60], "rename those that share one")
+    """Columns hold numbers."""
     for index, (name, kind) in enumerate(zip(names, types, strict=True)):
         is_time = index == time_column and kind.startswith("timestamp")
         if not is_time and not kind.startswith(("int", "uint", "float", "double", "halffloat")):

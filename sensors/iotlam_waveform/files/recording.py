@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from iotlam.contracts import BadInput, SensorFrame, unit_factor
+from iotlam.contracts import UNITS, BadInput, SensorFrame, unit_factor
 from iotlam.contracts.records import Record
 
 FRAME_S = 1.0
@@ -61,6 +61,13 @@ class Notes(Record, frozen=True):
         return cls.from_toml(notes) if notes.is_file() else cls()
 
 
+class Axis(NamedTuple):
+    """A column of a table: its name, and its unit, empty where neither the file nor its notes state it."""
+
+    name: str
+    unit: str
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One sensor's waveform as the file stores it.
@@ -69,10 +76,11 @@ class Recording:
         values_NC: N samples of C axes or phases, any numeric dtype.
         sensor: name of the sensor.
         rate_hz: sample rate.
-        units: unit of `values_NC * scale - offset_C`.
+        units: unit of `values_NC * scale - offset_C`, where axes do not state their own.
         scale: what the stored numbers are multiplied by.
         offset_C: what is then taken off.
         shaft_hz: speed of the shaft, a number or an array spread over the recording; None where it is not known.
+        axes: what the file says of each of the C; none where it names none.
     """
 
     values_NC: NDArray[Any]
@@ -82,6 +90,7 @@ class Recording:
     scale: float = 1.0
     offset_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     shaft_hz: float | NDArray[np.float64] | None = None
+    axes: tuple[Axis, ...] = ()
 
 
 class Budget:
@@ -120,6 +129,8 @@ def damaged(path: Path, got: str) -> BadInput:
 def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budget) -> Iterator[SensorFrame]:
     """The recording in frames of a second; time is counted from its first sample.
 
+    Of axes that state their units those of the quantity are taken, and named in the metadata.
+
     Raises:
         BadInput: if it is empty, its unit is of another quantity, or its rate is not one that the modality takes.
     """
@@ -129,19 +140,32 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
         raise bad(path, f"a sample rate from {low:g} to {high:g} Hz", f"{rate_hz:g} Hz", "state the true rate")
     if values_NC.ndim != 2 or 0 in values_NC.shape or values_NC.shape[1] > values_NC.shape[0]:
         raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
-    factor = np.float32(recording.scale * unit_factor(recording.units, quantity.unit))
-    offset_C = (recording.offset_C * unit_factor(recording.units, quantity.unit)).astype(np.float32)
+    taken = _measuring(recording.axes, quantity)
+    units = [recording.axes[index].unit for index in taken] or [recording.units]
+    factor_C = np.array([unit_factor(unit, quantity.unit) for unit in units])
+    scale_C = (recording.scale * factor_C).astype(np.float32)
+    offset_C = (recording.offset_C * factor_C).astype(np.float32)
     meta: dict[str, Any] = {"sensor": recording.sensor, "rate_hz": rate_hz}
+    if taken:
+        meta["axes"] = tuple(recording.axes[index].name for index in taken)
+    chosen = taken if len(taken) < len(recording.axes) else slice(None)
     budget.spend(4 * values_NC.size)
     step = round(FRAME_S * rate_hz)
     for start in range(0, len(values_NC), step):
         with np.errstate(over="ignore", invalid="ignore"):
-            part_NC = values_NC[start : start + step].astype(np.float32)
-            part_NC *= factor
+            part_NC = values_NC[start : start + step, chosen].astype(np.float32)
+            part_NC *= scale_C
             part_NC -= offset_C
         if recording.shaft_hz is not None:
             meta = {**meta, "shaft_hz": _speed(recording.shaft_hz, start, len(part_NC), len(values_NC))}
         yield SensorFrame(t_ns=round((start + len(part_NC) - 1) / rate_hz * 1e9), data=part_NC, meta=meta)
+
+
+def _measuring(axes: tuple[Axis, ...], quantity: Quantity) -> list[int]:
+    """Which axes measure the quantity; all, for the error of their unit, where none does."""
+    wanted = UNITS[quantity.unit].quantity
+    taken = [index for index, axis in enumerate(axes) if axis.unit in UNITS and UNITS[axis.unit].quantity == wanted]
+    return taken or list(range(len(axes)))
 
 
 def _speed(shaft_hz: float | NDArray[np.float64], start: int, size: int, count: int) -> float | NDArray[np.float64]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from iotlam.contracts import unit_factor
-from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
+from iotlam_waveform.files.recording import Axis, Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.tacho import without
 
 LONGEST_LINE = 4096
@@ -59,7 +59,8 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a table of samples; separators are ; , or tab, an empty field is missing data.
 
     - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, one `tacho` the speed, every other is an
-      axis or phase with its unit in brackets. The notes stand in for what is not there.
+      axis or phase with its unit in brackets, and left out if that is of another quantity. The notes stand in for what
+      is not there.
     - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
       volts at rest.
 
@@ -96,15 +97,13 @@ class Header:
     Attributes:
         time_column: where the time is, None where there is none.
         time_unit: of it.
-        unit: of all others but for the tachometer.
-        channels: how many others there are.
+        channels: all others.
         tacho: which of them holds a tachometer's pulses, None where none does.
     """
 
     time_column: int | None
     time_unit: str
-    unit: str
-    channels: int
+    channels: tuple[Axis, ...]
     tacho: int | None
 
 
@@ -112,35 +111,27 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
     """Read the names of columns, such as `time [s]` and `x [m/s2]`.
 
     Raises:
-        BadInput: if they name no axis, no single unit or, where the notes state no rate, no time.
+        BadInput: if they name no axis, two axes alike, no unit or, where the notes state no rate, no time.
     """
     matches = [COLUMN.fullmatch(text) for text in columns]
-    names = [match[1].lower() if match else "" for match in matches]
-    units = [match[2] if match else None for match in matches]
-    at = next((index for index, name in enumerate(names) if name in TIME_NAMES), None)
-    pulses = next((index for index, name in enumerate(names) if name == notes.tacho.lower()), None)
-    axes = [index for index in range(len(names)) if index not in (at, pulses)]
+    names = [match[1] if match else "" for match in matches]
+    units = [(match[2] if match else None) or "" for match in matches]
+    at = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)
+    others = [index for index in range(len(names)) if index != at]
+    tacho = next((nth for nth, index in enumerate(others) if names[index].lower() == notes.tacho.lower()), None)
+    channels = [Axis(names[index], units[index] or notes.units or "") for index in others]
+    axes = [axis for nth, axis in enumerate(channels) if nth != tacho]
     if any(not name or _is_number(name) for name in names) or not axes:
-        raise bad(
-            path,
-            "a header such as 'time [s];x [m/s2]'",
-            ", ".join(names)[:60],
-            "add a first line that names the columns",
-        )
-    found = {units[index] for index in axes}
-    unit = notes.units or (found.pop() if len(found) == 1 else None)
-    if unit is None:
-        raise bad(
-            path,
-            "one unit for all axes in the header, such as 'x [m/s2]'",
-            f"{[units[index] for index in axes]}",
-            f"add it, or units to {path.name}.toml",
-        )
+        fix = "add a first line that names the columns"
+        raise bad(path, "a header such as 'time [s];x [m/s2]'", ", ".join(names)[:60], fix)
+    if len({(axis.name.lower(), axis.unit) for axis in axes}) < len(axes):
+        raise bad(path, "a name for each column", ", ".join(columns)[:60], "rename those that share one")
+    if not any(axis.unit for axis in axes):
+        fix = f"add it, or units to {path.name}.toml"
+        raise bad(path, "a unit in the header, such as 'x [m/s2]'", ", ".join(columns)[:60], fix)
     if notes.rate_hz is None and at is None:
         raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
-    channels = [index for index in range(len(names)) if index != at]
-    time_unit = units[at] if at is not None else None
-    return Header(at, time_unit or "s", unit, len(channels), None if pulses is None else channels.index(pulses))
+    return Header(at, (units[at] if at is not None else "") or "s", tuple(channels), tacho)
 
 
 def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
@@ -148,9 +139,9 @@ def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str
     table = Table(columns=len(columns), time_column=header.time_column)
     _fill(path, table, lines, separator)
     rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(header.time_unit, "s"))
-    values_NC = np.asarray(table.values, np.float32).reshape(-1, header.channels)
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    values_NC = np.asarray(table.values, np.float32).reshape(-1, len(header.channels))
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
     return without(path, found, notes, header.tacho)
 
 

@@ -69,7 +69,8 @@ def without(path: Path, recording: Recording, notes: Notes, channel: int | None)
     """
     if channel is None:
         return recording
-    kept = replace(recording, values_NC=np.delete(recording.values_NC, channel, 1))
+    axes = tuple(axis for index, axis in enumerate(recording.axes) if index != channel)
+    kept = replace(recording, values_NC=np.delete(recording.values_NC, channel, 1), axes=axes)
     return turned(path, kept, notes, recording.values_NC[:, channel])
 
 
