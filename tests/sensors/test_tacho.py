@@ -99,6 +99,20 @@ def test_pulses_that_tell_no_speed_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_times_and_small_arrays_beside_a_waveform_are_left_out(tmp_path: Path) -> None:
+    beside = {"T": TIME_S[::-1], "clock": TIME_S, "gains": np.array([2.0, 1.0, 3.0]), "tacho": pulses()}
+    scipy.io.savemat(tmp_path / "pump.mat", {**beside, "acc": WAVE})
+    (tmp_path / "pump.mat.toml").write_text(NOTES)
+    frames = list(read(tmp_path / "pump.mat"))
+    assert {frame.sensor for frame in frames} == {"acc"}
+    np.testing.assert_allclose(speed_of(frames), SPEED_HZ, rtol=5e-2)
+    scipy.io.savemat(tmp_path / "pump.mat", beside)
+    assert "sample by sample" in refusal(tmp_path / "pump.mat")
+    for lacking in ({"tacho": pulses()}, {"t": TIME_S}):
+        scipy.io.savemat(tmp_path / "pump.mat", lacking)
+        assert "an array of samples, got t" in refusal(tmp_path / "pump.mat")
+
+
 def test_a_tachometer_costs_no_more_memory_than_else(tmp_path: Path) -> None:
     wave = np.tile(np.repeat([0.0, 1.0], 100), 20_000)
     scipy.io.wavfile.write(tmp_path / "long.wav", 50_000, (np.stack([wave, wave], 1) * 30_000).astype(np.int16))
