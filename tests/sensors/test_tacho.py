@@ -99,6 +99,13 @@ def test_pulses_that_tell_no_speed_are_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("silent", [slice(0, 3000), slice(8000, None)])
+def test_pulses_that_begin_late_or_stop_are_refused(tmp_path: Path, silent: slice) -> None:
+    signal = pulses()
+    signal[silent] = 0.0
+    assert "pulses from the first turn to the last, got pulses from 0." in refusal(npz(tmp_path, signal))
+
+
 def test_times_and_small_arrays_beside_a_waveform_are_left_out(tmp_path: Path) -> None:
     beside = {"T": TIME_S[::-1], "clock": TIME_S, "gains": np.array([2.0, 1.0, 3.0]), "tacho": pulses()}
     scipy.io.savemat(tmp_path / "pump.mat", {**beside, "acc": WAVE})
