@@ -13,16 +13,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.io
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from iotlam.contracts import BadInput
 from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
+from iotlam_faults.data.store import Store
 from iotlam_faults.diagnose import diagnose
+from iotlam_faults.model import load_model
 from iotlam_faults.physics.combs import Clarity
 from iotlam_faults.signals import Signal, alike, pick, read_motor_current, read_signals
-from iotlam_faults.trained import Opinion
+from iotlam_faults.trained import Facts, Opinion, Trained, _shapes
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
@@ -500,3 +503,26 @@ def test_healthy_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -
     assert alike(only, today[1]) is only[0]
     with pytest.raises(BadInput, match="expected a channel 'today.y', got only.z in only.csv"):
         alike(only, today[0])
+
+
+@pytest.mark.parametrize("wrong", ["encoder.weight", "ringing.0.scale", "ringing.0.balls.precision", ""])
+def test_a_head_of_other_shapes_is_refused_before_it_is_asked(tmp_path: Path, wrong: str) -> None:
+    facts = Facts(format=1, rate_hz=1e4, window_s=1.0, parts=("DE",), bearings=("a", "b"), temperature=1.0)
+    width = load_model(None).config.fusion.d_fusion
+    arrays = {name: np.ones(shape) for name, shape in _shapes(1, 4 * width).items()}
+    arrays = {name: array[:-1] if name == wrong else array for name, array in arrays.items()}
+    (tmp_path / "head.json").write_text(facts.to_json())
+    save_file(arrays, tmp_path / "head.safetensors")
+    if not wrong:
+        assert Trained.load(tmp_path).facts == facts
+        return
+    with pytest.raises(BadInput, match=f"the weights of a head, got '{wrong}' of others"):
+        Trained.load(tmp_path)
+
+
+def test_pinned_checksums_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "cwru").mkdir()
+    for text in ("[]", "{", '{"97.mat": 1}'):
+        (tmp_path / "cwru" / "checksums.json").write_text(text)
+        with pytest.raises(BadInput, match="expected JSON of checksums by path"):
+            Store(tmp_path).lock("cwru")

@@ -16,8 +16,8 @@ RISES, FALLS = 0.6, 0.4
 """Shares of the channel's range: a pulse has come above the one, and is over below the other."""
 
 UNEVEN = 1.7
-"""By how much a pulse may be longer or shorter after the last than that after the one before, and what is recorded before
-the first and after the last longer than the next."""
+"""By how much a pulse may be longer or shorter after the last than that after the one before, and how much longer than
+that next to it what is recorded before the first and after the last."""
 
 SPAN = 1000.0
 """Samples that the turns take at least over which a speed is: a pulse may come a sample early or late. Whole turns, for
@@ -37,7 +37,7 @@ def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any
         pulses_N: the tachometer's signal meanwhile, in any unit.
 
     Raises:
-        BadInput: if they are not as many, not of two turns at least, or one was missed or came twice, or they begin late
+        BadInput: if they are not as many, not of two turns at least, one was missed or came twice, or they begin late
             or stop early.
     """
     count, each = len(recording.values_NC), notes.pulses_per_turn
