@@ -106,6 +106,26 @@ def test_pulses_that_begin_late_or_stop_are_refused(tmp_path: Path, silent: slic
     assert "pulses from the first turn to the last, got pulses from 0." in refusal(npz(tmp_path, signal))
 
 
+@pytest.mark.parametrize(
+    ("write", "name", "known"),
+    [
+        (csv, "tachometer", "Tacho, x"),
+        (npz, "pulse", "data, rate_hz, units, tacho"),
+        (mat, "Chanel_2", "Channel_1, Channel_2"),
+        (wav, "3", "1, 2"),
+    ],
+)
+def test_a_tachometer_that_is_named_is_there(tmp_path: Path, write, name: str, known: str) -> None:  # type: ignore[no-untyped-def]
+    path = write(tmp_path, pulses())
+    notes = path.with_name(path.name + ".toml")
+    stated = {"csv": "", "npz": "", "mat": NOTES, "wav": 'units = "gn"\nscale = 1.0\n'}[write.__name__]
+    notes.write_text(stated + f'tacho = "{name}"\n')
+    assert f"a channel '{name}' with a tachometer's pulses, got {known}" in refusal(path)
+    right = {"csv": '"TACHO"', "npz": '"Tacho"', "mat": '"channel_2"', "wav": "1"}[write.__name__]
+    notes.write_text(stated + f"tacho = {right}\n")
+    np.testing.assert_allclose(speed_of(list(read(path))), SPEED_HZ, rtol=5e-2)
+
+
 def test_times_and_small_arrays_beside_a_waveform_are_left_out(tmp_path: Path) -> None:
     beside = {"T": TIME_S[::-1], "clock": TIME_S, "gains": np.array([2.0, 1.0, 3.0]), "tacho": pulses()}
     scipy.io.savemat(tmp_path / "pump.mat", {**beside, "acc": WAVE})

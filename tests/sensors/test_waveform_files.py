@@ -334,6 +334,33 @@ def test_columns_keep_their_names_and_those_of_another_quantity_are_left_out(tmp
     assert "a name for each column" in refusal(tmp_path / "a.csv")
 
 
+def test_notes_that_contradict_their_file_are_refused(tmp_path: Path) -> None:
+    text = "\n".join(["time [s],x [m/s2]", *(f"{n / 2000},1" for n in range(50))])
+    (tmp_path / "a.csv").write_text(text)
+    times_s = np.arange(50) / 2000
+    parquet_table(tmp_path / "a.parquet", **{"time [s]": times_s, "x [m/s2]": np.ones(50)})
+    np.savez(tmp_path / "a.npz", data=np.ones(50), rate_hz=2000.0, units="m/s2")
+    wav(tmp_path / "a.wav", 1, 16, bytes(400), rate_hz=2000)
+    for name in ("a.csv", "a.parquet", "a.npz", "a.wav"):
+        notes = tmp_path / f"{name}.toml"
+        stated = 'units = "m/s2"\nscale = 1.0\n'
+        notes.write_text(stated + "rate_hz = 4000\n")
+        assert "notes that agree with its own rate_hz, 2000.0, got 4000.0" in refusal(tmp_path / name)
+        notes.write_text(stated + "rate_hz = 2000.5\n")
+        assert next(iter(read_vibration(tmp_path / name))).meta["rate_hz"] == 2000.5
+        notes.write_text('units = "gn"\n')
+        if name != "a.wav":
+            assert "notes that agree with its own units, m/s2, got gn" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("head", ["time [us]", "time [ms]"])
+def test_notes_state_the_rate_where_times_tell_none(tmp_path: Path, head: str) -> None:
+    text = "\n".join([f"{head},x [m/s2]", *(f"{n // 2},1" for n in range(50))])
+    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv.toml").write_text("rate_hz = 2000\n")
+    assert next(iter(read_vibration(tmp_path / "a.csv"))).meta["rate_hz"] == 2000.0
+
+
 def real(*parts: str) -> Path:
     path = Path(os.environ.get("IOTLAM_DATA", "")).joinpath(*parts)
     if not os.environ.get("IOTLAM_DATA") or not path.exists():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iotlam_waveform.files.matlab import MatError, matrices
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import TIME_NAMES
-from iotlam_waveform.files.tacho import turned
+from iotlam_waveform.files.tacho import tacho_among, turned
 
 Arrays = dict[str, NDArray[Any]]
 CWRU_KEY = re.compile(r"X(\d+)_(DE|FE|BA)_time")
@@ -93,7 +93,8 @@ def cwru_rate_hz(number: int) -> float | None:
 def _other(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
     arrays = {key: array if len(array) >= array.shape[1] else array.T for key, array in found.items()
               if array.size > 1}  # fmt: skip
-    pulses = arrays.pop(notes.tacho, None)
+    tacho = tacho_among(path, notes, names := list(arrays))
+    pulses = None if tacho is None else arrays.pop(names[tacho])
     signals = {key: array for key, array in arrays.items() if not _is_time(key, array)}
     if not signals:
         raise bad(path, "an array of samples", ", ".join(found)[:60] or "no arrays", "export the waveform")

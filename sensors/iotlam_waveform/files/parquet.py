@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from iotlam.contracts import unit_factor
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import rate_of_steps, read_header
 from iotlam_waveform.files.tacho import without
@@ -44,8 +43,9 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
-    at = header.time_column
-    rate_hz = notes.rate_hz or _rate_hz(path, table.column(at), unit_factor(header.time_unit, "s"))
+    at, rate_hz = header.time_column, notes.rate_hz
+    if at is not None or rate_hz is None:
+        rate_hz = _rate_hz(path, table.column(at), notes, header.time_unit)
     with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
         channels = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
     values_NC = np.stack(channels, 1)
@@ -62,14 +62,14 @@ def _check(path: Path, names: list[str], types: list[str], time_column: int | No
             raise bad(path, f"numbers in column '{name}'", kind, "store numbers")
 
 
-def _rate_hz(path: Path, column: Any, unit_s: float) -> float:
+def _rate_hz(path: Path, column: Any, notes: Notes, unit: str) -> float:
     """From a column of times: numbers of a unit, or timestamps."""
     times_N = column.to_numpy()
     if times_N.dtype.kind == "M":
-        times_N, unit_s = (times_N - times_N[:1]) / np.timedelta64(1, "s"), 1.0
+        times_N, unit = (times_N - times_N[:1]) / np.timedelta64(1, "s"), "s"
     with np.errstate(invalid="ignore"):
         steps_N = np.diff(np.asarray(times_N, np.float64))
     if not len(steps_N):
         raise damaged(path, f"{len(times_N)} rows")
     ends = float(steps_N.min()), float(steps_N.max())
-    return rate_of_steps(path, float(steps_N.mean()), ends, len(times_N), unit_s)
+    return rate_of_steps(path, notes, float(steps_N.mean()), ends, len(times_N), unit)

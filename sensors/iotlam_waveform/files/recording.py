@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -15,9 +16,14 @@ from iotlam.contracts import UNITS, BadInput, SensorFrame, unit_factor
 from iotlam.contracts.records import Record
 
 FRAME_S = 1.0
+TACHO = "tacho"
 SPARE_BYTES = 12 * 2**20
 
+SAME_RATE = 1e-3
+"""Share by which a rate that is stated twice may differ: times are printed with few digits."""
+
 Positive = Annotated[float, Meta(gt=0.0)]
+Stated = TypeVar("Stated", str, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,8 @@ class Notes(Record, frozen=True):
         scale: how many `units` one is in the file; of PCM, how many full scale is.
         shaft_hz: speed of the shaft, turns a second.
         sensor: name of the sensor.
-        tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1.
+        tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1; one
+            called `tacho`, if there is any, where this is None.
         pulses_per_turn: of the tachometer.
     """
 
@@ -47,8 +54,13 @@ class Notes(Record, frozen=True):
     scale: Positive | None = None
     shaft_hz: Positive | None = None
     sensor: str | None = None
-    tacho: str = "tacho"
+    tacho: str | int | None = None
     pulses_per_turn: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+    @property
+    def pulses(self) -> str:
+        """What the channel with a tachometer's pulses is called."""
+        return TACHO if self.tacho is None else str(self.tacho)
 
     @classmethod
     def beside(cls, path: Path) -> Notes:
@@ -124,6 +136,25 @@ def bad(path: Path, expected: str, got: str, fix: str) -> BadInput:
 def damaged(path: Path, got: str) -> BadInput:
     """The error of a file that is cut off or spoilt."""
     return bad(path, f"a whole {path.suffix.lower()} file", got, "copy or export it again")
+
+
+def agreed(path: Path, key: str, stated: Stated, noted: Stated | None) -> Stated:
+    """What a file and its notes state alike, or the file alone.
+
+    Raises:
+        BadInput: if they contradict each other.
+    """
+    if noted is None or noted == stated:
+        return stated
+    if isinstance(stated, str) or not math.isclose(stated, noted, rel_tol=SAME_RATE):
+        raise contradicted(path, key, stated, noted)
+    return noted
+
+
+def contradicted(path: Path, key: str, stated: object, noted: object) -> BadInput:
+    """The error of notes that state something else than their file."""
+    fix = "leave it out of the notes, or correct the file"
+    return bad(path, f"notes that agree with its own {key}, {stated}", f"{noted}", fix)
 
 
 def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budget) -> Iterator[SensorFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ POINTS_PER_TURN = 4
 BLOCK = 1 << 18
 
 
+def tacho_among(path: Path, notes: Notes, channels: Sequence[str]) -> int | None:
+    """Which of the channels holds a tachometer's pulses, its name in capitals or not; None where none does.
+
+    Raises:
+        BadInput: if the notes name one that is not there.
+    """
+    known = [name.lower() for name in channels]
+    if notes.pulses.lower() in known:
+        return known.index(notes.pulses.lower())
+    if notes.tacho is not None:
+        got, fix = ", ".join(channels)[:60] or "none", f"correct tacho in {path.name}.toml"
+        raise bad(path, f"a channel '{notes.pulses}' with a tachometer's pulses", got, fix)
+    return None
+
+
 def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any]) -> Recording:
     """The recording with the trace of speed that pulses tell, spread evenly over it.
 
@@ -43,11 +59,11 @@ def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any
     count, each = len(recording.values_NC), notes.pulses_per_turn
     if pulses_N.size != count or pulses_N.dtype.kind not in "iuf":
         got = f"{pulses_N.size} of {pulses_N.dtype} for {count}"
-        raise bad(path, f"numbers in '{notes.tacho}', sample by sample", got, "record both at one rate")
+        raise bad(path, f"numbers in '{notes.pulses}', sample by sample", got, "record both at one rate")
     at_P = pulse_times(pulses_N.ravel())
     if len(at_P) < 2 * each + 1:
         got, fix = f"{len(at_P)} pulses, {each} a turn", f"state tacho and pulses_per_turn in {path.name}.toml"
-        raise bad(path, f"a tachometer's pulses of two turns at least in '{notes.tacho}'", got, fix)
+        raise bad(path, f"a tachometer's pulses of two turns at least in '{notes.pulses}'", got, fix)
     _check(path, at_P, count, recording.rate_hz)
     turns = len(at_P) // each
     over = min(math.ceil(SPAN * turns / (at_P[-1] - at_P[0])), turns // 2)
