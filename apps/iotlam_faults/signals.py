@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_machine.bearings import Bearing, FaultOrders
 from iotlam_waveform.current import read as read_current
-from iotlam_waveform.vibration import read
+from iotlam_waveform.files import read_recordings
+from iotlam_waveform.files.recording import Notes
+from iotlam_waveform.vibration.plugin import QUANTITY
 
 if TYPE_CHECKING:  # it loads the data sets' tables
     from iotlam_faults.data.catalogue import Entry
@@ -83,14 +85,18 @@ class Signal:
         return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
 
 
-def read_signals(path: Path) -> list[Signal]:
+def read_signals(path: Path, notes: Notes | None = None) -> list[Signal]:
     """The channels of a recording, an axis each, named as the file names them.
+
+    Args:
+        path: of the file.
+        notes: what is known of it besides; default: those that stand beside it.
 
     Raises:
         BadInput: if the file cannot be read.
     """
     found: dict[str, list[SensorFrame]] = {}
-    for frame in read(path):
+    for frame in read_recordings(path, QUANTITY, notes):
         found.setdefault(frame.sensor, []).append(frame)
     signals = []
     for sensor, frames in found.items():

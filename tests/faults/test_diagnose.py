@@ -20,6 +20,7 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
+from iotlam_faults.data.recognise import known_notes, recognised
 from iotlam_faults.data.store import Store
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
@@ -526,3 +527,26 @@ def test_pinned_checksums_that_are_none_are_refused(tmp_path: Path) -> None:
         (tmp_path / "cwru" / "checksums.json").write_text(text)
         with pytest.raises(BadInput, match="expected JSON of checksums by path"):
             Store(tmp_path).lock("cwru")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "now"),
+    [
+        ("cwru", "3001.mat", "today.mat"),
+        ("cwru", "109.mat", "line105.mat"),
+        ("adi_cbm", "2400_HOR_GS_BaLo_WA_11lb.Wfm.csv", "2.csv"),
+    ],
+)
+def test_a_published_recording_is_read_as_such_whatever_its_name_says(
+    tmp_path: Path, name: str, file: str, now: str
+) -> None:
+    path = data().find(next(one for one in downloads(name) if one.file == file))
+    assert path is not None
+    shutil.copy(path, tmp_path / now)
+    known = recognised(tmp_path / now)
+    assert known is not None and known.file == file
+    want, found = read_signals(path), read_signals(tmp_path / now, known_notes(tmp_path / now, known))
+    assert [one.channel for one in found] == [one.channel for one in want] and found[0].rate_hz == known.rate_hz
+    np.testing.assert_array_equal(found[0].values_N, want[0].values_N)
+    code, output = run(str(tmp_path / now), "--healthy", str(tmp_path / now), "--out", str(tmp_path / "page.html"))
+    assert code == 0, output

@@ -30,8 +30,9 @@ CWRU_12K = ((105, 108), (118, 121), (130, 133), (144, 147), (156, 160), (169, 17
 def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a level 5 .mat file.
 
-    - CWRU (`X<nnn>_DE_time`, ...): the rate follows from the official record number in the file's name (else in the
-      keys); the unit is taken to be gn; `X<nnn>RPM` gives the shaft speed where it is there.
+    - CWRU (`X<nnn>_DE_time`, ...): the rate follows from the official record number in the file's name, or that under
+      which it was published (else in the keys); the unit is taken to be gn; `X<nnn>RPM` gives the shaft speed where it
+      is there.
     - ITSC (a structure `itsc`): 1 kHz, ampere, every repetition a sensor of its own.
     - any other: arrays of two rows or more but for times and for what is much shorter than the longest; rate and unit
       from the notes, which may name one as `tacho`.
@@ -58,7 +59,7 @@ def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
 
 def _cwru(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
     keys = {key: match for key in found if (match := CWRU_KEY.fullmatch(key))}
-    numbers = [int(text) for text in re.findall(r"\d+", path.stem)]
+    numbers = [int(text) for text in re.findall(r"\d+", Path(notes.name or path.name).stem)]
     rates_hz = {rate for number in numbers if (rate := cwru_rate_hz(number))}
     number = min(int(match[1]) for match in keys.values())
     if len(keys) > 3:  # two records in one file: the one that the name tells

@@ -44,6 +44,7 @@ class Notes(Record, frozen=True):
         scale: how many `units` one is in the file; of PCM, how many full scale is.
         shaft_hz: speed of the shaft, turns a second.
         sensor: name of the sensor.
+        name: under which the file was published, where it is called otherwise now: of some sets it tells rate or speed.
         tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1; one
             called `tacho`, if there is any, where this is None.
         pulses_per_turn: of the tachometer.
@@ -54,6 +55,7 @@ class Notes(Record, frozen=True):
     scale: Positive | None = None
     shaft_hz: Positive | None = None
     sensor: str | None = None
+    name: str | None = None
     tacho: str | int | None = None
     pulses_per_turn: Annotated[int, Meta(ge=1, le=100_000)] = 1
 

@@ -72,7 +72,7 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     if first is None:
         raise damaged(path, "nothing in it")
     separator = next((mark for mark in ";\t," if mark in first), ",")
-    if match := ADI_NAME.fullmatch(path.name):
+    if match := ADI_NAME.fullmatch(notes.name or path.name):
         return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
     return [_headed(path, first.split(separator), lines, separator, notes)]
 
