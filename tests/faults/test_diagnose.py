@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -25,13 +26,15 @@ from iotlam_faults.data.store import Store
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
 from iotlam_faults.physics.combs import Clarity
+from iotlam_faults.physics.speed import ShaftSpeed
+from iotlam_faults.physics.tracking import angle_turns, over_angle
 from iotlam_faults.signals import Signal, alike, pick, read_motor_current, read_signals
 from iotlam_faults.trained import Facts, Opinion, Trained, _shapes
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
-from iotlam_waveform.envelope import Bands
+from iotlam_waveform.envelope import Bands, Envelopes
 
 from .test_catalogue import data
 
@@ -550,3 +553,17 @@ def test_a_published_recording_is_read_as_such_whatever_its_name_says(
     np.testing.assert_array_equal(found[0].values_N, want[0].values_N)
     code, output = run(str(tmp_path / now), "--healthy", str(tmp_path / now), "--out", str(tmp_path / "page.html"))
     assert code == 0, output
+
+
+@pytest.mark.parametrize("slowest_hz", [0.01, 5.0])
+def test_a_slow_start_takes_no_more_memory_than_its_turns(slowest_hz: float) -> None:
+    speed_N = torch.linspace(slowest_hz, 30.0, 20_000)
+    wave_BKM = torch.sin(2.0 * np.pi * 3.6 * angle_turns(speed_N, 2000.0)).float().reshape(1, 1, -1)
+    smeared = Envelopes(wave_BKM, 2000.0, torch.ones(1, 1), Bands.of_rate(RATE_HZ), False)
+    found = over_angle(smeared, ShaftSpeed(float(speed_N.mean()), 30.0, False, speed_N))
+    count = found.values_BKM.shape[-1]
+    assert count <= 8.1 * wave_BKM.shape[-1]
+    if slowest_hz == 5.0:  # all that the signal holds is kept
+        assert found.rate_hz / float(speed_N.mean()) == 400.0
+    order = int(torch.fft.rfft(found.values_BKM[0, 0]).abs().argmax()) * found.rate_hz / count / float(speed_N.mean())
+    assert order == pytest.approx(3.6, abs=0.01)
