@@ -21,14 +21,13 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import advice
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import downloads, entries
-from iotlam_faults.data.recognise import known_notes, recognised
 from iotlam_faults.data.store import Store
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
 from iotlam_faults.physics.combs import Clarity
 from iotlam_faults.physics.speed import ShaftSpeed
 from iotlam_faults.physics.tracking import angle_turns, over_angle
-from iotlam_faults.signals import Signal, alike, pick, read_motor_current, read_signals
+from iotlam_faults.signals import Signal, read_motor_current, read_signals
 from iotlam_faults.trained import Facts, Opinion, Trained, _shapes
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS
@@ -477,38 +476,6 @@ def test_a_published_recording_is_recognised_under_any_name(tmp_path: Path) -> N
         assert json.loads(output)["faults"] == [fault] and json.loads(output)["channel"] == entry.channel
 
 
-def columns(path: Path, **values: np.ndarray) -> Path:
-    """A table of named axes."""
-    count = len(next(iter(values.values())))
-    header = ",".join(["time [s]", *(f"{name} [m/s2]" for name in values)])
-    rows = np.column_stack([np.arange(count) / RATE_HZ, *values.values()])
-    np.savetxt(path, rows, "%.7g", ",", header=header, comments="")
-    return path
-
-
-def test_channels_of_a_table_are_called_as_its_columns_are(tmp_path: Path) -> None:
-    y_N, z_N = np.ones(3000), np.full(3000, 2.0)
-    today = read_signals(columns(tmp_path / "today.csv", y=y_N, Z=z_N))
-    assert [one.channel for one in today] == ["today.y", "today.Z"]
-    for name, value in (("today.y", 1.0), ("y", 1.0), ("z", 2.0), ("TODAY.z", 2.0), ("today", 1.0)):
-        assert pick(today, name).values_N[0] == value
-    only = read_signals(columns(tmp_path / "only.csv", y=y_N))
-    assert pick(only, "y") is pick(only, "only.y") is pick(only, "only") is only[0]
-    with pytest.raises(BadInput, match="expected one of today.y, today.Z, got 'x'"):
-        pick(today, "x")
-
-
-def test_healthy_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -> None:
-    y_N, z_N = np.ones(3000), np.full(3000, 2.0)
-    today = read_signals(columns(tmp_path / "today.csv", y=y_N, z=z_N))
-    january = read_signals(columns(tmp_path / "january.csv", z=z_N, y=y_N))
-    assert [alike(january, one).values_N[0] for one in today] == [1.0, 2.0]
-    only = read_signals(columns(tmp_path / "only.csv", z=z_N))
-    assert alike(only, today[1]) is only[0]
-    with pytest.raises(BadInput, match="expected a channel 'today.y', got only.z in only.csv"):
-        alike(only, today[0])
-
-
 @pytest.mark.parametrize("wrong", ["encoder.weight", "ringing.0.scale", "ringing.0.balls.precision", ""])
 def test_a_head_of_other_shapes_is_refused_before_it_is_asked(tmp_path: Path, wrong: str) -> None:
     facts = Facts(format=1, rate_hz=1e4, window_s=1.0, parts=("DE",), bearings=("a", "b"), temperature=1.0)
@@ -530,29 +497,6 @@ def test_pinned_checksums_that_are_none_are_refused(tmp_path: Path) -> None:
         (tmp_path / "cwru" / "checksums.json").write_text(text)
         with pytest.raises(BadInput, match="expected JSON of checksums by path"):
             Store(tmp_path).lock("cwru")
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "now"),
-    [
-        ("cwru", "3001.mat", "today.mat"),
-        ("cwru", "109.mat", "line105.mat"),
-        ("adi_cbm", "2400_HOR_GS_BaLo_WA_11lb.Wfm.csv", "2.csv"),
-    ],
-)
-def test_a_published_recording_is_read_as_such_whatever_its_name_says(
-    tmp_path: Path, name: str, file: str, now: str
-) -> None:
-    path = data().find(next(one for one in downloads(name) if one.file == file))
-    assert path is not None
-    shutil.copy(path, tmp_path / now)
-    known = recognised(tmp_path / now)
-    assert known is not None and known.file == file
-    want, found = read_signals(path), read_signals(tmp_path / now, known_notes(tmp_path / now, known))
-    assert [one.channel for one in found] == [one.channel for one in want] and found[0].rate_hz == known.rate_hz
-    np.testing.assert_array_equal(found[0].values_N, want[0].values_N)
-    code, output = run(str(tmp_path / now), "--healthy", str(tmp_path / now), "--out", str(tmp_path / "page.html"))
-    assert code == 0, output
 
 
 @pytest.mark.parametrize("slowest_hz", [0.01, 5.0])

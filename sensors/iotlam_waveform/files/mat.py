@@ -49,12 +49,14 @@ def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
             fix = "save it anew in MATLAB with save(..., '-v7')"
             raise bad(path, "a MATLAB file up to version 7", str(error), fix) from error
         raise damaged(path, str(error)) from error
-    if any(map(CWRU_KEY.fullmatch, found)):
-        return _cwru(path, found, notes)
+    is_cwru = any(map(CWRU_KEY.fullmatch, found))
     itsc = {key.removeprefix("itsc/"): array for key, array in found.items() if key.startswith("itsc/")}
-    if itsc:
-        return [Recording(array, key, notes.rate_hz or 1000.0, notes.units or "A") for key, array in itsc.items()]
-    return _other(path, found, notes)
+    if not (is_cwru or itsc):
+        return _other(path, found, notes)
+    tacho_among(path, notes, ())  # these have none that notes could name
+    if is_cwru:
+        return _cwru(path, found, notes)
+    return [Recording(array, key, notes.rate_hz or 1000.0, notes.units or "A") for key, array in itsc.items()]
 
 
 def _cwru(path: Path, found: Arrays, notes: Notes) -> list[Recording]:

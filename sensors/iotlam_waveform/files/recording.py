@@ -167,13 +167,13 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
     Raises:
         BadInput: if it is empty, its unit is of another quantity, or its rate is not one that the modality takes.
     """
+    taken = _measuring(path, recording.axes, quantity)
     values_NC, rate_hz = recording.values_NC, recording.rate_hz
     low, high = quantity.rate_hz
     if not low <= rate_hz <= high:
         raise bad(path, f"a sample rate from {low:g} to {high:g} Hz", f"{rate_hz:g} Hz", "state the true rate")
     if values_NC.ndim != 2 or 0 in values_NC.shape or values_NC.shape[1] > values_NC.shape[0]:
         raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
-    taken = _measuring(recording.axes, quantity)
     units = [recording.axes[index].unit for index in taken] or [recording.units]
     factor_C = np.array([unit_factor(unit, quantity.unit) for unit in units])
     scale_C = (recording.scale * factor_C).astype(np.float32)
@@ -194,11 +194,19 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
         yield SensorFrame(t_ns=round((start + len(part_NC) - 1) / rate_hz * 1e9), data=part_NC, meta=meta)
 
 
-def _measuring(axes: tuple[Axis, ...], quantity: Quantity) -> list[int]:
-    """Which axes measure the quantity; all, for the error of their unit, where none does."""
+def _measuring(path: Path, axes: tuple[Axis, ...], quantity: Quantity) -> list[int]:
+    """Which axes measure the quantity.
+
+    Raises:
+        BadInput: if there are axes and none does.
+    """
     wanted = UNITS[quantity.unit].quantity
     taken = [index for index, axis in enumerate(axes) if axis.unit in UNITS and UNITS[axis.unit].quantity == wanted]
-    return taken or list(range(len(axes)))
+    if axes and not taken:
+        got = ", ".join(f"{axis.name} [{axis.unit or '?'}]" for axis in axes)[:60]
+        fix = f"add it, or units to {path.name}.toml for columns that state none"
+        raise bad(path, f"a column of {wanted} with its unit, such as 'x [{quantity.unit}]'", got, fix)
+    return taken
 
 
 def _speed(shaft_hz: float | NDArray[np.float64], start: int, size: int, count: int) -> float | NDArray[np.float64]:

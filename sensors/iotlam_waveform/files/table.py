@@ -73,6 +73,7 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         raise damaged(path, "nothing in it")
     separator = next((mark for mark in ";\t," if mark in first), ",")
     if match := ADI_NAME.fullmatch(notes.name or path.name):
+        tacho_among(path, notes, ())  # these have none that notes could name
         return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
     return [_headed(path, first.split(separator), lines, separator, notes)]
 
@@ -111,8 +112,8 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
     """Read the names of columns, such as `time [s]` and `x [m/s2]`.
 
     Raises:
-        BadInput: if they name no axis, two axes alike, no unit or, where the notes state no rate, no time; or state
-            other units than the notes.
+        BadInput: if they name no axis, two axes alike or, where the notes state no rate, no time; or state other units
+            than the notes.
     """
     matches = [COLUMN.fullmatch(text) for text in columns]
     names = [match[1] if match else "" for match in matches]
@@ -127,9 +128,6 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
         raise bad(path, "a header such as 'time [s];x [m/s2]'", ", ".join(names)[:60], fix)
     if len({(axis.name.lower(), axis.unit) for axis in axes}) < len(axes):
         raise bad(path, "a name for each column", ", ".join(columns)[:60], "rename those that share one")
-    if not any(axis.unit for axis in axes):
-        fix = f"add it, or units to {path.name}.toml"
-        raise bad(path, "a unit in the header, such as 'x [m/s2]'", ", ".join(columns)[:60], fix)
     if notes.units is not None and not any(axis.unit == notes.units for axis in axes):
         raise contradicted(path, "units", ", ".join(dict.fromkeys(axis.unit for axis in axes)), notes.units)
     if notes.rate_hz is None and at is None:
