@@ -151,7 +151,7 @@ def diagnose(
     """
     import torch
 
-    from iotlam_faults.data.recognise import recognised
+    from iotlam_faults.data.recognise import known_notes, recognised
     from iotlam_faults.diagnose import diagnose as answer_for
     from iotlam_faults.report import write_page
     from iotlam_faults.signals import alike, pick, read_motor_current, read_signals
@@ -166,12 +166,13 @@ def diagnose(
     known = recognised(file, channel)
     wanted = channel or (known.channel if known else None)
     shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
-    signal = pick(read_signals(file), wanted).known_as(known)
+    signal = pick(read_signals(file, known_notes(file, known)), wanted).known_as(known)
     signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
     sound = []
     for path in healthy or ():
-        past = alike(read_signals(path), signal)
-        sound.append(past.known_as(recognised(path, past.sensor)))
+        entry = recognised(path)
+        past = alike(read_signals(path, known_notes(path, entry)), signal)
+        sound.append(past.known_as(entry and recognised(path, past.sensor)))
     motor = read_motor_current(current) if current else None
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])

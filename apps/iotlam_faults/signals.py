@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam_machine.bearings import Bearing, FaultOrders
 from iotlam_waveform.current import read as read_current
-from iotlam_waveform.vibration import read
+from iotlam_waveform.files import read_recordings
+from iotlam_waveform.files.recording import Notes
+from iotlam_waveform.vibration.plugin import QUANTITY
 
 if TYPE_CHECKING:  # it loads the data sets' tables
     from iotlam_faults.data.catalogue import Entry
@@ -36,7 +38,7 @@ class Signal:
         speed_N: turns a second at every sample, None where the recording has no such trace.
         stated_hz: speed that is stated beside such a trace, which counts before it; None without both.
         sensor: name of the sensor alone, empty where the file gives none.
-        axis: which of the sensor's axes.
+        axis: name of the sensor's axis as the file or else its place gives it, empty of an only one without a name.
     """
 
     values_N: NDArray[np.float32]
@@ -51,7 +53,7 @@ class Signal:
     speed_N: NDArray[np.float32] | None = None
     stated_hz: float | None = None
     sensor: str = ""
-    axis: int = 0
+    axis: str = ""
 
     @property
     def orders(self) -> FaultOrders | None:
@@ -94,31 +96,36 @@ class Signal:
         return found if bearing is None else replace(found, bearing=bearing, bearing_name=name)
 
 
-def read_signals(path: Path) -> list[Signal]:
-    """The channels of a recording, an axis each.
+def read_signals(path: Path, notes: Notes | None = None) -> list[Signal]:
+    """The channels of a recording, an axis each, named as the file names them.
+
+    Args:
+        path: of the file.
+        notes: what is known of it besides; default: those that stand beside it.
 
     Raises:
         BadInput: if the file cannot be read.
     """
     found: dict[str, list[SensorFrame]] = {}
-    for frame in read(path):
+    for frame in read_recordings(path, QUANTITY, notes):
         found.setdefault(frame.sensor, []).append(frame)
     signals = []
     for sensor, frames in found.items():
         values_NC = np.concatenate([frame.data for frame in frames])
         shaft_hz, speed_N = _speed(frames)
-        for axis, values_N in enumerate(values_NC.T):
-            named = Signal(
+        whole, axes = sensor or path.stem, _axes(frames[0])
+        for axis, values_N in zip(axes, values_NC.T, strict=True):
+            one = Signal(
                 values_N,
                 float(frames[0].meta["rate_hz"]),
-                _axis(sensor or path.stem, axis, values_NC.shape[1]),
+                f"{whole}.{axis}" if len(axes) > 1 else whole,
                 path.name,
                 shaft_hz,
                 speed_N=speed_N,
                 sensor="" if sensor == path.stem else sensor,
                 axis=axis,
             )
-            signals.append(named)
+            signals.append(one)
     return signals
 
 
@@ -139,11 +146,11 @@ def _spread(speed_M: NDArray[np.float64], count: int) -> NDArray[np.float32]:
     return np.interp(at_N, at_M, speed_M.ravel()).astype(np.float32)
 
 
-def _axis(sensor: str, axis: int, count: int) -> str:
-    """Name of one of a sensor's axes."""
-    if count == 1:
-        return sensor
-    return f"{sensor}.{'xyz'[axis] if count <= 3 else axis}"
+def _axes(frame: SensorFrame) -> tuple[str, ...]:
+    """Names of a sensor's axes: those that its file gives, else by their places."""
+    count = frame.data.shape[1]
+    places = ("",) if count == 1 else tuple("xyz"[:count]) if count <= 3 else tuple(map(str, range(count)))
+    return tuple(frame.meta.get("axes", places))
 
 
 def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
@@ -158,31 +165,46 @@ def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
 
 
 def pick(signals: Sequence[Signal], channel: str | None) -> Signal:
-    """The channel that is asked for, or the first; of a sensor with several axes its first.
+    """The channel that is asked for, or the first.
 
     Raises:
         BadInput: if there is no such channel.
     """
-    known = {signal.channel: signal for signal in signals}
-    if channel is None:
-        return next(iter(known.values()))
-    if channel not in known and (axes := [name for name in known if name.rpartition(".")[0] == channel]):
-        return known[axes[0]]
-    if channel not in known:
-        raise BadInput("--channel", expected=f"one of {', '.join(known)}", got=f"'{channel}'", fix="name one of them")
-    return known[channel]
+    found = signals[0] if channel is None else named(signals, channel)
+    if found is None:
+        known = ", ".join(signal.channel for signal in signals)
+        raise BadInput("--channel", expected=f"one of {known}", got=f"'{channel}'", fix="name one of them")
+    return found
+
+
+def named(signals: Sequence[Signal], name: str) -> Signal | None:
+    """The channel of that name, in capitals or not: the channel's own, its axis's, or its sensor's, of which the first.
+
+    None if there is no such channel.
+    """
+    for names in zip(*map(_names, signals), strict=True):
+        for signal, known in zip(signals, names, strict=True):
+            if known and known.casefold() == name.casefold():
+                return signal
+    return None
+
+
+def _names(signal: Signal) -> tuple[str, str, str, str]:
+    """What a channel may be called, the most exact first."""
+    sensor = signal.channel.removesuffix(f".{signal.axis}")
+    return signal.channel, f"{sensor}.{signal.axis}".rstrip("."), signal.axis, sensor
 
 
 def alike(signals: Sequence[Signal], signal: Signal) -> Signal:
     """Of a healthy recording the channel that is the signal's: of its sensor and axis, or the only one.
 
     Raises:
-        BadInput: if there is no such channel.
+        BadInput: if there is no such channel, or the only one is of an axis of another name.
     """
-    same = [one for one in signals if (one.sensor, one.axis) == (signal.sensor, signal.axis)]
-    if same or len(signals) == 1:
+    here = signal.axis.casefold()
+    same = [one for one in signals if (one.sensor, one.axis.casefold()) == (signal.sensor, here)]
+    if same or (len(signals) == 1 and (not here or signals[0].axis.casefold() in ("", here))):
         return (same or signals)[0]
-    names, fix = ", ".join(one.channel for one in signals), "record the same sensor"
-    raise BadInput(
-        "--healthy", expected=f"a channel '{signal.channel}'", got=f"{names} in {signals[0].source}", fix=fix
-    )
+    wanted, *known = (_names(one)[1] for one in (signal, *signals))
+    got, fix = f"{', '.join(known)} in {signals[0].source}", "record the same sensor"
+    raise BadInput("--healthy", expected=f"a channel '{wanted}'", got=got, fix=fix)

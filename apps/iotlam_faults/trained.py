@@ -21,10 +21,11 @@ from iotlam.contracts import BadInput, whole_file
 from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
 from iotlam_faults.evaluate import Bench, Trust, learn_trust
-from iotlam_faults.evidence import LINES
+from iotlam_faults.evidence import LEVELS, LINES
 from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
 from iotlam_faults.methods import embed, ours
 from iotlam_faults.model import load_model
+from iotlam_faults.query import PLACES
 from iotlam_faults.recordings import Recordings
 from iotlam_machine.machine import BEARING_FAULTS
 
@@ -127,7 +128,7 @@ class Trained:
         """Read it.
 
         Raises:
-            BadInput: if the folder holds none.
+            BadInput: if the folder holds none, or one for another encoder.
         """
         fix = "train one with: iotlam faults fit"
         try:
@@ -136,14 +137,20 @@ class Trained:
                 got = f"format {facts.format}"
                 raise BadInput(str(folder / CARD), expected=f"format {FORMAT}", got=got, fix="fit it again")
             arrays = load_file(folder / WEIGHTS)
-            _check(arrays, folder / WEIGHTS)
-            return cls(_head(arrays, facts.parts), facts)
+            trained = cls(_head(arrays, facts.parts), facts)
+            _check(arrays, _shapes(len(facts.parts), trained._latents), folder / WEIGHTS)
+            return trained
         except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
             raise BadInput(str(folder), expected="a head trained on recordings", got=str(error), fix=fix) from error
 
     @cached_property
     def _model(self) -> IotlamModel:
         return load_model(Path(self.facts.model) if self.facts.model else None)
+
+    @property
+    def _latents(self) -> int:
+        """Columns of the encoder's latents."""
+        return PLACES.index("turns") * self._model.config.fusion.d_fusion
 
     def judge(self, recordings: Recordings) -> Opinion:
         """What it says of the windows of one bearing, taken together."""
@@ -189,18 +196,32 @@ def _arrays(head: Head) -> dict[str, Doubles]:
     return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
 
-def _check(arrays: dict[str, Doubles], path: Path) -> None:
+def _shapes(parts: int, latents: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a head's arrays, for so many places that ring and columns of latents."""
+    faults = len(BEARING_FAULTS)
+    found: dict[str, tuple[int, ...]] = {
+        "physics.weight": (4 * len(LINES), faults),
+        "physics.bias": (faults,),
+        "encoder.weight": (latents, faults),
+        "encoder.bias": (faults,),
+    }
+    for index in range(parts):
+        found |= {f"ringing.{index}.{name}": (LEVELS,) for name in ("mean", "scale", "balls.centre", "others.centre")}
+        found |= {f"ringing.{index}.{side}.precision": (LEVELS, LEVELS) for side in ("balls", "others")}
+    return found
+
+
+def _check(arrays: dict[str, Doubles], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     """Shapes and numbers are those of a head.
 
     Raises:
         BadInput: if they are not.
     """
-    faults = len(BEARING_FAULTS)
-    wanted = {"physics.weight": (4 * len(LINES), faults), "physics.bias": (faults,), "encoder.bias": (faults,)}
-    odd = [name for name, shape in wanted.items() if arrays[name].shape != shape]
+    odd = [name for name, shape in shapes.items() if arrays[name].shape != shape]
     odd += [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if odd:
-        raise BadInput(str(path), expected="the weights of a head", got=f"'{odd[0]}' of others", fix="fit it again")
+        got = f"'{odd[0]}' of others"
+        raise BadInput(str(path), expected="the weights of a head", got=got, fix="fit it again")
 
 
 def _head(arrays: dict[str, Doubles], parts: Sequence[str]) -> Head:

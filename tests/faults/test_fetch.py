@@ -192,3 +192,11 @@ def test_no_member_leaves_its_folder(publisher: Publisher, tmp_path: Path) -> No
     with pytest.raises(BadInput, match="paths inside"):
         get(Store(tmp_path / "deep" / "er"), [download], ["*"], lambda size: None)
     assert not list(tmp_path.rglob("evil.mat"))
+
+
+def test_pinned_checksums_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "cwru").mkdir()
+    for text in ("[]", "{", '{"97.mat": 1}'):
+        (tmp_path / "cwru" / "checksums.json").write_text(text)
+        with pytest.raises(BadInput, match="expected JSON of checksums by path"):
+            Store(tmp_path).lock("cwru")

@@ -63,3 +63,30 @@ def test_what_is_wrong_is_one_sentence_that_names_it(tmp_path: Path, table: str,
 def test_a_folder_without_a_catalogue_says_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="got no such file; write one"):
         own_waveforms(tmp_path)
+
+
+def test_an_axis_or_a_column_may_be_the_channel(tmp_path: Path) -> None:
+    rows = np.column_stack([np.arange(6000) / 6000.0, WAVE, 2.0 * WAVE])
+    np.savetxt(tmp_path / "a.csv", rows, "%.7g", ",", header="time [s],y [m/s2],z [m/s2]", comments="")
+    np.savez(tmp_path / "b.npz", data=rows[:, 1:], rate_hz=6000.0, units="m/s2", sensor="P")
+    table = "file,bearing,channel\na.csv,p1,z\na.csv,p1,a.z\nb.npz,p1,P.y\na.csv,p1,\nb.npz,p1,P\n"
+    (tmp_path / "catalogue.csv").write_text(table)
+    found = own_waveforms(tmp_path)
+    assert [wave.entry.channel for wave in found] == ["a.z", "a.z", "P.y", "a.y", "P.x"]
+    for wave, factor in zip(found, (2.0, 2.0, 2.0, 1.0, 1.0), strict=True):
+        np.testing.assert_allclose(wave.values_NC, factor * WAVE[:, None], atol=1e-5)
+
+
+def test_the_speed_is_that_of_all_the_recording_and_may_not_move(tmp_path: Path) -> None:
+    def write_with(speed_hz: np.ndarray, rpm: str = "") -> Path:
+        wave = np.tile(WAVE, 5)
+        np.savez(tmp_path / "pump.npz", data=wave, rate_hz=6000.0, units="m/s2", shaft_hz=speed_hz)
+        (tmp_path / "catalogue.csv").write_text(f"file,bearing,rpm\npump.npz,p1,{rpm}\n")
+        return tmp_path
+
+    (wave,) = own_waveforms(write_with(np.linspace(20.0, 20.1, 100)))
+    assert wave.entry.rpm == pytest.approx(60.0 * 20.05)
+    with pytest.raises(BadInput, match="line 2: expected a speed that does not move, got one from 1200 to 1500 rpm"):
+        own_waveforms(write_with(np.linspace(20.0, 25.0, 100)))
+    (wave,) = own_waveforms(write_with(np.linspace(20.0, 25.0, 100), "1210"))
+    assert wave.entry.rpm == 1210.0

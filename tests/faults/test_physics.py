@@ -18,7 +18,7 @@ from iotlam_faults.evidence import LINES, lines
 from iotlam_faults.physics.combs import Clarity, clarity, order_grid
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import current_lines
-from iotlam_faults.physics.speed import shaft_speed
+from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
 from iotlam_faults.physics.tracking import (
     angle_turns,
     followed,
@@ -33,7 +33,7 @@ from iotlam_faults.verdict import RACE_BOUNDS, judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
 from iotlam_machine.simulate import simulate
-from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
+from iotlam_waveform.envelope import Bands, Envelopes, modulation, squared_envelopes, surroundings
 
 from .test_catalogue import data
 
@@ -334,3 +334,17 @@ def test_sidebands_of_a_bearing_near_the_shafts_harmonics_are_seen(kind: str) ->
 def test_a_motor_without_current_is_named() -> None:
     with pytest.raises(BadInput, match="a current that flows"):
         current_lines(torch.zeros(5000, 3), 5000.0, 24.0, None)
+
+
+@pytest.mark.parametrize("slowest_hz", [0.01, 5.0])
+def test_a_slow_start_takes_no_more_memory_than_its_turns(slowest_hz: float) -> None:
+    speed_N = torch.linspace(slowest_hz, 30.0, 20_000)
+    wave_BKM = torch.sin(2.0 * np.pi * 3.6 * angle_turns(speed_N, 2000.0)).float().reshape(1, 1, -1)
+    smeared = Envelopes(wave_BKM, 2000.0, torch.ones(1, 1), Bands.of_rate(RATE_HZ), False)
+    found = over_angle(smeared, ShaftSpeed(float(speed_N.mean()), 30.0, False, speed_N))
+    count = found.values_BKM.shape[-1]
+    assert count <= 8.1 * wave_BKM.shape[-1]
+    if slowest_hz == 5.0:  # all that the signal holds is kept
+        assert found.rate_hz / float(speed_N.mean()) == 400.0
+    order = int(torch.fft.rfft(found.values_BKM[0, 0]).abs().argmax()) * found.rate_hz / count / float(speed_N.mean())
+    assert order == pytest.approx(3.6, abs=0.01)

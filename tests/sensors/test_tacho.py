@@ -99,6 +99,47 @@ def test_pulses_that_tell_no_speed_are_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("silent", [slice(0, 3000), slice(8000, None)])
+def test_pulses_that_begin_late_or_stop_are_refused(tmp_path: Path, silent: slice) -> None:
+    signal = pulses()
+    signal[silent] = 0.0
+    assert "pulses from the first turn to the last, got pulses from 0." in refusal(npz(tmp_path, signal))
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "known"),
+    [
+        (csv, "tachometer", "Tacho, x"),
+        (npz, "pulse", "data, rate_hz, units, tacho"),
+        (mat, "Chanel_2", "Channel_1, Channel_2"),
+        (wav, "3", "1, 2"),
+    ],
+)
+def test_a_tachometer_that_is_named_is_there(tmp_path: Path, write, name: str, known: str) -> None:  # type: ignore[no-untyped-def]
+    path = write(tmp_path, pulses())
+    notes = path.with_name(path.name + ".toml")
+    stated = {"csv": "", "npz": "", "mat": NOTES, "wav": 'units = "gn"\nscale = 1.0\n'}[write.__name__]
+    notes.write_text(stated + f'tacho = "{name}"\n')
+    assert f"a channel '{name}' with a tachometer's pulses, got {known}" in refusal(path)
+    right = {"csv": '"TACHO"', "npz": '"Tacho"', "mat": '"channel_2"', "wav": "1"}[write.__name__]
+    notes.write_text(stated + f"tacho = {right}\n")
+    np.testing.assert_allclose(speed_of(list(read(path))), SPEED_HZ, rtol=5e-2)
+
+
+def test_times_and_small_arrays_beside_a_waveform_are_left_out(tmp_path: Path) -> None:
+    beside = {"T": TIME_S[::-1], "clock": TIME_S, "gains": np.array([2.0, 1.0, 3.0]), "tacho": pulses()}
+    scipy.io.savemat(tmp_path / "pump.mat", {**beside, "acc": WAVE})
+    (tmp_path / "pump.mat.toml").write_text(NOTES)
+    frames = list(read(tmp_path / "pump.mat"))
+    assert {frame.sensor for frame in frames} == {"acc"}
+    np.testing.assert_allclose(speed_of(frames), SPEED_HZ, rtol=5e-2)
+    scipy.io.savemat(tmp_path / "pump.mat", beside)
+    assert "sample by sample" in refusal(tmp_path / "pump.mat")
+    for lacking in ({"tacho": pulses()}, {"t": TIME_S}):
+        scipy.io.savemat(tmp_path / "pump.mat", lacking)
+        assert "an array of samples, got t" in refusal(tmp_path / "pump.mat")
+
+
 def test_a_tachometer_costs_no_more_memory_than_else(tmp_path: Path) -> None:
     wave = np.tile(np.repeat([0.0, 1.0], 100), 20_000)
     scipy.io.wavfile.write(tmp_path / "long.wav", 50_000, (np.stack([wave, wave], 1) * 30_000).astype(np.int16))

@@ -90,6 +90,8 @@ def test_the_rate_of_a_cwru_record_follows_from_its_official_number(tmp_path: Pa
     assert "record number" in refusal(unknown)
     unknown.with_name("bearing.mat.toml").write_text("rate_hz = 12000\n")
     assert next(read_vibration(unknown)).meta["rate_hz"] == 12_000.0
+    unknown.with_name("bearing.mat.toml").write_text('rate_hz = 12000\ntacho = "FE"\n')
+    assert "a channel 'FE' with a tachometer's pulses, got none" in refusal(unknown)
 
 
 def test_of_two_records_in_one_file_the_one_of_its_name_is_read(tmp_path: Path) -> None:
@@ -284,7 +286,7 @@ def test_columns_of_a_parquet_table_that_share_a_name_are_refused(tmp_path: Path
     ("columns", "said"),
     [
         ({"x [m/s2]": np.ones(2000)}, "a column 'time"),
-        ({"time [s]": np.arange(2000.0), "x": np.ones(2000)}, "one unit for all axes"),
+        ({"time [s]": np.arange(2000.0), "x": np.ones(2000)}, "a column of acceleration with its unit"),
         ({"time [s]": np.random.default_rng(0).normal(size=2000), "x [m/s2]": np.ones(2000)}, "increase evenly"),
         ({"time [s]": np.arange(2000) / 2000, "x [m/s2]": ["a"] * 2000}, "numbers in column"),
     ],
@@ -313,6 +315,56 @@ def test_a_budget_is_four_times_the_file_and_a_little(tmp_path: Path) -> None:
     assert budget.left <= 4 * 1_000 + MEMORY_SPARE
     with pytest.raises(BadInput, match="four times"):
         budget.spend(budget.left + 1)
+
+
+def test_columns_keep_their_names_and_those_of_another_quantity_are_left_out(tmp_path: Path) -> None:
+    time_s = np.arange(2000) / 2000.0
+    columns = {"Temp [Cel]": 40 + time_s, "time [s]": time_s, "Z [gn]": np.sin(time_s), "status": time_s}
+    columns["y [m/s2]"] = np.cos(time_s)
+    (tmp_path / "c.csv").write_text("time [s],temperature [degC],x\n0,1,2\n0.0005,1,2\n")
+    assert "got temperature [degC], x [?]; add it, or units to c.csv.toml" in refusal(tmp_path / "c.csv")
+    (tmp_path / "c.csv.toml").write_text('units = "m/s2"\n')
+    assert next(read_vibration(tmp_path / "c.csv")).meta["axes"] == ("x",)
+    rows = [",".join(columns), *(",".join(f"{one:.7f}" for one in row) for row in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    for path in (tmp_path / "a.csv", parquet_table(tmp_path / "b.parquet", **columns)):
+        (frame,) = read_vibration(path)
+        assert frame.meta["axes"] == ("Z", "y")
+        np.testing.assert_allclose(frame.data, np.stack([GN * np.sin(time_s), np.cos(time_s)], 1), atol=1e-5)
+        path.with_name(path.name + ".toml").write_text('units = "gn"\n')
+        (frame,) = read_vibration(path)
+        assert frame.meta["axes"] == ("Z", "status", "y")
+        np.testing.assert_allclose(frame.data[:, 1:], np.stack([GN * time_s, np.cos(time_s)], 1), atol=1e-5)
+    assert "a column of current with its unit, such as 'x [A]', got Temp [Cel]" in refusal(path, read_current)
+    (tmp_path / "a.csv").write_text("time [s],x [m/s2],X [m/s2]\n0,1,2\n")
+    assert "a name for each column" in refusal(tmp_path / "a.csv")
+
+
+def test_notes_that_contradict_their_file_are_refused(tmp_path: Path) -> None:
+    text = "\n".join(["time [s],x [m/s2]", *(f"{n / 2000},1" for n in range(50))])
+    (tmp_path / "a.csv").write_text(text)
+    times_s = np.arange(50) / 2000
+    parquet_table(tmp_path / "a.parquet", **{"time [s]": times_s, "x [m/s2]": np.ones(50)})
+    np.savez(tmp_path / "a.npz", data=np.ones(50), rate_hz=2000.0, units="m/s2")
+    wav(tmp_path / "a.wav", 1, 16, bytes(400), rate_hz=2000)
+    for name in ("a.csv", "a.parquet", "a.npz", "a.wav"):
+        notes = tmp_path / f"{name}.toml"
+        stated = 'units = "m/s2"\nscale = 1.0\n'
+        notes.write_text(stated + "rate_hz = 4000\n")
+        assert "notes that agree with its own rate_hz, 2000.0, got 4000.0" in refusal(tmp_path / name)
+        notes.write_text(stated + "rate_hz = 2000.5\n")
+        assert next(iter(read_vibration(tmp_path / name))).meta["rate_hz"] == 2000.5
+        notes.write_text('units = "gn"\n')
+        if name != "a.wav":
+            assert "notes that agree with its own units, m/s2, got gn" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("head", ["time [us]", "time [ms]"])
+def test_notes_state_the_rate_where_times_tell_none(tmp_path: Path, head: str) -> None:
+    text = "\n".join([f"{head},x [m/s2]", *(f"{n // 2},1" for n in range(50))])
+    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv.toml").write_text("rate_hz = 2000\n")
+    assert next(iter(read_vibration(tmp_path / "a.csv"))).meta["rate_hz"] == 2000.0
 
 
 def real(*parts: str) -> Path:

@@ -3,24 +3,24 @@
 `catalogue.csv` in the folder has a row for each file. What it must say: `file` and `bearing`, a name of the physical
 bearing, so that no split puts it on both sides. What it may say: `faults` (joined by +, empty if sound), `rpm`,
 `model` of the bearing or its `balls`, `ball_mm`, `pitch_mm`, `contact_deg`; `rate_hz`, `units` and `scale` where the
-files do not tell; `channel`, `part`, `severity_mm`, `load`, `doubt`.
+files do not tell; `channel` (a sensor, an axis or a table's column; else the first), `part`, `severity_mm`, `load`,
+`doubt`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
-
-import numpy as np
 
 from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import SETS, entries, entry_of, number, read_table
 from iotlam_faults.data.reading import Waveform, finite
+from iotlam_faults.physics.tracking import MOVES
+from iotlam_faults.signals import Signal, named, read_signals
 from iotlam_machine.bearings import Bearing
 from iotlam_machine.machine import BEARING_FAULTS, Kind
-from iotlam_waveform.files import read_recordings
 from iotlam_waveform.files.recording import Notes
-from iotlam_waveform.vibration.plugin import QUANTITY
 
 CATALOGUE = "catalogue.csv"
 NEEDED = ("file", "bearing")
@@ -68,25 +68,38 @@ def _waveform(folder: Path, row: dict[str, str], subject: str) -> Waveform:
         raise BadInput(subject, expected=f"faults such as {some}, joined by +", got=f"'{unknown[0]}'", fix="correct it")
     path = folder / filled["file"]
     notes = _notes(path, filled, subject)
-    frames = list(read_recordings(path, QUANTITY, notes))
-    wanted = filled.get("channel", frames[0].sensor if frames else "")
-    chosen = [frame for frame in frames if frame.sensor == wanted]
-    if not chosen:
-        known = ", ".join(sorted({frame.sensor for frame in frames}))
-        raise BadInput(subject, expected=f"a channel of {known}", got=f"'{wanted}'", fix="correct the column channel")
-    speed = chosen[0].meta.get("shaft_hz")
+    signal = _channel(read_signals(path, notes), filled.get("channel"), subject)
     entry = entry_of(
         {
             "set": folder.resolve().name,
-            "channel": wanted,
             **{key: text for key, text in filled.items() if key in OF_ENTRY},
-            "rate_hz": str(chosen[0].meta["rate_hz"]),
-            "rpm": filled.get("rpm") or (f"{60.0 * float(np.mean(speed))}" if speed is not None else ""),
+            "channel": signal.channel,
+            "rate_hz": str(signal.rate_hz),
+            "rpm": filled.get("rpm") or _rpm(signal, subject),
         },
         subject,
     )
     entry = entry.changed(own_geometry=_geometry(filled, subject))
-    return Waveform(finite(path, np.concatenate([frame.data for frame in chosen])), entry, path)
+    return Waveform(finite(path, signal.values_N[:, None]), entry, path)
+
+
+def _channel(signals: Sequence[Signal], wanted: str | None, subject: str) -> Signal:
+    """The channel that a row names, else the first."""
+    found = named(signals, wanted) if wanted else signals[0]
+    if found is None:
+        known, fix = ", ".join(signal.channel for signal in signals), "correct the column channel"
+        raise BadInput(subject, expected=f"a channel of {known}", got=f"'{wanted}'", fix=fix)
+    return found
+
+
+def _rpm(signal: Signal, subject: str) -> str:
+    """The speed that a file states, empty where it states none; windows count as steady."""
+    if signal.speed_N is not None:
+        low, high = 60.0 * float(signal.speed_N.min()), 60.0 * float(signal.speed_N.max())
+        if high / low - 1.0 > 2.0 * MOVES:
+            expected, fix = "a speed that does not move", "cut out a part where it is steady, and state its rpm"
+            raise BadInput(subject, expected=expected, got=f"one from {low:.0f} to {high:.0f} rpm", fix=fix)
+    return "" if signal.shaft_hz is None else f"{60.0 * signal.shaft_hz}"
 
 
 def known_faults() -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from iotlam_faults.data.catalogue import SETS, Entry, downloads, entries
 from iotlam_faults.data.store import git_blob, sha256
+from iotlam_waveform.files.recording import Notes
 
 
 def recognised(path: Path, channel: str | None = None) -> Entry | None:
@@ -24,3 +25,15 @@ def recognised(path: Path, channel: str | None = None) -> Entry | None:
     found = [entry for one in same for entry in entries(one.set) if entry.file == one.file and not entry.member]
     asked = [entry for entry in found if entry.channel == channel]
     return next(iter(asked or found), None)
+
+
+def known_notes(path: Path, entry: Entry | None) -> Notes:
+    """The notes beside a file, with what its entry knows of it where they state nothing: published name and rate.
+
+    Raises:
+        BadInput: if there are notes that cannot be read.
+    """
+    notes = Notes.beside(path)
+    if entry is None:
+        return notes
+    return notes.changed(name=notes.name or entry.file, rate_hz=notes.rate_hz or entry.rate_hz)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from iotlam.contracts import BadInput, whole_file
 from iotlam_faults.data.catalogue import Download, Entry
 
@@ -81,11 +83,10 @@ class Store:
         if not path.is_file():
             return {}
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             fix = "remove it to pin the present files anew"
-            raise BadInput(str(path), expected="JSON", got=str(error), fix=fix) from error
-        return {str(key): str(value) for key, value in raw.items()}
+            raise BadInput(str(path), expected="JSON of checksums by path", got=str(error), fix=fix) from error
 
     def pin(self, name: str, checksums: dict[str, str]) -> None:
         """Add checksums to a set's lock."""

@@ -40,6 +40,10 @@ MOVES = 0.005
 CLEARER = 0.5
 """Nats a line from which a path is believed: noise and steady machines, simulated and real, stay below."""
 
+SLOWEST = 0.125
+"""Share of the mean speed down to which the angle is sampled finely enough for all that the signal holds: slower turns
+are few, and to sample all as finely as those need would take memory without bound."""
+
 FOLLOWED = 0.32
 """Share to either side of a stated speed within which it is followed."""
 
@@ -80,7 +84,7 @@ def over_angle(envelopes: Envelopes, speed: ShaftSpeed) -> Envelopes:
         return envelopes
     count = envelopes.values_BKM.shape[-1]
     speed_M = functional.interpolate(speed.path_N[None, None], size=count, mode="linear")[0, 0]
-    per_turn = math.ceil(envelopes.rate_hz / float(speed_M.min()))
+    per_turn = math.ceil(envelopes.rate_hz / max(float(speed_M.min()), SLOWEST * speed.hz))
     angular_BKM = resample_to_angle(envelopes.values_BKM, angle_turns(speed_M, envelopes.rate_hz), per_turn)
     return replace(envelopes, values_BKM=angular_BKM, rate_hz=per_turn * speed.hz)
 

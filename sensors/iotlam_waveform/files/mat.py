@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from iotlam_waveform.files.matlab import MatError, matrices
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.tacho import turned
+from iotlam_waveform.files.table import TIME_NAMES
+from iotlam_waveform.files.tacho import tacho_among, turned
 
 Arrays = dict[str, NDArray[Any]]
 CWRU_KEY = re.compile(r"X(\d+)_(DE|FE|BA)_time")
 FASTEST_HZ = 1000.0
+SHORT = 0.1
+"""Share of the longest array's samples below which another is none of the same recording."""
 
 CWRU_48K = ((97, 100), (109, 112), (122, 125), (135, 138), (148, 151), (161, 164), (174, 177), (189, 192),
             (201, 204), (213, 217), (226, 229), (238, 241), (250, 254), (262, 265))  # fmt: skip
@@ -27,10 +30,12 @@ CWRU_12K = ((105, 108), (118, 121), (130, 133), (144, 147), (156, 160), (169, 17
 def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a level 5 .mat file.
 
-    - CWRU (`X<nnn>_DE_time`, ...): the rate follows from the official record number in the file's name (else in the
-      keys); the unit is taken to be gn; `X<nnn>RPM` gives the shaft speed where it is there.
+    - CWRU (`X<nnn>_DE_time`, ...): the rate follows from the official record number in the file's name, or that under
+      which it was published (else in the keys); the unit is taken to be gn; `X<nnn>RPM` gives the shaft speed where it
+      is there.
     - ITSC (a structure `itsc`): 1 kHz, ampere, every repetition a sensor of its own.
-    - any other: arrays of two rows or more, rate and unit from the notes, which may name one as `tacho`.
+    - any other: arrays of two rows or more but for times and for what is much shorter than the longest; rate and unit
+      from the notes, which may name one as `tacho`.
 
     Raises:
         BadInput: if it is version 7.3, damaged, empty, or does not say its rate.
@@ -44,17 +49,19 @@ def read_mat(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
             fix = "save it anew in MATLAB with save(..., '-v7')"
             raise bad(path, "a MATLAB file up to version 7", str(error), fix) from error
         raise damaged(path, str(error)) from error
-    if any(map(CWRU_KEY.fullmatch, found)):
-        return _cwru(path, found, notes)
+    is_cwru = any(map(CWRU_KEY.fullmatch, found))
     itsc = {key.removeprefix("itsc/"): array for key, array in found.items() if key.startswith("itsc/")}
-    if itsc:
-        return [Recording(array, key, notes.rate_hz or 1000.0, notes.units or "A") for key, array in itsc.items()]
-    return _other(path, found, notes)
+    if not (is_cwru or itsc):
+        return _other(path, found, notes)
+    tacho_among(path, notes, ())  # these have none that notes could name
+    if is_cwru:
+        return _cwru(path, found, notes)
+    return [Recording(array, key, notes.rate_hz or 1000.0, notes.units or "A") for key, array in itsc.items()]
 
 
 def _cwru(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
     keys = {key: match for key in found if (match := CWRU_KEY.fullmatch(key))}
-    numbers = [int(text) for text in re.findall(r"\d+", path.stem)]
+    numbers = [int(text) for text in re.findall(r"\d+", Path(notes.name or path.name).stem)]
     rates_hz = {rate for number in numbers if (rate := cwru_rate_hz(number))}
     number = min(int(match[1]) for match in keys.values())
     if len(keys) > 3:  # two records in one file: the one that the name tells
@@ -87,16 +94,26 @@ def cwru_rate_hz(number: int) -> float | None:
 
 
 def _other(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
-    waveforms = {key: array if len(array) >= array.shape[1] else array.T for key, array in found.items()
-                 if array.size > 1}  # fmt: skip
-    if not waveforms:
-        raise bad(path, "an array of samples", f"{len(found)} single numbers", "export the waveform")
+    arrays = {key: array if len(array) >= array.shape[1] else array.T for key, array in found.items()
+              if array.size > 1}  # fmt: skip
+    tacho = tacho_among(path, notes, names := list(arrays))
+    pulses = None if tacho is None else arrays.pop(names[tacho])
+    signals = {key: array for key, array in arrays.items() if not _is_time(key, array)}
+    if not signals:
+        raise bad(path, "an array of samples", ", ".join(found)[:60] or "no arrays", "export the waveform")
     if notes.rate_hz is None or notes.units is None:
         fix = f'write them in {path.name}.toml: rate_hz = 12000, units = "gn"'
         raise bad(path, "notes that state rate_hz and units", "neither in the file", fix)
-    pulses = waveforms.pop(notes.tacho, None)
+    longest = max(map(len, signals.values()))
     recordings = [
         Recording(array, key, notes.rate_hz, notes.units, notes.scale or 1.0, shaft_hz=notes.shaft_hz)
-        for key, array in waveforms.items()
+        for key, array in signals.items()
+        if len(array) >= SHORT * longest
     ]
     return recordings if pulses is None else [turned(path, one, notes, pulses) for one in recordings]
+
+
+def _is_time(key: str, array: NDArray[Any]) -> bool:
+    """Whether an array holds the times of samples: so it is called, or it rises from each to the next."""
+    rises = array.shape[1] == 1 and bool((array[1:] > array[:-1]).all())
+    return rises or key.rpartition("/")[2].lower() in TIME_NAMES

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.tacho import turned
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged
+from iotlam_waveform.files.tacho import tacho_among, turned
 
 KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 
@@ -22,23 +22,26 @@ KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read `data` (samples, or samples x axes), `rate_hz`, `units`, and where known `shaft_hz`, `tacho` and `sensor`.
 
-    The notes stand in for what is not there. `shaft_hz` is a number, or an array spread over the recording, `tacho` a
-    tachometer's signal sample by sample. Objects (pickles) are refused.
+    The notes stand in for what is not there; their speed and sensor count before the file's. `shaft_hz` is a number, or
+    an array spread over the recording, `tacho` a tachometer's signal sample by sample. Objects (pickles) are refused.
 
     Raises:
-        BadInput: if it is damaged, lacks data, rate or unit, or holds objects.
+        BadInput: if it is damaged, lacks data, rate or unit, holds objects, or its notes contradict it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            known = [name for name in (*KNOWN, notes.tacho) if f"{name}.npy" in archive.namelist()]
-            found = {name: _member(path, archive, name, budget) for name in known}
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            tacho = tacho_among(path, notes, names)
+            wanted = [name for index, name in enumerate(names) if name in KNOWN or index == tacho]
+            found = {name: _member(path, archive, name, budget) for name in wanted}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
     if "data" not in found or found["data"].ndim not in (1, 2) or found["data"].dtype.kind not in "iuf":
         raise bad(path, "an array 'data' of real numbers, samples x axes", f"{', '.join(found) or 'none'}",
                   "save it with numpy.savez(..., data=..., rate_hz=..., units=...)")  # fmt: skip
-    rate_hz = notes.rate_hz or _number(path, found, "rate_hz")
-    units = notes.units or (str(found["units"]) if "units" in found else None)
+    rate_hz, units = _number(path, found, "rate_hz"), str(found["units"]) if "units" in found else None
+    rate_hz = notes.rate_hz if rate_hz is None else agreed(path, "rate_hz", rate_hz, notes.rate_hz)
+    units = notes.units if units is None else agreed(path, "units", units, notes.units)
     if rate_hz is None or units is None:
         raise bad(path, "rate_hz and units", "a file that lacks one", "add them when saving, or in its notes")
     data = found["data"]
@@ -46,7 +49,7 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         data.reshape(len(data), -1) if data.size else data.reshape(0, 1), notes.sensor or str(found.get("sensor", "")),
         rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _speed(path, found),
     )  # fmt: skip
-    return [turned(path, recording, notes, found[notes.tacho]) if notes.tacho in found else recording]
+    return [recording if tacho is None else turned(path, recording, notes, found[names[tacho]])]
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from iotlam.contracts import unit_factor
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import rate_of_steps, read_header
 from iotlam_waveform.files.tacho import without
@@ -38,39 +37,39 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
     header = read_header(path, names, notes)
     _check(path, names, types, header.time_column)
-    budget.spend(rows * (BYTES_PER_TIME * (len(names) - header.channels) + BYTES_PER_VALUE * header.channels))
+    count = len(header.channels)
+    budget.spend(rows * (BYTES_PER_TIME * (len(names) - count) + BYTES_PER_VALUE * count))
     try:
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}"[:120]) from error
-    at = header.time_column
-    rate_hz = notes.rate_hz or _rate_hz(path, table.column(at), unit_factor(header.time_unit, "s"))
+    at, rate_hz = header.time_column, notes.rate_hz
+    if at is not None or rate_hz is None:
+        rate_hz = _rate_hz(path, table.column(at), notes, header.time_unit)
     with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
         channels = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
     values_NC = np.stack(channels, 1)
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
     return [without(path, found, notes, header.tacho)]
 
 
 def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:
-    """Columns have names of their own and hold numbers."""
-    if len(set(names)) < len(names):
-        raise bad(path, "a name for each column", ", ".join(names)[:60], "rename those that share one")
+    """Columns hold numbers."""
     for index, (name, kind) in enumerate(zip(names, types, strict=True)):
         is_time = index == time_column and kind.startswith("timestamp")
         if not is_time and not kind.startswith(("int", "uint", "float", "double", "halffloat")):
             raise bad(path, f"numbers in column '{name}'", kind, "store numbers")
 
 
-def _rate_hz(path: Path, column: Any, unit_s: float) -> float:
+def _rate_hz(path: Path, column: Any, notes: Notes, unit: str) -> float:
     """From a column of times: numbers of a unit, or timestamps."""
     times_N = column.to_numpy()
     if times_N.dtype.kind == "M":
-        times_N, unit_s = (times_N - times_N[:1]) / np.timedelta64(1, "s"), 1.0
+        times_N, unit = (times_N - times_N[:1]) / np.timedelta64(1, "s"), "s"
     with np.errstate(invalid="ignore"):
         steps_N = np.diff(np.asarray(times_N, np.float64))
     if not len(steps_N):
         raise damaged(path, f"{len(times_N)} rows")
     ends = float(steps_N.min()), float(steps_N.max())
-    return rate_of_steps(path, float(steps_N.mean()), ends, len(times_N), unit_s)
+    return rate_of_steps(path, notes, float(steps_N.mean()), ends, len(times_N), unit)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from iotlam.contracts import BadInput, SensorFrame, unit_factor
+from iotlam.contracts import UNITS, BadInput, SensorFrame, unit_factor
 from iotlam.contracts.records import Record
 
 FRAME_S = 1.0
+TACHO = "tacho"
 SPARE_BYTES = 12 * 2**20
 
+SAME_RATE = 1e-3
+"""Share by which a rate that is stated twice may differ: times are printed with few digits."""
+
 Positive = Annotated[float, Meta(gt=0.0)]
+Stated = TypeVar("Stated", str, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,9 @@ class Notes(Record, frozen=True):
         scale: how many `units` one is in the file; of PCM, how many full scale is.
         shaft_hz: speed of the shaft, turns a second.
         sensor: name of the sensor.
-        tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1.
+        name: under which the file was published, where it is called otherwise now: of some sets it tells rate or speed.
+        tacho: channel that holds a tachometer's pulses: a column's name, an array's, or of .wav its number from 1; one
+            called `tacho`, if there is any, where this is None.
         pulses_per_turn: of the tachometer.
     """
 
@@ -47,8 +55,14 @@ class Notes(Record, frozen=True):
     scale: Positive | None = None
     shaft_hz: Positive | None = None
     sensor: str | None = None
-    tacho: str = "tacho"
+    name: str | None = None
+    tacho: str | int | None = None
     pulses_per_turn: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+    @property
+    def pulses(self) -> str:
+        """What the channel with a tachometer's pulses is called."""
+        return TACHO if self.tacho is None else str(self.tacho)
 
     @classmethod
     def beside(cls, path: Path) -> Notes:
@@ -61,6 +75,13 @@ class Notes(Record, frozen=True):
         return cls.from_toml(notes) if notes.is_file() else cls()
 
 
+class Axis(NamedTuple):
+    """A column of a table: its name, and its unit, empty where neither the file nor its notes state it."""
+
+    name: str
+    unit: str
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One sensor's waveform as the file stores it.
@@ -69,10 +90,11 @@ class Recording:
         values_NC: N samples of C axes or phases, any numeric dtype.
         sensor: name of the sensor.
         rate_hz: sample rate.
-        units: unit of `values_NC * scale - offset_C`.
+        units: unit of `values_NC * scale - offset_C`, where axes do not state their own.
         scale: what the stored numbers are multiplied by.
         offset_C: what is then taken off.
         shaft_hz: speed of the shaft, a number or an array spread over the recording; None where it is not known.
+        axes: what the file says of each of the C; none where it names none.
     """
 
     values_NC: NDArray[Any]
@@ -82,6 +104,7 @@ class Recording:
     scale: float = 1.0
     offset_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     shaft_hz: float | NDArray[np.float64] | None = None
+    axes: tuple[Axis, ...] = ()
 
 
 class Budget:
@@ -117,31 +140,73 @@ def damaged(path: Path, got: str) -> BadInput:
     return bad(path, f"a whole {path.suffix.lower()} file", got, "copy or export it again")
 
 
+def agreed(path: Path, key: str, stated: Stated, noted: Stated | None) -> Stated:
+    """What a file and its notes state alike, or the file alone.
+
+    Raises:
+        BadInput: if they contradict each other.
+    """
+    if noted is None or noted == stated:
+        return stated
+    if isinstance(stated, str) or not math.isclose(stated, noted, rel_tol=SAME_RATE):
+        raise contradicted(path, key, stated, noted)
+    return noted
+
+
+def contradicted(path: Path, key: str, stated: object, noted: object) -> BadInput:
+    """The error of notes that state something else than their file."""
+    fix = "leave it out of the notes, or correct the file"
+    return bad(path, f"notes that agree with its own {key}, {stated}", f"{noted}", fix)
+
+
 def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budget) -> Iterator[SensorFrame]:
     """The recording in frames of a second; time is counted from its first sample.
+
+    Of axes that state their units those of the quantity are taken, and named in the metadata.
 
     Raises:
         BadInput: if it is empty, its unit is of another quantity, or its rate is not one that the modality takes.
     """
+    taken = _measuring(path, recording.axes, quantity)
     values_NC, rate_hz = recording.values_NC, recording.rate_hz
     low, high = quantity.rate_hz
     if not low <= rate_hz <= high:
         raise bad(path, f"a sample rate from {low:g} to {high:g} Hz", f"{rate_hz:g} Hz", "state the true rate")
     if values_NC.ndim != 2 or 0 in values_NC.shape or values_NC.shape[1] > values_NC.shape[0]:
         raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
-    factor = np.float32(recording.scale * unit_factor(recording.units, quantity.unit))
-    offset_C = (recording.offset_C * unit_factor(recording.units, quantity.unit)).astype(np.float32)
+    units = [recording.axes[index].unit for index in taken] or [recording.units]
+    factor_C = np.array([unit_factor(unit, quantity.unit) for unit in units])
+    scale_C = (recording.scale * factor_C).astype(np.float32)
+    offset_C = (recording.offset_C * factor_C).astype(np.float32)
     meta: dict[str, Any] = {"sensor": recording.sensor, "rate_hz": rate_hz}
+    if taken:
+        meta["axes"] = tuple(recording.axes[index].name for index in taken)
+    chosen = taken if len(taken) < len(recording.axes) else slice(None)
     budget.spend(4 * values_NC.size)
     step = round(FRAME_S * rate_hz)
     for start in range(0, len(values_NC), step):
         with np.errstate(over="ignore", invalid="ignore"):
-            part_NC = values_NC[start : start + step].astype(np.float32)
-            part_NC *= factor
+            part_NC = values_NC[start : start + step, chosen].astype(np.float32)
+            part_NC *= scale_C
             part_NC -= offset_C
         if recording.shaft_hz is not None:
             meta = {**meta, "shaft_hz": _speed(recording.shaft_hz, start, len(part_NC), len(values_NC))}
         yield SensorFrame(t_ns=round((start + len(part_NC) - 1) / rate_hz * 1e9), data=part_NC, meta=meta)
+
+
+def _measuring(path: Path, axes: tuple[Axis, ...], quantity: Quantity) -> list[int]:
+    """Which axes measure the quantity.
+
+    Raises:
+        BadInput: if there are axes and none does.
+    """
+    wanted = UNITS[quantity.unit].quantity
+    taken = [index for index, axis in enumerate(axes) if axis.unit in UNITS and UNITS[axis.unit].quantity == wanted]
+    if axes and not taken:
+        got = ", ".join(f"{axis.name} [{axis.unit or '?'}]" for axis in axes)[:60]
+        fix = f"add it, or units to {path.name}.toml for columns that state none"
+        raise bad(path, f"a column of {wanted} with its unit, such as 'x [{quantity.unit}]'", got, fix)
+    return taken
 
 
 def _speed(shaft_hz: float | NDArray[np.float64], start: int, size: int, count: int) -> float | NDArray[np.float64]:

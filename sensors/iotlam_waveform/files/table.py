@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from iotlam.contracts import unit_factor
-from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.tacho import without
+from iotlam.contracts import UNITS, unit_factor
+from iotlam_waveform.files.recording import Axis, Budget, Notes, Recording, agreed, bad, contradicted, damaged
+from iotlam_waveform.files.tacho import tacho_among, without
 
 LONGEST_LINE = 4096
 ADI_NAME = re.compile(r"(\d{4})_(GoB|[LH](?:IR|OR|BF))_.*")
@@ -59,7 +59,8 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a table of samples; separators are ; , or tab, an empty field is missing data.
 
     - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, one `tacho` the speed, every other is an
-      axis or phase with its unit in brackets. The notes stand in for what is not there.
+      axis or phase with its unit in brackets, and left out if that is of another quantity. The notes stand in for what
+      is not there.
     - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
       volts at rest.
 
@@ -71,7 +72,8 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     if first is None:
         raise damaged(path, "nothing in it")
     separator = next((mark for mark in ";\t," if mark in first), ",")
-    if match := ADI_NAME.fullmatch(path.name):
+    if match := ADI_NAME.fullmatch(notes.name or path.name):
+        tacho_among(path, notes, ())  # these have none that notes could name
         return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
     return [_headed(path, first.split(separator), lines, separator, notes)]
 
@@ -85,7 +87,7 @@ def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: f
     _fill(path, table, lines, ";")
     rest_C = np.array(opening[4:]) * ADI_GN_PER_V
     return Recording(np.asarray(table.values, np.float32).reshape(-1, 3), notes.sensor or "ADXL356",
-                     notes.rate_hz or _rate_hz(path, table, 1.0), "gn", ADI_GN_PER_V, rest_C,
+                     _rate_hz(path, table, notes, "s"), "gn", ADI_GN_PER_V, rest_C,
                      notes.shaft_hz or shaft_hz or None)  # fmt: skip
 
 
@@ -96,15 +98,13 @@ class Header:
     Attributes:
         time_column: where the time is, None where there is none.
         time_unit: of it.
-        unit: of all others but for the tachometer.
-        channels: how many others there are.
+        channels: all others.
         tacho: which of them holds a tachometer's pulses, None where none does.
     """
 
     time_column: int | None
     time_unit: str
-    unit: str
-    channels: int
+    channels: tuple[Axis, ...]
     tacho: int | None
 
 
@@ -112,45 +112,37 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
     """Read the names of columns, such as `time [s]` and `x [m/s2]`.
 
     Raises:
-        BadInput: if they name no axis, no single unit or, where the notes state no rate, no time.
+        BadInput: if they name no axis, two axes alike or, where the notes state no rate, no time; or state other units
+            than the notes.
     """
     matches = [COLUMN.fullmatch(text) for text in columns]
-    names = [match[1].lower() if match else "" for match in matches]
-    units = [match[2] if match else None for match in matches]
-    at = next((index for index, name in enumerate(names) if name in TIME_NAMES), None)
-    pulses = next((index for index, name in enumerate(names) if name == notes.tacho.lower()), None)
-    axes = [index for index in range(len(names)) if index not in (at, pulses)]
+    names = [match[1] if match else "" for match in matches]
+    units = [(match[2] if match else None) or "" for match in matches]
+    at = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)
+    others = [index for index in range(len(names)) if index != at]
+    tacho = tacho_among(path, notes, [names[index] for index in others])
+    channels = [Axis(names[index], units[index] or notes.units or "") for index in others]
+    axes = [axis for nth, axis in enumerate(channels) if nth != tacho]
     if any(not name or _is_number(name) for name in names) or not axes:
-        raise bad(
-            path,
-            "a header such as 'time [s];x [m/s2]'",
-            ", ".join(names)[:60],
-            "add a first line that names the columns",
-        )
-    found = {units[index] for index in axes}
-    unit = notes.units or (found.pop() if len(found) == 1 else None)
-    if unit is None:
-        raise bad(
-            path,
-            "one unit for all axes in the header, such as 'x [m/s2]'",
-            f"{[units[index] for index in axes]}",
-            f"add it, or units to {path.name}.toml",
-        )
+        fix = "add a first line that names the columns"
+        raise bad(path, "a header such as 'time [s];x [m/s2]'", ", ".join(names)[:60], fix)
+    if len({(axis.name.lower(), axis.unit) for axis in axes}) < len(axes):
+        raise bad(path, "a name for each column", ", ".join(columns)[:60], "rename those that share one")
+    if notes.units is not None and not any(axis.unit == notes.units for axis in axes):
+        raise contradicted(path, "units", ", ".join(dict.fromkeys(axis.unit for axis in axes)), notes.units)
     if notes.rate_hz is None and at is None:
         raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
-    channels = [index for index in range(len(names)) if index != at]
-    time_unit = units[at] if at is not None else None
-    return Header(at, time_unit or "s", unit, len(channels), None if pulses is None else channels.index(pulses))
+    return Header(at, (units[at] if at is not None else "") or "s", tuple(channels), tacho)
 
 
 def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
     header = read_header(path, columns, notes)
     table = Table(columns=len(columns), time_column=header.time_column)
     _fill(path, table, lines, separator)
-    rate_hz = notes.rate_hz or _rate_hz(path, table, unit_factor(header.time_unit, "s"))
-    values_NC = np.asarray(table.values, np.float32).reshape(-1, header.channels)
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, header.unit, notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    rate_hz = _rate_hz(path, table, notes, header.time_unit)
+    values_NC = np.asarray(table.values, np.float32).reshape(-1, len(header.channels))
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
+                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
     return without(path, found, notes, header.tacho)
 
 
@@ -171,29 +163,35 @@ def _numbers(path: Path, line: str, separator: str, number: int, count: int | No
         raise damaged(path, f"'{line.strip()[:40]}' in line {number}, no numbers with a decimal point") from error
 
 
-def _rate_hz(path: Path, table: Table, unit_s: float) -> float:
+def _rate_hz(path: Path, table: Table, notes: Notes, unit: str) -> float:
     usual = (table.last_s - table.first_s) / max(table.rows - 1, 1)
-    return rate_of_steps(path, usual, (table.shortest_s, table.longest_s), table.rows, unit_s)
+    return rate_of_steps(path, notes, usual, (table.shortest_s, table.longest_s), table.rows, unit)
 
 
-def rate_of_steps(path: Path, usual: float, ends: tuple[float, float], rows: int, unit_s: float) -> float:
-    """Sample rate from the steps of a column of times.
+def rate_of_steps(path: Path, notes: Notes, usual: float, ends: tuple[float, float], rows: int, unit: str) -> float:
+    """Sample rate from the steps of a column of times, or from the notes where that tells none.
 
     Args:
         path: of the file, for errors.
+        notes: which may state the rate.
         usual: mean step.
         ends: the shortest and the longest.
         rows: how many rows there are.
-        unit_s: seconds in the unit of the steps.
+        unit: of the steps.
 
     Raises:
-        BadInput: if the times do not increase evenly.
+        BadInput: if the times do not increase evenly, their unit is none, or the notes contradict them.
     """
     shortest, longest = ends
-    if not (0.0 < shortest and 0.5 * usual < shortest and longest < 1.5 * usual < np.inf):
+    even = 0.0 < shortest and 0.5 * usual < shortest and longest < 1.5 * usual < np.inf
+    if notes.rate_hz is not None and not (even and unit in UNITS):
+        return notes.rate_hz
+    unit_s = unit_factor(unit, "s")
+    if not even:
         got = f"steps from {shortest * unit_s:g} to {longest * unit_s:g} s over {rows} rows"
         raise bad(path, "times that increase evenly", got, "sort the rows; write missing samples as empty fields")
-    return float(f"{1.0 / (usual * unit_s):.6g}")  # times are printed with few digits
+    stated_hz = float(f"{1.0 / (usual * unit_s):.6g}")  # times are printed with few digits
+    return agreed(path, "rate_hz", stated_hz, notes.rate_hz)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ RISES, FALLS = 0.6, 0.4
 """Shares of the channel's range: a pulse has come above the one, and is over below the other."""
 
 UNEVEN = 1.7
-"""By how much a pulse may be longer or shorter after the last than that after the one before."""
+"""By how much a pulse may be longer or shorter after the last than that after the one before, and how much longer than
+that next to it what is recorded before the first and after the last."""
 
 SPAN = 1000.0
 """Samples that the turns take at least over which a speed is: a pulse may come a sample early or late. Whole turns, for
@@ -24,6 +26,21 @@ marks need not stand evenly."""
 
 POINTS_PER_TURN = 4
 BLOCK = 1 << 18
+
+
+def tacho_among(path: Path, notes: Notes, channels: Sequence[str]) -> int | None:
+    """Which of the channels holds a tachometer's pulses, its name in capitals or not; None where none does.
+
+    Raises:
+        BadInput: if the notes name one that is not there.
+    """
+    known = [name.lower() for name in channels]
+    if notes.pulses.lower() in known:
+        return known.index(notes.pulses.lower())
+    if notes.tacho is not None:
+        got, fix = ", ".join(channels)[:60] or "none", f"correct tacho in {path.name}.toml"
+        raise bad(path, f"a channel '{notes.pulses}' with a tachometer's pulses", got, fix)
+    return None
 
 
 def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any]) -> Recording:
@@ -36,29 +53,42 @@ def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any
         pulses_N: the tachometer's signal meanwhile, in any unit.
 
     Raises:
-        BadInput: if they are not as many, not of two turns at least, or one was missed or came twice.
+        BadInput: if they are not as many, not of two turns at least, one was missed or came twice, or they begin late
+            or stop early.
     """
     count, each = len(recording.values_NC), notes.pulses_per_turn
     if pulses_N.size != count or pulses_N.dtype.kind not in "iuf":
         got = f"{pulses_N.size} of {pulses_N.dtype} for {count}"
-        raise bad(path, f"numbers in '{notes.tacho}', sample by sample", got, "record both at one rate")
+        raise bad(path, f"numbers in '{notes.pulses}', sample by sample", got, "record both at one rate")
     at_P = pulse_times(pulses_N.ravel())
     if len(at_P) < 2 * each + 1:
         got, fix = f"{len(at_P)} pulses, {each} a turn", f"state tacho and pulses_per_turn in {path.name}.toml"
-        raise bad(path, f"a tachometer's pulses of two turns at least in '{notes.tacho}'", got, fix)
-    steps_P = np.diff(at_P)
-    uneven_P = np.maximum(steps_P[1:] / steps_P[:-1], steps_P[:-1] / steps_P[1:])
-    if uneven_P.max(initial=1.0) > UNEVEN:
-        at_s = at_P[uneven_P.argmax() + 1] / recording.rate_hz
-        got = f"one {uneven_P.max():.1f} times as long as the next about {at_s:.3f} s"
-        fix = "cut that part off, or leave the channel away"
-        raise bad(path, "a tachometer's pulses of which none is missed or doubled", got, fix)
+        raise bad(path, f"a tachometer's pulses of two turns at least in '{notes.pulses}'", got, fix)
+    _check(path, at_P, count, recording.rate_hz)
     turns = len(at_P) // each
     over = min(math.ceil(SPAN * turns / (at_P[-1] - at_P[0])), turns // 2)
     start_P, end_P = at_P[: -over * each], at_P[over * each :]
     wanted_M = np.linspace(0.0, count - 1.0, POINTS_PER_TURN * turns)
     speed_M = np.interp(wanted_M, (start_P + end_P) / 2.0, over * recording.rate_hz / (end_P - start_P))
     return replace(recording, shaft_hz=speed_M)
+
+
+def _check(path: Path, at_P: NDArray[np.float64], count: int, rate_hz: float) -> None:
+    """No pulse is missed or came twice, and they come from the first turn to the last.
+
+    Raises:
+        BadInput: if not.
+    """
+    steps_P = np.diff(at_P)
+    uneven_P = np.maximum(steps_P[1:] / steps_P[:-1], steps_P[:-1] / steps_P[1:])
+    if uneven_P.max(initial=1.0) > UNEVEN:
+        got = f"one {uneven_P.max():.1f} times as long as the next about {at_P[uneven_P.argmax() + 1] / rate_hz:.3f} s"
+        fix = "cut that part off, or leave the channel away"
+        raise bad(path, "a tachometer's pulses of which none is missed or doubled", got, fix)
+    if at_P[0] > UNEVEN * steps_P[0] or count - 1 - at_P[-1] > UNEVEN * steps_P[-1]:
+        got = f"pulses from {at_P[0] / rate_hz:.3f} to {at_P[-1] / rate_hz:.3f} s of {count / rate_hz:.3f}"
+        fix = "cut off what is without, or leave the channel away"
+        raise bad(path, "a tachometer's pulses from the first turn to the last", got, fix)
 
 
 def without(path: Path, recording: Recording, notes: Notes, channel: int | None) -> Recording:
@@ -69,7 +99,8 @@ def without(path: Path, recording: Recording, notes: Notes, channel: int | None)
     """
     if channel is None:
         return recording
-    kept = replace(recording, values_NC=np.delete(recording.values_NC, channel, 1))
+    axes = tuple(axis for index, axis in enumerate(recording.axes) if index != channel)
+    kept = replace(recording, values_NC=np.delete(recording.values_NC, channel, 1), axes=axes)
     return turned(path, kept, notes, recording.values_NC[:, channel])
 
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.tacho import without
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged
+from iotlam_waveform.files.tacho import tacho_among, without
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 FULL_SCALE = {(PCM, 16): 2.0**15, (PCM, 24): 2.0**23, (PCM, 32): 2.0**31, (FLOAT, 32): 1.0}
@@ -35,7 +35,7 @@ def read_wav(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     may name the number of a channel as `tacho`.
 
     Raises:
-        BadInput: if it is damaged, of another coding, or without these notes.
+        BadInput: if it is damaged, of another coding, without these notes, or they contradict it.
     """
     with path.open("rb") as file:
         if not _is_riff(file):
@@ -47,10 +47,10 @@ def read_wav(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     budget.spend(len(data) * (7 if form.bits == 24 else 3) // 3)
     values_NC = _samples(form, data).reshape(-1, form.channels)
     scale = notes.scale / FULL_SCALE[form.coding, form.bits]
-    found = Recording(values_NC, notes.sensor or path.stem, notes.rate_hz or float(form.rate_hz), notes.units, scale,
-                      shaft_hz=notes.shaft_hz)  # fmt: skip
+    rate_hz = agreed(path, "rate_hz", float(form.rate_hz), notes.rate_hz)
+    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, notes.units, scale, shaft_hz=notes.shaft_hz)
     numbers = [str(number) for number in range(1, form.channels + 1)] if form.channels > 1 else []
-    return [without(path, found, notes, numbers.index(notes.tacho) if notes.tacho in numbers else None)]
+    return [without(path, found, notes, tacho_among(path, notes, numbers))]
 
 
 def _is_riff(file: BinaryIO) -> bool:
