@@ -17,7 +17,7 @@ from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from iotlam.contracts import BadInput, whole_file
+from iotlam.contracts import BadInput, whole_files
 from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
 from iotlam_faults.evaluate import Bench, Trust, learn_trust
@@ -116,12 +116,10 @@ class Trained:
         return cls(head, facts)
 
     def save(self, folder: Path) -> None:
-        """Write it: no pickle, each file whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / WEIGHTS) as partial:
-            save_file(_arrays(self.head), partial)
-        with whole_file(folder / CARD) as partial:
-            partial.write_text(self.facts.to_json() + "\n", encoding="utf-8")
+        """Write it: no pickle, both files or none."""
+        with whole_files(folder, last=CARD) as new:
+            save_file(_arrays(self.head), new / WEIGHTS)
+            (new / CARD).write_text(self.facts.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Trained:

@@ -152,7 +152,10 @@ def test_archives_are_unpacked_as_far_as_they_are_wanted(
                 for path in (tmp_path / "paderborn" / "K001").iterdir()}  # fmt: skip
     assert unpacked == {name: content for name, content in members.items() if name.endswith(".mat")}
     (tmp_path / "paderborn" / "K001" / "N15_K001_2.mat").write_bytes(b"spoilt")
-    assert "K001/N15_K001_2.mat" in verify_set(store, "paderborn", lambda size: None).damaged
+    before = verify_set(store, "paderborn", lambda size: None)
+    assert "K001/N15_K001_2.mat" in before.damaged
+    (store.folder("paderborn") / "K001" / "N15_K001_2.mat").unlink()
+    assert verify_set(store, "paderborn", lambda size: None).missing == before.missing + 1
 
 
 @pytest.mark.parametrize("pack, suffix", [(zipped, "zip"), (rarred, "rar")])

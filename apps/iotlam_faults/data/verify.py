@@ -16,7 +16,7 @@ class Verified:
 
     Attributes:
         genuine: files that are what was published or pinned.
-        missing: files that are not here.
+        missing: files that are not here, or were unpacked and are gone.
         damaged: files, or members unpacked from them, that are something else.
     """
 
@@ -52,6 +52,8 @@ def verify_set(store: Store, name: str, seen: Callable[[int], None]) -> Verified
             damaged.append(download.file)
     for member, pinned in lock.items():
         path = store.folder(name) / member
-        if path.exists() and sha256(path) != pinned:
+        if not path.exists():
+            missing += 1
+        elif sha256(path) != pinned:
             damaged.append(member)
     return Verified(genuine, missing, tuple(damaged))
