@@ -27,6 +27,10 @@ CHANGED = 2.0
 """Root mean square of all bands' deviations from which a machine counts as changed."""
 
 
+SPEED_MARGIN = 0.1
+"""Share by which the speed may leave the range in which the baseline was learnt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """How a machine rings, and how loudly, while it is sound.
@@ -54,6 +58,11 @@ class Baseline:
         square_W = np.einsum("wc,cd,wd->w", away_WC, self.precision_CC, away_WC)
         found: Doubles = np.sqrt(square_W / len(self.mean_C))
         return found
+
+
+def near_speed(shaft_hz: float, low_hz: float, high_hz: float) -> bool:
+    """Whether a speed is about that of a baseline learnt between two: at others a change says nothing."""
+    return low_hz * (1.0 - SPEED_MARGIN) <= shaft_hz <= high_hz * (1.0 + SPEED_MARGIN)
 
 
 def profile(levels_WC: NDArray[np.float32], values_WN: Tensor) -> Doubles:

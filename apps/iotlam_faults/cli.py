@@ -163,16 +163,15 @@ def diagnose(
         raise BadInput("--geometry", expected="it or --bearing", got="both", fix="leave one of them away")
     if rpm is not None:
         _finite("--rpm", rpm)
-    known = recognised(file, channel)
-    wanted = channel or (known.channel if known else None)
+    known = recognised(file)
+    wanted = channel or (known[0].channel if known else None)
     shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
     signal = pick(read_signals(file, known_notes(file, known)), wanted).known_as(known)
     signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
     sound = []
     for path in healthy or ():
-        entry = recognised(path)
-        past = alike(read_signals(path, known_notes(path, entry)), signal)
-        sound.append(past.known_as(entry and recognised(path, past.sensor)))
+        published = recognised(path)
+        sound.append(alike(read_signals(path, known_notes(path, published)), signal).known_as(published))
     motor = read_motor_current(current) if current else None
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])

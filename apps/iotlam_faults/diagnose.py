@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput
 from iotlam_faults.advice import IMPULSIVE
 from iotlam_faults.answer import Answer, Before
-from iotlam_faults.baseline import Baseline, profile
+from iotlam_faults.baseline import Baseline, near_speed, profile
 from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
-from iotlam_faults.monitor.alarm import SPEED_MARGIN
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.speed import WITHIN
@@ -181,10 +180,8 @@ def _damage(verdict: Verdict | None) -> list[str]:
 
 
 def _alike(one: Heard, now: Heard) -> bool:
-    """Whether both were recorded at about one speed, as far as is known: else a change says nothing."""
-    if one.shaft_hz is None or now.shaft_hz is None:
-        return True
-    return 1.0 - SPEED_MARGIN <= one.shaft_hz / now.shaft_hz <= 1.0 + SPEED_MARGIN
+    """Whether both were recorded at about one speed, as far as is known."""
+    return one.shaft_hz is None or now.shaft_hz is None or near_speed(one.shaft_hz, now.shaft_hz, now.shaft_hz)
 
 
 def _elsewhere(one: Heard, now: Heard) -> str:

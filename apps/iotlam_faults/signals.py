@@ -83,9 +83,11 @@ class Signal:
             return self
         return replace(self, shaft_hz=stated_hz) if self.speed_N is None else replace(self, stated_hz=stated_hz)
 
-    def known_as(self, entry: Entry | None) -> Signal:
-        """With what the catalogue knows of its recording, if that is of this channel."""
-        if entry is None or entry.channel not in (self.channel, self.channel.rpartition(".")[0]):
+    def known_as(self, published: Sequence[Entry]) -> Signal:
+        """With what the catalogue knows of its recording, if one of the entries is of this channel."""
+        names = self.channel, self.channel.rpartition(".")[0]
+        entry = next((entry for entry in published if entry.channel in names), None)
+        if entry is None:
             return self
         known = replace(self, bearing=entry.geometry, bearing_name=entry.model, doubt=entry.doubt, part=entry.part)
         return known.at_speed(entry.shaft_hz)

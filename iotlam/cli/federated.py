@@ -90,10 +90,7 @@ def own(
     """
     from iotlam.federated.plan import save_own
 
-    plan = _plan(folder)
-    if plan.base and (folder / plan.base).is_dir():  # a device's host has the base in the run's folder
-        plan = plan.changed(base=str(folder / plan.base))
-    typer.echo(f"{save_own(plan, folder, device)}: an ordinary model folder")
+    typer.echo(f"{save_own(_plan(folder), folder, device)}: an ordinary model folder")
 
 
 @app.command()
@@ -157,7 +154,10 @@ def _plan(folder: Path) -> Plan:
     except OSError as error:
         fix = "name the folder that 'iotlam federated run' was given as --out"
         raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
-    return Plan.from_json(text, str(folder / PLAN))
+    plan = Plan.from_json(text, str(folder / PLAN))
+    if plan.base and (folder / plan.base).is_dir():  # as on a device's host, where the base is in the run's folder
+        plan = plan.changed(base=str(folder / plan.base))
+    return plan
 
 
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from iotlam.contracts import BadInput
 from iotlam_faults.data.catalogue import SETS, entries, entry_of, number, read_table
 from iotlam_faults.data.reading import Waveform, finite
-from iotlam_faults.physics.tracking import MOVES
+from iotlam_faults.physics.tracking import moves
 from iotlam_faults.signals import Signal, named, read_signals
 from iotlam_machine.bearings import Bearing
 from iotlam_machine.machine import BEARING_FAULTS, Kind
@@ -94,11 +96,10 @@ def _channel(signals: Sequence[Signal], wanted: str | None, subject: str) -> Sig
 
 def _rpm(signal: Signal, subject: str) -> str:
     """The speed that a file states, empty where it states none; windows count as steady."""
-    if signal.speed_N is not None:
-        low, high = 60.0 * float(signal.speed_N.min()), 60.0 * float(signal.speed_N.max())
-        if high / low - 1.0 > 2.0 * MOVES:
-            expected, fix = "a speed that does not move", "cut out a part where it is steady, and state its rpm"
-            raise BadInput(subject, expected=expected, got=f"one from {low:.0f} to {high:.0f} rpm", fix=fix)
+    if signal.speed_N is not None and moves(torch.from_numpy(signal.speed_N)):
+        got = f"one from {60.0 * signal.speed_N.min():.0f} to {60.0 * signal.speed_N.max():.0f} rpm"
+        expected, fix = "a speed that does not move", "cut out a part where it is steady, and state its rpm"
+        raise BadInput(subject, expected=expected, got=got, fix=fix)
     return "" if signal.shaft_hz is None else f"{60.0 * signal.shaft_hz}"
 
 

@@ -10,12 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam_faults.baseline import CHANGED, Baseline
+from iotlam_faults.baseline import CHANGED, Baseline, near_speed
 
 Doubles = NDArray[np.float64]
-
-SPEED_MARGIN = 0.1
-"""Share by which the speed may leave the range in which the baseline was learnt."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -98,8 +95,7 @@ class Sensor(msgspec.Struct):
         """Whether the baseline was learnt at about this speed; if not, a change says nothing."""
         if shaft_hz is None or self.speeds_hz is None:
             return shaft_hz is None and self.speeds_hz is None
-        low, high = self.speeds_hz
-        return low * (1.0 - SPEED_MARGIN) <= shaft_hz <= high * (1.0 + SPEED_MARGIN)
+        return near_speed(shaft_hz, *self.speeds_hz)
 
     def baseline(self) -> Baseline:
         """How it is while sound."""

@@ -65,10 +65,10 @@ def followed(values_N: Tensor, rate_hz: float, steady: ShaftSpeed, measured_N: T
     """
     if measured_N is not None:
         moving = _along(measured_N, steady)
-        return moving if _moves(measured_N) else replace(moving, contradicted=steady.contradicted, path_N=None)
+        return moving if moves(measured_N) else replace(moving, contradicted=steady.contradicted, path_N=None)
     path_N = track_speed(values_N, rate_hz, (steady.hz * (1.0 - FOLLOWED), steady.hz * (1.0 + FOLLOWED)))
     passes = float(path_N.min()) * (1.0 - WITHIN) <= steady.stated_hz <= float(path_N.max()) * (1.0 + WITHIN)
-    if not passes or not _moves(path_N):
+    if not passes or not moves(path_N):
         return steady
     moving = _along(path_N, steady)
     per_turn = math.ceil(rate_hz / moving.hz)
@@ -89,7 +89,8 @@ def over_angle(envelopes: Envelopes, speed: ShaftSpeed) -> Envelopes:
     return replace(envelopes, values_BKM=angular_BKM, rate_hz=per_turn * speed.hz)
 
 
-def _moves(speed_N: Tensor) -> bool:
+def moves(speed_N: Tensor) -> bool:
+    """Whether a speed moves so much that its lines smear."""
     return float(speed_N.max() / speed_N.min()) - 1.0 > 2.0 * MOVES
 
 

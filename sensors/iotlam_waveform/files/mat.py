@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iotlam_waveform.files.matlab import MatError, matrices
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import TIME_NAMES
-from iotlam_waveform.files.tacho import tacho_among, turned
+from iotlam_waveform.files.tacho import tacho_among, with_speed
 
 Arrays = dict[str, NDArray[Any]]
 CWRU_KEY = re.compile(r"X(\d+)_(DE|FE|BA)_time")
@@ -110,7 +110,7 @@ def _other(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
         for key, array in signals.items()
         if len(array) >= SHORT * longest
     ]
-    return recordings if pulses is None else [turned(path, one, notes, pulses) for one in recordings]
+    return recordings if pulses is None else [with_speed(path, one, notes, pulses) for one in recordings]
 
 
 def _is_time(key: str, array: NDArray[Any]) -> bool:

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged
-from iotlam_waveform.files.tacho import tacho_among, turned
+from iotlam_waveform.files.tacho import tacho_among, with_speed
 
 KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 
@@ -49,7 +49,7 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         data.reshape(len(data), -1) if data.size else data.reshape(0, 1), notes.sensor or str(found.get("sensor", "")),
         rate_hz, units, notes.scale or 1.0, shaft_hz=notes.shaft_hz or _speed(path, found),
     )  # fmt: skip
-    return [recording if tacho is None else turned(path, recording, notes, found[names[tacho]])]
+    return [recording if tacho is None else with_speed(path, recording, notes, found[names[tacho]])]
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:

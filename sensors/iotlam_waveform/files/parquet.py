@@ -9,7 +9,7 @@ import numpy as np
 
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
 from iotlam_waveform.files.table import rate_of_steps, read_header
-from iotlam_waveform.files.tacho import without
+from iotlam_waveform.files.tacho import split_tacho
 
 BYTES_PER_TIME, BYTES_PER_VALUE = 16, 12
 """Of a time as it is read and as float64; of a sample as it is read and twice as float32."""
@@ -51,7 +51,7 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     values_NC = np.stack(channels, 1)
     found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
                       shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
-    return [without(path, found, notes, header.tacho)]
+    return [split_tacho(path, found, notes, header.tacho)]
 
 
 def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:

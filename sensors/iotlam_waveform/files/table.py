@@ -12,7 +12,7 @@ import numpy as np
 
 from iotlam.contracts import UNITS, unit_factor
 from iotlam_waveform.files.recording import Axis, Budget, Notes, Recording, agreed, bad, contradicted, damaged
-from iotlam_waveform.files.tacho import tacho_among, without
+from iotlam_waveform.files.tacho import split_tacho, tacho_among
 
 LONGEST_LINE = 4096
 ADI_NAME = re.compile(r"(\d{4})_(GoB|[LH](?:IR|OR|BF))_.*")
@@ -143,7 +143,7 @@ def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str
     values_NC = np.asarray(table.values, np.float32).reshape(-1, len(header.channels))
     found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
                       shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
-    return without(path, found, notes, header.tacho)
+    return split_tacho(path, found, notes, header.tacho)
 
 
 def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:

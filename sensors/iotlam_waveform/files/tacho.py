@@ -43,7 +43,7 @@ def tacho_among(path: Path, notes: Notes, channels: Sequence[str]) -> int | None
     return None
 
 
-def turned(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any]) -> Recording:
+def with_speed(path: Path, recording: Recording, notes: Notes, pulses_N: NDArray[Any]) -> Recording:
     """The recording with the trace of speed that pulses tell, spread evenly over it.
 
     Args:
@@ -91,7 +91,7 @@ def _check(path: Path, at_P: NDArray[np.float64], count: int, rate_hz: float) ->
         raise bad(path, "a tachometer's pulses from the first turn to the last", got, fix)
 
 
-def without(path: Path, recording: Recording, notes: Notes, channel: int | None) -> Recording:
+def split_tacho(path: Path, recording: Recording, notes: Notes, channel: int | None) -> Recording:
     """The recording with the speed that one of its channels tells, and without that channel; None leaves it as it is.
 
     Raises:
@@ -101,7 +101,7 @@ def without(path: Path, recording: Recording, notes: Notes, channel: int | None)
         return recording
     axes = tuple(axis for index, axis in enumerate(recording.axes) if index != channel)
     kept = replace(recording, values_NC=np.delete(recording.values_NC, channel, 1), axes=axes)
-    return turned(path, kept, notes, recording.values_NC[:, channel])
+    return with_speed(path, kept, notes, recording.values_NC[:, channel])
 
 
 def pulse_times(pulses_N: NDArray[Any]) -> NDArray[np.float64]:

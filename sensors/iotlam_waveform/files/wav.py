@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged
-from iotlam_waveform.files.tacho import tacho_among, without
+from iotlam_waveform.files.tacho import split_tacho, tacho_among
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 FULL_SCALE = {(PCM, 16): 2.0**15, (PCM, 24): 2.0**23, (PCM, 32): 2.0**31, (FLOAT, 32): 1.0}
@@ -50,7 +50,7 @@ def read_wav(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     rate_hz = agreed(path, "rate_hz", float(form.rate_hz), notes.rate_hz)
     found = Recording(values_NC, notes.sensor or path.stem, rate_hz, notes.units, scale, shaft_hz=notes.shaft_hz)
     numbers = [str(number) for number in range(1, form.channels + 1)] if form.channels > 1 else []
-    return [without(path, found, notes, tacho_among(path, notes, numbers))]
+    return [split_tacho(path, found, notes, tacho_among(path, notes, numbers))]
 
 
 def _is_riff(file: BinaryIO) -> bool:
