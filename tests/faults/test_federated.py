@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from iotlam.cli.federated import _rows
+from iotlam.cli.federated import _plan, _read, _rows
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.outcome import Outcome
+from iotlam.federated.plan import Plan
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
 from iotlam_faults.data.catalogue import Entry
@@ -167,6 +168,16 @@ def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path)
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(BadInput, match="the plan of a federated run"):
         check_unlearnt(tmp_path / "run" / "model", [Split("its own", (b,), (a,))], windows)
+
+
+def test_a_plans_base_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plan.toml").write_text('base = "trained"\n' + PLAN)
+    monkeypatch.chdir(tmp_path)
+    assert _read(tmp_path / "plan.toml").base == str(tmp_path / "trained")
+    (tmp_path / "press" / "base").mkdir(parents=True)  # a device's host: the base is beside its plan
+    (tmp_path / "press" / "plan.json").write_text(Plan.from_toml(tmp_path / "plan.toml").changed(base="base").to_json())
+    monkeypatch.chdir("/")
+    assert _plan(tmp_path / "press").base == str(tmp_path / "press" / "base")
 
 
 def test_what_is_no_plan_or_run_is_said_in_one_sentence(tmp_path: Path) -> None:
