@@ -1,4 +1,4 @@
-"""Answers of the round under way, on disk until the round is: what the journal says has come need not come again."""
+"""Answers of the round under way, on disk until the round is: what has come need not come again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from iotlam.contracts import BadInput, whole_file
-from iotlam.federated.journal import writing
+from iotlam.contracts import BadInput
+from iotlam.federated.appended import Appended, writing
 from iotlam.federated.messages import Answer, Arrays, content, from_bytes, to_bytes
 
 FACTS = "answer"
-"""The array that holds the answer's facts."""
+"""The array that holds an answer's facts."""
+
+LENGTH_BYTES = 8
+"""Before each answer stands its length, the least byte first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +31,75 @@ class Taken:
     answer: Answer
     arrays: Arrays
 
-    def write(self, path: Path) -> None:
-        """Write it, on disk when this returns.
-
-        Raises:
-            BadInput: if there is no room.
-        """
+    def to_bytes(self) -> bytes:
+        """All of it, in one piece."""
         facts = np.frombuffer(self.answer.to_json().encode(), np.uint8)
-        with writing(path):
-            path.parent.mkdir(exist_ok=True)
-            with whole_file(path, durable=True) as partial:
-                partial.write_bytes(to_bytes({**self.arrays, FACTS: facts}))
+        file = to_bytes({**self.arrays, FACTS: facts})
+        return len(file).to_bytes(LENGTH_BYTES, "little") + file
 
     @classmethod
-    def read(cls, path: Path, digest: str) -> Taken | None:
-        """Read what was written; None where it is not there any more as it was, and has to be asked for again.
-
-        Args:
-            path: the file.
-            digest: of the arrays, as the journal has it.
-        """
+    def from_bytes(cls, file: bytes) -> Taken | None:
+        """What `to_bytes` was given, from what follows its length; None where it is not as it was."""
         try:
-            arrays = from_bytes(path.read_bytes())
-            answer = Answer.from_json(arrays.pop(FACTS).tobytes().decode(), str(path))
-        except (OSError, SafetensorError, KeyError, UnicodeDecodeError, BadInput):
+            arrays = from_bytes(file)
+            answer = Answer.from_json(arrays.pop(FACTS).tobytes().decode(), FACTS)
+        except (SafetensorError, KeyError, UnicodeDecodeError, BadInput):
             return None
-        return cls(answer, arrays) if content(arrays) == digest == answer.content else None
+        return cls(answer, arrays) if content(arrays) == answer.content else None
+
+
+class Answers:
+    """The answers of a round, in one file.
+
+    What was cut off or changed, as by a power failure, is removed with all that follows: it is asked for again.
+
+    Args:
+        path: the file; made where it is missing.
+
+    Attributes:
+        kept: those that are on disk.
+
+    Raises:
+        BadInput: if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            self._file = Appended(path)
+            self.kept, good = _read(path.read_bytes())
+            self._file.cut(good)
+        self._new: list[Taken] = []
+
+    def add(self, taken: Taken) -> None:
+        """One that has come; on disk only after `keep`."""
+        self._new.append(taken)
+
+    def keep(self) -> None:
+        """Have all on disk that have come: many answers wait for it once.
+
+        Raises:
+            BadInput: if there is no room; those that were on disk still are.
+        """
+        if self._new:
+            self._file.append(b"".join(taken.to_bytes() for taken in self._new))
+            self.kept += self._new
+            self._new = []
+
+    def close(self) -> None:
+        """No more come."""
+        self._file.close()
+
+
+def _read(data: bytes) -> tuple[list[Taken], int]:
+    """Answers, and the bytes that they take."""
+    found: list[Taken] = []
+    good = 0
+    while good < len(data):
+        begin = good + LENGTH_BYTES
+        end = begin + int.from_bytes(data[good:begin], "little")
+        taken = Taken.from_bytes(data[begin:end]) if begin < end <= len(data) else None
+        if taken is None:
+            break
+        found.append(taken)
+        good = end
+    return found, good

@@ -148,6 +148,7 @@ class _Loop:
                 self._take(reply, causes)
                 if self._grid.in_turn:
                     self._deadline = time.monotonic() + whole_s
+            self._run.keep()
         for message in self._grid.withdraw(self._open):
             self._open.discard(message)
             causes[self._asked.pop(message)[0]] = "its turn had not come by the deadline"

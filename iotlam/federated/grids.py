@@ -182,7 +182,8 @@ class LocalGrid(OwnGrid):
         self._one_at_a_time = {node: Lock() for node in self._contexts}
         self._pool = ThreadPoolExecutor(workers)
         self.in_turn = workers < len(self._contexts)
-        self._replies: dict[str, Future[Message]] = {}
+        self._queued: dict[str, Future[None]] = {}
+        self._replies: dict[str, Message] = {}
 
     def __enter__(self) -> LocalGrid:
         return self
@@ -199,23 +200,21 @@ class LocalGrid(OwnGrid):
         found = []
         for message in messages:
             one = message.metadata.__dict__["_message_id"] = str(uuid4())
-            self._replies[one] = self._pool.submit(self._work, message)
+            self._queued[one] = self._pool.submit(self._work, one, message)
             found.append(one)
         return found
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """The replies that are ready, each once."""
-        ready = [one for one in message_ids if one in self._replies and self._replies[one].done()]
-        return [self._replies.pop(one).result() for one in ready]
+        ready = [one for one in message_ids if one in self._replies]
+        return [self._replies.pop(one) for one in ready]
 
     def withdraw(self, message_ids: Iterable[str]) -> list[str]:
         """Take out of the queue what no node has begun."""
-        queued = [one for one in message_ids if one in self._replies and self._replies[one].cancel()]
-        for one in queued:
-            del self._replies[one]
-        return queued
+        return [one for one in message_ids if one in self._queued and self._queued.pop(one).cancel()]
 
-    def _work(self, message: Message) -> Message:
+    def _work(self, one: str, message: Message) -> None:
         node = message.metadata.dst_node_id
         with self._one_at_a_time[node]:
-            return work_on(self._app, message, self._contexts[node])
+            self._replies[one] = work_on(self._app, message, self._contexts[node])
+        self._queued.pop(one, None)

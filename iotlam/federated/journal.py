@@ -5,17 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from iotlam.contracts import BadInput, Json
-from iotlam.contracts.errors import one_line
-from iotlam.contracts.paths import sync
+from iotlam.federated.appended import Appended
 
 START = "0" * 64
 """What the first record follows."""
@@ -36,28 +30,18 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = Appended(path)
         except OSError as error:
             got, fix = str(error), "name another folder"
             raise BadInput(str(path), expected="a journal that can be written", got=got, fix=fix) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            fix = "wait until it ends, or stop it"
-            raise BadInput(
-                str(path), expected="a run that nobody else leads", got="another process", fix=fix
-            ) from error
-        try:
+            _lock(self._file)
             self.records, good = read(path)
-            self._file.truncate(good)
+            self._file.cut(good)
         except BaseException:
             self._file.close()
             raise
         self._last = self.records[-1]["hash"] if self.records else START
-        self._size = good
-        sync(path.parent)  # a new file is there after a power failure only if its folder is on disk, too
 
     def append(self, kind: str, **facts: Any) -> Json:
         """Write a record; it is on the disk when this returns.
@@ -73,17 +57,9 @@ class Journal:
             BadInput: if the disk is full; the journal is as it was.
         """
         record = sealed({"line": len(self.records), "after": self._last, "kind": kind, **facts})
-        line = (json.dumps(record) + "\n").encode()
-        with writing(self.path):
-            try:
-                self._file.write(line)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._undo()
-                raise
+        self._file.append((json.dumps(record) + "\n").encode())
         self.records.append(record)
-        self._last, self._size = record["hash"], self._size + len(line)
+        self._last = record["hash"]
         return record
 
     def of(self, kind: str) -> list[Json]:
@@ -100,29 +76,13 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _undo(self) -> None:
-        """Take back what part of a line was written; the buffer would be written again on closing."""
-        descriptor = os.dup(self._file.fileno())
-        try:
-            self._file.close()
-        except OSError:
-            pass  # the disk is still full
-        os.ftruncate(descriptor, self._size)
-        self._file = os.fdopen(descriptor, "a+b")
 
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What a disk says that is full or failing, as one sentence.
-
-    Raises:
-        BadInput: naming what could not be written.
-    """
+def _lock(file: Appended) -> None:
     try:
-        yield
-    except (OSError, SafetensorError) as error:
-        fix = "make room on the disk, then resume"
-        raise BadInput(str(path), expected="to write on its disk", got=one_line(error), fix=fix) from error
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        expected, fix = "a run that nobody else leads", "wait until it ends, or stop it"
+        raise BadInput(str(file.path), expected=expected, got="another process", fix=fix) from error
 
 
 def read(path: Path) -> tuple[list[Json], int]:

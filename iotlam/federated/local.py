@@ -19,10 +19,10 @@ from torch import Tensor
 
 from iotlam.contracts import BadInput, whole_file
 from iotlam.federated.adapter import Adapter, RoundModel, finished_model
+from iotlam.federated.appended import writing
 from iotlam.federated.codec import packed
 from iotlam.federated.distillation import Opinion, taught
 from iotlam.federated.factors import total
-from iotlam.federated.journal import writing
 from iotlam.federated.messages import (
     Answer,
     Arrays,

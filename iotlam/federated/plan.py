@@ -14,10 +14,11 @@ from msgspec import Meta
 
 from iotlam.contracts import BadInput, Device, Record, whole_file
 from iotlam.federated.adapter import RoundModel
+from iotlam.federated.appended import writing
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import client_app, play
 from iotlam.federated.grids import Carries, LocalGrid
-from iotlam.federated.journal import read, writing
+from iotlam.federated.journal import read
 from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.planning import Channels, Planner, Radio, channels_of

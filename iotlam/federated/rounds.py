@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,12 @@ from iotlam.contracts import BadInput, Json, whole_file
 from iotlam.contracts.errors import one_line
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.aggregation import MODES, Assignment, Mode, Update
-from iotlam.federated.answers import Taken
+from iotlam.federated.answers import Answers, Taken
+from iotlam.federated.appended import writing
 from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
-from iotlam.federated.journal import Journal, writing
+from iotlam.federated.journal import Journal
 from iotlam.federated.messages import (
     Answer,
     Arrays,
@@ -84,6 +84,7 @@ class Run:
         self._others = model.others
         self._asked: dict[str, _Asked] = {}
         self._taken: dict[str, Taken] = {}
+        self._answers: Answers | None = None
         self._refused: dict[str, str] = {}
         self._radio_s = -1.0
         self._journal = Journal(folder / JOURNAL)
@@ -140,11 +141,13 @@ class Run:
 
     def _take_up(self) -> None:
         """Take the answers to this round that were taken before the run stopped."""
-        for record in self._journal.of("answer"):
-            if record["round"] == self.number and (asked := self._asked.get(record["device"])):
-                kept = Taken.read(self._kept(record["device"]), record["content"])
-                if kept and kept.answer.nonce == asked.order.nonce:
-                    self._taken[record["device"]] = kept
+        if self._answers:
+            self._answers.close()
+        self._answers = Answers(self._kept(self.number))
+        for kept in self._answers.kept:
+            asked = self._asked.get(kept.answer.device)
+            if asked and kept.answer.nonce == asked.order.nonce:
+                self._taken[kept.answer.device] = kept
 
     def _given(self, place: int, rank: int) -> tuple[dict[str, Assignment], Arrays]:
         """What a device is given in this round, by layer, and as it is sent."""
@@ -164,7 +167,7 @@ class Run:
         asked = self._asked.get(device)
         if device not in self._enrolled:
             return self._note("stranger", device, number)
-        if asked is None or number != self.number:
+        if asked is None or self._answers is None or number != self.number:
             return self._note("late", device, number)
         if device in self._taken:
             return self._note("doubled", device, number)
@@ -177,9 +180,17 @@ class Run:
             return "refused"
         taken = self._taken[device] = Taken(answer, dict(arrays))
         self._refused.pop(device, None)
-        taken.write(self._kept(device))  # before the journal says that it is there
-        self._journal.append("answer", device=device, round=number, content=answer.content)
+        self._answers.add(taken)
         return "taken"
+
+    def keep(self) -> None:
+        """Have the answers on disk that were taken; one that is not when the run is killed is asked for again.
+
+        Raises:
+            BadInput: if there is no room; resumed, the run goes on with those that are.
+        """
+        if self._answers:
+            self._answers.keep()
 
     def refuse(self, device: str, number: int, reason: str) -> None:
         """Go on without a device that failed, or whose answer cannot be used; it is asked again in the next round.
@@ -265,6 +276,8 @@ class Run:
 
     def leave(self) -> None:
         """Let another process lead the run."""
+        if self._answers:
+            self._answers.close()
         self._journal.close()
 
     @property
@@ -387,14 +400,14 @@ class Run:
     def _checkpoint(self, number: int) -> Path:
         return self.folder / f"round-{number}.safetensors"
 
-    def _kept(self, device: str) -> Path:
-        """An answer to the round under way."""
-        return self.folder / f"answers-{self.number}" / f"{self._places[device]}.safetensors"
+    def _kept(self, number: int) -> Path:
+        """The answers to a round under way."""
+        return self.folder / f"answers-{number}.bin"
 
     def _clear(self, number: int) -> None:
         """Remove what a round that is done needs no more: the state before it, and its answers."""
         self._checkpoint(number - 1).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / f"answers-{number}", ignore_errors=True)
+        self._kept(number).unlink(missing_ok=True)
 
     def _save(self) -> str:
         """Write the state after this round; returns the file's SHA-256."""

@@ -96,8 +96,9 @@ def test_answers_that_were_taken_need_not_come_again(harmed: bool, task: Task, t
     devices = fleet(task, tmp_path)
     answers = {order.device: devices[order.device].work(order, arrays) for order, arrays in part.orders()}
     assert part.take("fan", 0, *answers["fan"]) == "taken"
+    part.keep()
     part.leave()
-    (kept,) = (tmp_path / "part").glob("answers-0/*.safetensors")
+    (kept,) = (tmp_path / "part").glob("answers-0.bin")
     if harmed:
         kept.write_bytes(kept.read_bytes()[:-1])
     part = Run(tmp_path / "part", task.base, config(rounds=1))
@@ -127,7 +128,7 @@ def test_late_doubled_and_forged_answers_do_not_count(task: Task, tmp_path: Path
     assert set(outcome.refused) == {"fan"} and "expected device fan, got press" in outcome.refused["fan"]
     assert run.take("pump", 0, *answers["pump"]) == "late"
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
-    assert kinds == ["begin", "plan", "answer", "doubled", "refused", "stranger", "refused", "round", "late"]
+    assert kinds == ["begin", "plan", "doubled", "refused", "stranger", "refused", "round", "late"]
 
 
 def test_after_a_refusal_a_device_may_answer_rightly(task: Task, tmp_path: Path) -> None:
