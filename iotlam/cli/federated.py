@@ -138,6 +138,22 @@ def down(folder: Annotated[Path, typer.Argument(help="Folder of a run that was b
     typer.echo(f"{folder}: stopped {', '.join(stopped) or 'nothing: it was not up'}")
 
 
+@app.command()
+def rekey(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that is up.")],
+    device: Annotated[str, typer.Argument(help="One of its devices.")],
+) -> None:
+    """Take a device's key back, as of one that was lost or stolen, and give it another; the old is let in no more.
+
+    Example: iotlam federated rekey runs/plant press
+    """
+    from iotlam.federated.trial import Trial
+
+    key = Trial(folder).rekey(device)
+    todo = f"copy {key} to it, and run its start.sh again" if key else "start it with 'iotlam federated up'"
+    typer.echo(f"{device}: its old key is let in no more; {todo}")
+
+
 def _read(path: Path) -> Plan:
     """A plan as its user wrote it; from wherever it is resumed, its base is where it was."""
     from iotlam.federated.plan import Plan

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -26,6 +25,7 @@ from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.grids import DEVICE
 from iotlam.federated.plan import PLAN, Plan, keep
+from iotlam.federated.processes import began, free, over, signal_group
 
 HOST, ANY_HOST = HOSTS[0], "0.0.0.0"
 LAST_PORT = 65_535
@@ -36,6 +36,9 @@ NODES_S = 180.0
 
 LET_IN = "SuperNode ID:"
 """What a node's log says when the SuperLink has let it in."""
+
+NODE_ID = ".id"
+"""Ends the name of the file beside a device's key that says by which number Flower knows it."""
 
 MARK = "IOTLAM_TRIAL"
 """In the environment of what was started: which part of which trial it belongs to."""
@@ -204,7 +207,7 @@ class Trial:
         """Stop some parts, or all that was started, with what they have started; returns their names."""
         found = {name: pid for name, pid in self.running().items() if not names or name in names}
         for pid in found.values():
-            _signal_group(pid, signal.SIGTERM)
+            signal_group(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
         while found.keys() & self.running().keys() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -219,12 +222,12 @@ class Trial:
         if not self.processes.exists():
             return {}
         known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
-        return {name: pid for name, (pid, began) in known.items() if _began(pid) == began}
+        return {name: pid for name, (pid, then) in known.items() if began(pid) == then}
 
     def kill(self, name: str = "") -> None:
         """Kill -9 one part of this trial, or all, with everything that it has started; returns when they are gone."""
         deadline, killed = time.monotonic() + STOP_S, set[int]()
-        while (found := self._belonging(name)) or not all(map(_over, killed)):
+        while (found := self._belonging(name)) or not all(map(over, killed)):
             for pid in found:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -266,13 +269,47 @@ class Trial:
             ),
         )
 
+    def rekey(self, name: str) -> Path | None:
+        """Take a device's key back, as of one that was stolen, and give it another; the old one is let in no more.
+
+        A SuperNode of this machine is stopped; `up` starts it with its new key.
+
+        Returns:
+            The new key, where the device is on a host of its own and needs it there.
+
+        Raises:
+            BadInput: if no device of that name has a key, or the SuperLink is not up.
+            IotlamError: if Flower does not do it.
+        """
+        key = self._place_of_key(name)
+        known = sorted(path.stem for path in (self.folder / "nodes").glob("[!.]*.pub"))
+        if name not in known:
+            expected = " or ".join(known) or "a run that was brought up"
+            raise BadInput(f"Device '{name}'", expected=expected, got="none of that name", fix="name one with a key")
+        if LINK not in self.running():
+            fix = "bring it up, with 'iotlam federated up'"
+            raise BadInput(str(self.run), expected="a run that is up", got="one that is not", fix=fix)
+        self.down(name)
+        node = Path(f"{key}{NODE_ID}").read_text()
+        nodes = json.loads(self._flwr("supernode", "list", "trial", "--format", "json"))["nodes"]
+        if any(one["node-id"] == node and one["status"] != "unregistered" for one in nodes):
+            self._flwr("supernode", "unregister", node, "trial")
+        Path(f"{key}.pub").unlink()
+        key.unlink()
+        there = self.handed_out(name)
+        return Path(shutil.copy(self._key(name), there / "key")) if there.exists() else None
+
+    def _place_of_key(self, name: str) -> Path:
+        return self.folder / "nodes" / name
+
     def _key(self, name: str) -> Path:
         """A device's private key; made and registered where there is none."""
-        key = self.folder / "nodes" / name
+        key = self._place_of_key(name)
         if not key.exists():
             new = key.with_name(f".{name}.new")
             make_key(new)
-            self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name)
+            said = self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name, "--format", "json")
+            Path(f"{key}{NODE_ID}").write_text(str(json.loads(said)["node-id"]))
             new.with_name(f"{new.name}.pub").replace(f"{key}.pub")
             new.replace(key)  # last: it says that the key is registered
         return key
@@ -345,16 +382,18 @@ class Trial:
             )
         known = json.loads(self.processes.read_text()) if self.processes.exists() else {}
         with whole_file(self.processes) as partial:
-            partial.write_text(json.dumps({**known, name: (process.pid, _began(process.pid))}))
+            partial.write_text(json.dumps({**known, name: (process.pid, began(process.pid))}))
         return process
 
-    def _flwr(self, *arguments: str) -> None:
+    def _flwr(self, *arguments: str) -> str:
+        """Carry out a command of Flower's; returns what it prints."""
         found = subprocess.run([_tool("flwr"), *arguments], capture_output=True, text=True, env=self._environment())
         if found.returncode:
             said = " ".join((found.stderr or found.stdout).split())[-300:]
             raise IotlamError(
                 f"flwr {arguments[0]}: expected it to be done, got '{said}'; see the logs in {self.folder}."
             )
+        return found.stdout
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -377,48 +416,3 @@ def _tool(name: str) -> str:
             f"{name}: expected to be installed, got no such command; run: pip install 'iotlam[federated]'."
         )
     return found
-
-
-def free(port: int) -> bool:
-    """Whether a port of this machine is free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count: int) -> int:
-    """The first of some ports in a row that are free, and that the system gives to nobody by itself."""
-    while True:
-        first = random.randrange(20_000, 32_000)
-        if all(free(first + place) for place in range(count)):
-            return first
-
-
-def _began(pid: int) -> int:
-    """When a process began, in ticks since the system did; -1 where there is none. Ids are used again, both are not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return -1
-    state, *fields = stat.rpartition(")")[2].split()
-    return -1 if state == "Z" else int(fields[18])
-
-
-def _over(pid: int) -> bool:
-    """Whether a process has let go of its ports and files, which its last thread does."""
-    try:
-        return _began(pid) == -1 and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
-    except OSError:
-        return True
-
-
-def _signal_group(pid: int, number: int) -> None:
-    """To a process that was started in a session of its own, and to all of its children."""
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

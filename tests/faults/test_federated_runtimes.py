@@ -14,8 +14,8 @@ from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.outcome import Outcome
 from iotlam.federated.plan import Fleet, Plan, carry_out
+from iotlam.federated.processes import began
 from iotlam.federated.rounds import Run
-from iotlam.federated.trial import _began
 
 PLAN = """
 app = "faults"
@@ -75,7 +75,7 @@ def test_a_run_begun_in_process_ends_under_ray_in_the_same_weights_though_an_act
     assert [outcome.round for outcome in outcomes] == [1, 2]
     assert [(outcome.missing, outcome.refused) for outcome in outcomes] == [({}, {})] * 2
     assert weights(tmp_path / "ray") == weights(tmp_path / "process") != {}
-    assert all(_began(pid) == -1 for pid in actors), "no process is left"
+    assert all(began(pid) == -1 for pid in actors), "no process is left"
     assert len(set(actors)) > len(actors) / 2, "one was started anew"
     assert os.environ.get("PYTHONPATH") == path
 

@@ -54,6 +54,10 @@ def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path
         told = CliRunner().invoke(app, [*up, "--host", "localhost"])
         assert told.exit_code == 0, told.output
         assert elsewhere(Trial(folder).handed_out("press"), tmp_path / "host")
+        told = CliRunner().invoke(app, ["federated", "rekey", str(folder), "press"])
+        assert told.exit_code == 0 and str(Trial(folder).handed_out("press") / "key") in told.output, told.output
+        assert "Failed to activate SuperNode" in stranger(folder, port, tmp_path / "host" / "key"), "the stolen key"
+        assert elsewhere(Trial(folder).handed_out("press"), tmp_path / "other")
         said = CliRunner().invoke(app, ["federated", "status", str(folder)])
         assert said.exit_code == 0, "one device of two is there: no round has begun"
         assert not (folder / "journal.jsonl").exists()
@@ -61,7 +65,8 @@ def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path
         assert told.exit_code == 0, told.output
         again = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
         assert again.exit_code == 2 and "one that is" in again.stderr
-        assert "Failed to activate SuperNode" in stranger(folder, port)
+        make_key(folder / "stranger")
+        assert "Failed to activate SuperNode" in stranger(folder, port, folder / "stranger")
         wait_for(folder / "model" / "config.json", 240)
     finally:
         stopped = CliRunner().invoke(app, ["federated", "down", str(folder)])
@@ -94,15 +99,14 @@ def elsewhere(handed_out: Path, host: Path) -> bool:
     return True
 
 
-def stranger(folder: Path, port: int) -> str:
-    """What a node with a key that nobody registered gets to hear."""
-    make_key(folder / "stranger")
+def stranger(folder: Path, port: int, key: Path) -> str:
+    """What a node with a key that is not registered gets to hear."""
     trial = Trial(folder, port)
     node = trial._start(
         "stranger",
         "flower-supernode",
         *("--superlink", f"{HOST}:{port}", "--root-certificates", str(folder / "flower" / "ca.crt")),
-        *("--auth-supernode-private-key", str(folder / "stranger"), "--port", str(free_port()), "--max-retries", "1"),
+        *("--auth-supernode-private-key", str(key), "--port", str(free_port()), "--max-retries", "1"),
     )
     try:
         node.wait(60)
@@ -161,7 +165,8 @@ def test_a_node_refuses_an_expired_certificate_and_names_it(tmp_path: Path) -> N
     context.load_cert_chain(folder / "flower" / "server.crt", folder / "flower" / "server.key")
     with socket.create_server((HOST, port)) as plain, context.wrap_socket(plain, server_side=True) as server:
         Thread(target=_accept_all, args=(server,), daemon=True).start()
-        assert "certificate has expired" in stranger(folder, port)
+        make_key(folder / "stranger")
+        assert "certificate has expired" in stranger(folder, port, folder / "stranger")
 
 
 def _accept_all(server: ssl.SSLSocket) -> None:
@@ -202,6 +207,21 @@ def test_what_is_up_is_not_mended_at_another_port(plan: Path, tmp_path: Path) ->
             Trial(tmp_path / "run", trial.port + 1).up(Plan.from_toml(plan))
     finally:
         assert trial.down() == ["superlink"]
+
+
+def test_only_a_device_with_a_key_is_given_another_and_only_while_it_can_be_told(tmp_path: Path) -> None:
+    trial = Trial(tmp_path / "run")
+    (tmp_path / "secret").write_text("")
+    with pytest.raises(BadInput, match="brought up"):
+        trial.rekey("press")
+    (trial.folder / "nodes").mkdir(parents=True)
+    make_key(trial.folder / "nodes" / "press")
+    for name in ("pump", "../../../secret", ""):
+        with pytest.raises(BadInput, match="expected press, got none"):
+            trial.rekey(name)
+    with pytest.raises(BadInput, match="a run that is up"):
+        trial.rekey("press")
+    assert (trial.folder / "nodes" / "press").exists() and (tmp_path / "secret").exists()
 
 
 def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from iotlam.contracts import IotlamError, Json
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.local import LocalData, Task
 from iotlam.federated.plan import DevicePlan, Plan, carry_out, rounds_left
-from iotlam.federated.trial import Trial, free_ports
+from iotlam.federated.processes import free_ports
+from iotlam.federated.trial import Trial
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 from iotlam.training.imitation import Part, shuffle
 from iotlam.training.loop import optimise

@@ -13,7 +13,8 @@ from iotlam.contracts import Json
 from iotlam.federated.journal import read
 from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import MODEL, DevicePlan, Plan, carry_out
-from iotlam.federated.trial import LINK, Trial, free_ports
+from iotlam.federated.processes import free_ports
+from iotlam.federated.trial import LINK, Trial
 
 DEVICES = ("press", "pump")
 POINTS = {"client": (DEVICES[0],), "server": (LINK,), "both": (LINK, *DEVICES)}
