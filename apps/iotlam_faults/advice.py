@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from iotlam_faults.answer import Answer
 from iotlam_faults.baseline import CHANGED
 from iotlam_faults.physics.velocity import Group, zones
 from iotlam_faults.verdict import WORDS, beyond_combs
-
-if TYPE_CHECKING:
-    from iotlam_faults.answer import Answer
 
 SUPPORT: Group = "2 rigid"
 IMPULSIVE = 5.0

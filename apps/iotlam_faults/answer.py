@@ -1,16 +1,13 @@
-"""What a diagnosis found of one recording, in words for people and in numbers for programs."""
+"""What a diagnosis found of one recording."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iotlam.contracts import Json
-from iotlam_faults.advice import advice
 from iotlam_faults.baseline import CHANGED
 from iotlam_faults.physics.kurtogram import Kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines
-from iotlam_faults.physics.velocity import EDITION, band_hz, zones
 from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import WORDS, Verdict
 
@@ -156,64 +153,3 @@ class Answer:
         if self.blind:
             return "No damage of the bearing shows, but this recording cannot tell whether it is sound."
         return "No damage of the bearing shows."
-
-    def sentences(self) -> list[str]:
-        """The answer for people: the verdict, why (-), what to doubt (?), what to do (>)."""
-        return [
-            self.headline,
-            *(f"- {reason}" for reason in self.because),
-            *([f"- {self.cut} were judged"] if self.cut else []),
-            *(f"? {doubt}" for doubt in self.doubts),
-            *(f"> {sentence}" for sentence in advice(self)),
-        ]
-
-    def as_json(self) -> Json:
-        """The answer for programs."""
-        verdict, signal = self.verdict, self.signal
-        found: Json = {
-            "source": signal.source,
-            "channel": signal.channel,
-            "rate_hz": signal.rate_hz,
-            "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
-            "recorded_seconds": round(self.recorded_s, 3),
-            "verdict": self.headline,
-            "faults": list(self.faults),
-            "unclear": self.unclear,
-            "change": None if self.change is None else round(self.change, 3),
-            "probability_if_damaged": {} if self.opinion is None else self.opinion.probability,
-            "severity": self.severity,
-            "advice": list(advice(self)),
-            "confirmed_by_current": list(self.confirmed_by_current),
-            "because": list(self.because),
-            "doubts": list(self.doubts),
-            "rms_m_s2": round(self.rms_m_s2, 4),
-            "kurtosis": round(self.kurtosis, 2),
-            "velocity_mm_s": round(self.velocity_mm_s, 3),
-            "velocity_band_hz": list(band_hz(signal.rate_hz, signal.shaft_hz)),
-            "velocity_zone": zones(self.velocity_mm_s, signal.rate_hz, signal.shaft_hz),
-            "velocity_zone_by": EDITION,
-            "rings_hz": [round(hz, 1) for hz in self.kurtogram.best_hz],
-            "envelope_lines_hz": [round(hz, 2) for hz, _ in self.lines_hz],
-        }
-        if self.current is not None:
-            found["current"] = {
-                "supply_hz": round(self.current.supply_hz, 3),
-                "uneven": round(self.current.uneven, 4),
-                "sidebands": {
-                    name: {"hz": round(one.hz, 3), "depth": round(one.depth, 5), "nats": round(one.nats, 2)}
-                    for name, one in self.current.lines.items()
-                },
-            }
-        if verdict is not None:
-            found["shaft_hz"] = round(verdict.speed.hz, 4)
-            found["findings"] = {
-                name: {
-                    "order": round(one.order, 4),
-                    "hz": round(one.hz, 2),
-                    "sigmas": round(one.sigmas, 2),
-                    "depth": round(one.depth, 4),
-                    "band_hz": list(one.band_hz),
-                }
-                for name, one in verdict.findings.items()
-            }
-        return found

@@ -155,6 +155,7 @@ def diagnose(
     from iotlam_faults.diagnose import diagnose as answer_for
     from iotlam_faults.report import write_page
     from iotlam_faults.signals import alike, pick, read_motor_current, read_signals
+    from iotlam_faults.telling import in_numbers, in_words
     from iotlam_machine.bearings import find_bearing
 
     torch.set_num_threads(1)  # on arrays this small a second thread costs more than it gives
@@ -176,9 +177,9 @@ def diagnose(
     answer = answer_for(signal, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
     if as_json:
-        print_json({**answer.as_json(), "page": str(page)})
+        print_json({**in_numbers(answer), "page": str(page)})
     else:
-        typer.echo("\n".join([*answer.sentences(), f"page: {page}"]))
+        typer.echo("\n".join([*in_words(answer), f"page: {page}"]))
 
 
 @app.command()

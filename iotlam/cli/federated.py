@@ -67,8 +67,8 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     Example: iotlam federated status runs/plant
     """
     from iotlam.federated.journal import read
+    from iotlam.federated.leading import MODEL
     from iotlam.federated.outcome import JOURNAL, Outcome
-    from iotlam.federated.plan import MODEL
 
     wanted = _plan(folder).settings.rounds
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
@@ -88,7 +88,7 @@ def own(
 
     Example: iotlam federated own runs/plant press
     """
-    from iotlam.federated.plan import save_own
+    from iotlam.federated.leading import save_own
 
     typer.echo(f"{save_own(_plan(folder), folder, device)}: an ordinary model folder")
 
@@ -163,7 +163,8 @@ def _read(path: Path) -> Plan:
 
 
 def _plan(folder: Path) -> Plan:
-    from iotlam.federated.plan import PLAN, Plan
+    from iotlam.federated.leading import PLAN
+    from iotlam.federated.plan import Plan
 
     try:
         text = (folder / PLAN).read_text()
@@ -177,7 +178,8 @@ def _plan(folder: Path) -> Plan:
 
 
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
-    from iotlam.federated.plan import carry_out, rounds_left
+    from iotlam.federated.leading import rounds_left
+    from iotlam.federated.runtimes import carry_out
     from iotlam.training.progress import progress
 
     outcomes: list[Outcome] = []

@@ -63,21 +63,7 @@ class RunConfig(Record, frozen=True):
             raise _bad("devices", "one or more, each once", ", ".join(names) or "none", "list each device once")
         if self.mode not in MODES:
             raise _bad("mode", ", ".join(MODES), self.mode, "name one of them")
-        if self.rule not in ("mean", *RULES):
-            raise _bad("rule", ", ".join(("mean", *RULES)), self.rule, "name one of them")
-        if self.attackers < 0:
-            raise _bad("attackers", "0 or more", str(self.attackers), "correct it")
-        if self.attackers and self.rule == "mean":
-            raise _bad("rule", "one that stands attackers", "'mean'", "name median, trimmed_mean or multi_krum")
-        if (needed := least(self.rule, self.attackers)) > len(names):
-            got = f"{len(names)} for '{self.rule}' and {self.attackers} attackers"
-            raise _bad("devices", f"{needed} or more", got, "enrol more devices")
-        if self.rule != "mean" and not MODES[self.mode].robust:
-            fit = ", ".join(name for name, mode in MODES.items() if mode.robust)
-            fix = "name one of them: others average factors, which the rule cannot judge"
-            raise _bad("mode", f"{fit} with rule '{self.rule}'", f"'{self.mode}'", fix)
-        if not self.attackers and self.rule in LEAVING_OUT:
-            raise _bad("attackers", f"1 or more for '{self.rule}'", "0", "say how many it should stand")
+        self._check_rule()
         if not 1 <= self.at_least <= len(names):
             raise _bad("at_least", f"1 to {len(names)}", str(self.at_least), "correct it")
         if any(device.rank < 1 or device.examples < 1 for device in self.devices):
@@ -87,6 +73,23 @@ class RunConfig(Record, frozen=True):
                 raise _bad(name, "a positive number", str(getattr(self, name)), "correct it")
         if not 0 <= self.seed < 2**31:
             raise _bad("seed", "0 to 2147483647", str(self.seed), "correct it")
+
+    def _check_rule(self) -> None:
+        if self.rule not in ("mean", *RULES):
+            raise _bad("rule", ", ".join(("mean", *RULES)), self.rule, "name one of them")
+        if self.attackers < 0:
+            raise _bad("attackers", "0 or more", str(self.attackers), "correct it")
+        if self.attackers and self.rule == "mean":
+            raise _bad("rule", "one that stands attackers", "'mean'", "name median, trimmed_mean or multi_krum")
+        if (needed := least(self.rule, self.attackers)) > len(self.devices):
+            got = f"{len(self.devices)} for '{self.rule}' and {self.attackers} attackers"
+            raise _bad("devices", f"{needed} or more", got, "enrol more devices")
+        if self.rule != "mean" and not MODES[self.mode].robust:
+            fit = ", ".join(name for name, mode in MODES.items() if mode.robust)
+            fix = "name one of them: others average factors, which the rule cannot judge"
+            raise _bad("mode", f"{fit} with rule '{self.rule}'", f"'{self.mode}'", fix)
+        if not self.attackers and self.rule in LEAVING_OUT:
+            raise _bad("attackers", f"1 or more for '{self.rule}'", "0", "say how many it should stand")
 
     @property
     def needed(self) -> int:

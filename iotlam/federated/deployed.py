@@ -15,9 +15,10 @@ from flwr.serverapp import Grid, ServerApp
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import client_app
 from iotlam.federated.grids import PromptGrid
+from iotlam.federated.leading import PLAN, Fleet, lead
 from iotlam.federated.local import Local
 from iotlam.federated.outcome import JOURNAL
-from iotlam.federated.plan import PLAN, Fleet, Plan, lead
+from iotlam.federated.plan import Plan
 
 FOLDER = "folder"
 """Key, in a run's and a node's configuration, of the folder with the plan and what is kept."""

@@ -24,7 +24,8 @@ from iotlam.federated import QUIET
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.grids import DEVICE
-from iotlam.federated.plan import PLAN, Plan, keep
+from iotlam.federated.leading import PLAN, keep
+from iotlam.federated.plan import Plan
 from iotlam.federated.processes import began, free, over, signal_group
 
 HOST, ANY_HOST = HOSTS[0], "0.0.0.0"
@@ -133,11 +134,7 @@ class Trial:
             BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", self.host):
-            got = f"'{self.host}'"
-            raise BadInput("--host", expected="a name or an IPv4 address", got=got, fix="name one, no port")
-        if (last := self.port + len(plan.devices)) > LAST_PORT:
-            raise BadInput("--port", expected=f"ports up to {LAST_PORT}", got=str(last), fix="name a lower one")
+        self._check(plan)
         running = self.running()
         ports = {LINK: self.port}
         if not self.elsewhere:
@@ -146,12 +143,6 @@ class Trial:
         if not missing:
             fix = f"run: iotlam federated down {self.run}"
             raise BadInput(str(self.run), expected="a run that is not up", got="one that is", fix=fix)
-        plan.config_for({})  # refuses a plan that lacks the devices' bounds
-        if plan.radio:
-            plan.channels()  # and one whose trace lacks a device
-        if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
-            fix = "give another --out, or the same plan to go on"
-            raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
         if LINK in running and f'"{HOST}:{self.port}"' not in self._connection.read_text():
             fix = "give the one that it was brought up with"
             raise BadInput("--port", expected="that of the SuperLink that is up", got=str(self.port), fix=fix)
@@ -170,6 +161,20 @@ class Trial:
         except BaseException:
             self.down(*missing)
             raise
+
+    def _check(self, plan: Plan) -> None:
+        """Refuse what cannot be brought up, whatever is up already."""
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", self.host):
+            got = f"'{self.host}'"
+            raise BadInput("--host", expected="a name or an IPv4 address", got=got, fix="name one, no port")
+        if (last := self.port + len(plan.devices)) > LAST_PORT:
+            raise BadInput("--port", expected=f"ports up to {LAST_PORT}", got=str(last), fix="name a lower one")
+        plan.config_for({})  # refuses a plan that lacks the devices' bounds
+        if plan.radio:
+            plan.channels()  # and one whose trace lacks a device
+        if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
+            fix = "give another --out, or the same plan to go on"
+            raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
 
     def _start_parts(self, missing: Mapping[str, int], plan: Plan) -> None:
         nodes = {name: port for name, port in missing.items() if name != LINK}

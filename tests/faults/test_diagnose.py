@@ -20,6 +20,7 @@ from iotlam_faults.data.catalogue import downloads, entries
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.combs import Clarity
 from iotlam_faults.signals import Signal, read_signals
+from iotlam_faults.telling import in_numbers, in_words
 from iotlam_faults.trained import Opinion
 from iotlam_faults.verdict import Finding, name_faults
 from iotlam_machine.bearings import BEARINGS, Bearing
@@ -183,9 +184,8 @@ def test_of_a_slow_shaft_as_many_turns_are_judged_as_it_takes() -> None:
     machine = Machine(speed_hz=0.5, faults=(Fault("outer", 0.9),), vibration_rate_hz=2000.0)
     values_N = simulate(machine, 60.0, 0).vibration_NA[:, 0].astype(np.float32)
     answer = diagnose(Signal(values_N, 2000.0, "bearing", "kiln.npz", 0.5, BEARINGS["6205"]))
-    assert answer.faults == ("outer",)
-    assert "- the first 42 s of 60 s were judged" in answer.sentences()
-    assert answer.as_json()["recorded_seconds"] == 60.0 and answer.as_json()["seconds"] == 42.0
+    assert answer.faults == ("outer",) and "- the first 42 s of 60 s were judged" in in_words(answer)
+    assert in_numbers(answer)["recorded_seconds"] == 60.0 and in_numbers(answer)["seconds"] == 42.0
 
 
 def test_without_speed_or_geometry_the_rest_is_said() -> None:
@@ -295,7 +295,7 @@ def test_what_cannot_be_judged_is_not_called_sound(spoil: Callable[[np.ndarray],
     answer = diagnose(found)
     assert answer.doubts[0].startswith(said) and not answer.faults
     assert answer.headline == "No damage of the bearing shows, but this recording cannot tell whether it is sound."
-    assert answer.as_json()["unclear"] and answer.as_json()["advice"][0].startswith("Set right what is doubted")
+    assert in_numbers(answer)["unclear"] and in_numbers(answer)["advice"][0].startswith("Set right what is doubted")
 
 
 def test_what_is_bridged_is_told_and_judged() -> None:

@@ -19,6 +19,7 @@ from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
 from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal, read_motor_current
+from iotlam_faults.telling import in_numbers, in_words
 from iotlam_faults.trained import Facts, Opinion, Trained, _shapes
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
@@ -33,7 +34,7 @@ def test_a_changed_machine_is_damaged_even_where_no_fault_is_named() -> None:
     assert diagnose(faint, [healthy]).change < 1.0  # type: ignore[operator]
     answer = diagnose(louder, [healthy])
     assert answer.change > 2.0 and answer.headline == "Damage, but its type is unclear."  # type: ignore[operator]
-    assert answer.as_json()["unclear"] and "changed much since it was sound" in answer.as_json()["advice"][0]
+    assert in_numbers(answer)["unclear"] and "changed much since it was sound" in in_numbers(answer)["advice"][0]
     (past,) = answer.before
     assert past.source == "pump.npz" and past.depth["outer"] < 0.2
 
@@ -126,7 +127,7 @@ def test_the_head_names_nothing_against_the_lines_that_physics_suspects(named: s
     assert answer.verdict is not None and answer.verdict.suspects == ("outer",) and answer.faults == faults
     if faults:
         assert "the trained head alone names the outer race: if the bearing is damaged" in answer.because[-1]
-        assert "outer race 80%" in "\n".join(answer.sentences())
+        assert "outer race 80%" in "\n".join(in_words(answer))
     else:
         assert answer.doubts == (
             "the lines that are there are of the outer race, the trained head names the rolling elements",
@@ -161,8 +162,10 @@ def test_what_holds_only_of_a_damaged_bearing_is_said_so(tmp_path: Path) -> None
         diagnose(asked, trained=Head(named, named))  # type: ignore[arg-type]
         for asked, named in ((damaged, "outer"), (damaged, "ball"), (sound, "ball"))
     )
-    assert agreed.as_json()["probability_if_damaged"]["outer"] == 0.8 and agreed.as_json()["severity"] == {"outer": 0.8}
-    assert none.as_json()["probability_if_damaged"]["ball"] == 0.8 and none.as_json()["severity"] == {}
+    assert in_numbers(agreed)["probability_if_damaged"]["outer"] == 0.8 and in_numbers(agreed)["severity"] == {
+        "outer": 0.8
+    }
+    assert in_numbers(none)["probability_if_damaged"]["ball"] == 0.8 and in_numbers(none)["severity"] == {}
     pages = [write_page(one, tmp_path / "page.html", []).read_text() for one in (agreed, contradicted)]
     assert ['class="marked"' in page for page in pages] == [True, False]
     assert "The trained head says: if the bearing is damaged, " in pages[0]
@@ -184,7 +187,7 @@ def test_the_motors_current_confirms_what_vibration_names(tmp_path: Path) -> Non
     asked = Signal(values_N, RATE_HZ, "bearing", "pump.npz", 29.5, BEARINGS["6205"])
     answer = diagnose(asked, current=(current_NP, 5000.0))
     assert answer.confirmed_by_current == ("outer",)
-    assert answer.as_json()["current"]["sidebands"]["outer"]["nats"] > 2.0
+    assert in_numbers(answer)["current"]["sidebands"]["outer"]["nats"] > 2.0
     page = write_page(answer, tmp_path / "page.html", []).read_text()
     assert "The motor&#39;s current has the sidebands of the outer race too" in page
 

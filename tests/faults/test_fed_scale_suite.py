@@ -7,8 +7,9 @@ import torch
 
 from iotlam.contracts import Json
 from iotlam.federated.factors import Factors
-from iotlam.federated.plan import Plan, carry_out
+from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
+from iotlam.federated.runtimes import carry_out
 from iotlam_faults.suites.fed_scale import eight, figures, plain, small_model
 
 

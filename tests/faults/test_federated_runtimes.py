@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.leading import Fleet
 from iotlam.federated.outcome import Outcome
-from iotlam.federated.plan import Fleet, Plan, carry_out
+from iotlam.federated.plan import Plan
 from iotlam.federated.processes import began
 from iotlam.federated.rounds import Run
+from iotlam.federated.runtimes import carry_out
 
 PLAN = """
 app = "faults"
@@ -83,7 +85,7 @@ def test_a_run_begun_in_process_ends_under_ray_in_the_same_weights_though_an_act
 def test_a_runtime_that_is_not_there_is_refused_in_one_sentence(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iotlam.federated.plan.find_spec", lambda name: None)
+    monkeypatch.setattr("iotlam.federated.runtimes.find_spec", lambda name: None)
     for runtime, why in (("ray", "pip install 'iotlam[ray]'"), ("cloud", "expected process or ray, got 'cloud'")):
         arguments = ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "o")]
         told = CliRunner().invoke(app, [*arguments, "--runtime", runtime])

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.federated.certificates import certify, make_key
-from iotlam.federated.plan import Plan, carry_out
+from iotlam.federated.plan import Plan
+from iotlam.federated.runtimes import carry_out
 from iotlam.federated.trial import HOST, LET_IN, Trial
 from iotlam_faults.model import load_model
 

@@ -29,6 +29,7 @@ from iotlam_faults.physics.tracking import (
 from iotlam_faults.physics.velocity import LIMITS_MM_S, band_hz, no_zone, velocity_rms_mm_s, zone, zones
 from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal
+from iotlam_faults.telling import in_numbers
 from iotlam_faults.verdict import RACE_BOUNDS, judge
 from iotlam_machine.bearings import BEARINGS, FaultOrders
 from iotlam_machine.machine import Fault, Machine, random_machine
@@ -226,7 +227,7 @@ def test_the_zones_are_those_of_the_standard() -> None:
 def test_page_and_json_say_the_band_that_was_measured(tmp_path: Path) -> None:
     values_N = np.random.default_rng(0).normal(0.0, 30.0, 5000).astype(np.float32)
     answer = diagnose(Signal(values_N, 1000.0, "fan", "fan.npz", shaft_hz=5.0))
-    found, text = answer.as_json(), write_page(answer, tmp_path / "page.html", []).read_text()
+    found, text = in_numbers(answer), write_page(answer, tmp_path / "page.html", []).read_text()
     assert found["velocity_band_hz"] == [2.0, 500.0] and found["velocity_zone"] == {}
     assert "2 to 500 Hz" in text and "No zone by ISO 20816-3" in text and "housing moves hard" not in text
 

@@ -15,9 +15,10 @@ from iotlam.contracts import BadInput, Json
 from iotlam.federated.central import central
 from iotlam.federated.journal import read
 from iotlam.federated.outcome import JOURNAL
-from iotlam.federated.plan import DevicePlan, Plan, carry_out
+from iotlam.federated.plan import DevicePlan, Plan
 from iotlam.federated.planning import Radio
 from iotlam.federated.rounds import Run
+from iotlam.federated.runtimes import carry_out
 from iotlam.model import IotlamModel
 from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress

@@ -21,9 +21,11 @@ from iotlam.bench.statistics import median_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import IotlamError, Json
 from iotlam.federated.adapter import RoundModel
+from iotlam.federated.leading import rounds_left
 from iotlam.federated.local import LocalData, Task
-from iotlam.federated.plan import DevicePlan, Plan, carry_out, rounds_left
+from iotlam.federated.plan import DevicePlan, Plan
 from iotlam.federated.processes import free_ports
+from iotlam.federated.runtimes import carry_out
 from iotlam.federated.trial import Trial
 from iotlam.model import IotlamModel, from_pretrained, save_pretrained
 from iotlam.training.imitation import Part, shuffle

@@ -11,9 +11,11 @@ import numpy as np
 
 from iotlam.contracts import Json
 from iotlam.federated.journal import read
+from iotlam.federated.leading import MODEL
 from iotlam.federated.outcome import JOURNAL
-from iotlam.federated.plan import MODEL, DevicePlan, Plan, carry_out
+from iotlam.federated.plan import DevicePlan, Plan
 from iotlam.federated.processes import free_ports
+from iotlam.federated.runtimes import carry_out
 from iotlam.federated.trial import LINK, Trial
 
 DEVICES = ("press", "pump")
