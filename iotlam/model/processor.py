@@ -122,17 +122,19 @@ def near_a_place(position_NX: Floats, anchors_KHX: Floats, roi_m: float) -> NDAr
         # Only what lies in the place's box: most tokens are near one place at most.
         box_N = (x_N >= low_X[0]) & (x_N <= high_X[0]) & (y_N >= low_X[1]) & (y_N <= high_X[1]) & ~near_N
         inside_M = np.flatnonzero(box_N)
-        near_N[inside_M] = _distance_m(position_NX[inside_M], anchors_HX) <= roi_m
+        near_N[inside_M] = _distance_m(x_N[inside_M], y_N[inside_M], anchors_HX) <= roi_m
     return near_N
 
 
-def _distance_m(position_NX: Floats, anchors_HX: Floats) -> Floats:
+def _distance_m(x_N: Floats, y_N: Floats, anchors_HX: Floats) -> Floats:
+    """Distance of points to the polyline through anchors; one coordinate at a time, for numpy sums pairs slowly."""
     start_SX, stop_SX = (anchors_HX[:-1], anchors_HX[1:]) if len(anchors_HX) > 1 else (anchors_HX, anchors_HX)
-    along_SX = stop_SX - start_SX
-    offset_NSX = position_NX[:, None] - start_SX
-    share_NS = (offset_NSX * along_SX).sum(-1) / np.maximum((along_SX**2).sum(-1), 1e-9)
-    away_NSX = offset_NSX - np.clip(share_NS, 0.0, 1.0)[..., None] * along_SX
-    square_N: Floats = (away_NSX**2).sum(-1).min(-1)
+    square_N: Floats = np.full(len(x_N), np.inf, x_N.dtype)
+    for (x, y), (along_x, along_y) in zip(start_SX, stop_SX - start_SX, strict=True):
+        off_x_N, off_y_N = x_N - x, y_N - y
+        length = np.maximum(along_x * along_x + along_y * along_y, 1e-9)
+        share_N = np.clip((off_x_N * along_x + off_y_N * along_y) / length, 0.0, 1.0)
+        square_N = np.minimum(square_N, (off_x_N - share_N * along_x) ** 2 + (off_y_N - share_N * along_y) ** 2)
     return np.sqrt(square_N)
 
 
