@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
-from iotlam.contracts import BadInput
 from iotlam.federated.appended import Appended, writing
-from iotlam.federated.messages import Answer, Arrays, content, from_bytes, to_bytes
+from iotlam.federated.messages import Answer, Arrays, from_bytes, to_bytes
 
 FACTS = "answer"
 """The array that holds an answer's facts."""
 
 LENGTH_BYTES = 8
-"""Before each answer stands its length, the least byte first."""
+"""Before each answer stands its length, the least byte first, and then its SHA-256."""
+
+HEAD_BYTES = LENGTH_BYTES + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,13 @@ class Taken:
         """All of it, in one piece."""
         facts = np.frombuffer(self.answer.to_json().encode(), np.uint8)
         file = to_bytes({**self.arrays, FACTS: facts})
-        return len(file).to_bytes(LENGTH_BYTES, "little") + file
+        return len(file).to_bytes(LENGTH_BYTES, "little") + hashlib.sha256(file).digest() + file
 
     @classmethod
-    def from_bytes(cls, file: bytes) -> Taken | None:
-        """What `to_bytes` was given, from what follows its length; None where it is not as it was."""
-        try:
-            arrays = from_bytes(file)
-            answer = Answer.from_json(arrays.pop(FACTS).tobytes().decode(), FACTS)
-        except (SafetensorError, KeyError, UnicodeDecodeError, BadInput):
-            return None
-        return cls(answer, arrays) if content(arrays) == answer.content else None
+    def from_bytes(cls, file: bytes) -> Taken:
+        """What `to_bytes` was given, from what follows its head."""
+        arrays = from_bytes(file)
+        return cls(Answer.from_json(arrays.pop(FACTS).tobytes().decode(), FACTS), arrays)
 
 
 class Answers:
@@ -56,9 +53,6 @@ class Answers:
     Args:
         path: the file; made where it is missing.
 
-    Attributes:
-        kept: those that are on disk.
-
     Raises:
         BadInput: if it cannot be written.
     """
@@ -66,9 +60,14 @@ class Answers:
     def __init__(self, path: Path) -> None:
         with writing(path):
             self._file = Appended(path)
-            self.kept, good = _read(path.read_bytes())
+            self._old, good = _read(path.read_bytes())
             self._file.cut(good)
         self._new: list[Taken] = []
+
+    def take_up(self) -> list[Taken]:
+        """Those that were there when the file was opened; once, for they are large."""
+        old, self._old = self._old, []
+        return old
 
     def add(self, taken: Taken) -> None:
         """One that has come; on disk only after `keep`."""
@@ -82,7 +81,6 @@ class Answers:
         """
         if self._new:
             self._file.append(b"".join(taken.to_bytes() for taken in self._new))
-            self.kept += self._new
             self._new = []
 
     def close(self) -> None:
@@ -95,11 +93,10 @@ def _read(data: bytes) -> tuple[list[Taken], int]:
     found: list[Taken] = []
     good = 0
     while good < len(data):
-        begin = good + LENGTH_BYTES
-        end = begin + int.from_bytes(data[good:begin], "little")
-        taken = Taken.from_bytes(data[begin:end]) if begin < end <= len(data) else None
-        if taken is None:
+        begin = good + HEAD_BYTES
+        end = begin + int.from_bytes(data[good : good + LENGTH_BYTES], "little")
+        if end > len(data) or hashlib.sha256(data[begin:end]).digest() != data[good + LENGTH_BYTES : begin]:
             break
-        found.append(taken)
+        found.append(Taken.from_bytes(data[begin:end]))
         good = end
     return found, good

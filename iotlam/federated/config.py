@@ -38,6 +38,8 @@ class RunConfig(Record, frozen=True):
         others: whether weights outside the decoder are trained, too.
         eight_bits: whether changes are sent in eight bits.
         at_least: answers that make a round; with fewer it changes nothing.
+        enough: answers after which a round ends, whoever is still awaited; 0 for all of them. Which come first is then
+            a matter of time, and so are the weights.
         deadline_s: seconds after which a round ends without those who have not answered.
         seed: of everything.
         distil: how each device's own module and the shared one teach each other; None for devices without one.
@@ -53,6 +55,7 @@ class RunConfig(Record, frozen=True):
     others: bool = True
     eight_bits: bool = True
     at_least: int = 1
+    enough: int = 0
     deadline_s: float = 300.0
     seed: int = 0
     distil: Distillation | None = None
@@ -66,6 +69,8 @@ class RunConfig(Record, frozen=True):
         self._check_rule()
         if not 1 <= self.at_least <= len(names):
             raise _bad("at_least", f"1 to {len(names)}", str(self.at_least), "correct it")
+        if self.enough and not self.needed <= self.enough <= len(names):
+            raise _bad("enough", f"0, or {self.needed} to {len(names)}", str(self.enough), "correct it")
         if any(device.rank < 1 or device.examples < 1 for device in self.devices):
             raise _bad("devices", "positive ranks and examples", "others", "correct them")
         for name in ("rounds", "steps", "learning_rate", "deadline_s"):

@@ -43,6 +43,8 @@ GONE = (
 """Errors after which a device may come back and be asked again."""
 
 
+DEADLINE = "by the deadline"
+
 CRASHES = 3
 """After so many in a round a device is not asked again in it."""
 
@@ -141,7 +143,7 @@ class _Loop:
         self._crashes.clear()
         orders = self._contents()
         causes = dict.fromkeys(orders, "not connected")
-        while self._run.awaited and self._left_s > 0:
+        while not self._run.complete and self._left_s > 0:
             self._order(self._nodes(), orders, causes)
             time.sleep(min(max(POLL_SHARE * (whole_s - self._left_s), POLL_S), MOST_S, max(self._left_s, 0.0)))
             for reply in self._grid.pull_messages([*self._calls, *self._open]):
@@ -151,7 +153,9 @@ class _Loop:
             self._run.keep()
         for message in self._grid.withdraw(self._open):
             self._open.discard(message)
-            causes[self._asked.pop(message)[0]] = "its turn had not come by the deadline"
+            causes[self._asked.pop(message)[0]] = f"its turn had not come {DEADLINE}"
+        if self._run.complete:  # `enough` of them
+            causes = {name: why.replace(DEADLINE, "when enough others had answered") for name, why in causes.items()}
         self._run.close(causes)
 
     def _nodes(self) -> dict[str, int]:
@@ -197,8 +201,9 @@ class _Loop:
             if message := self._push(nodes[name], MessageType.TRAIN, orders[name]):
                 self._asked[message] = name, nodes[name], self._run.number
                 self._open.add(message)
+                self._run.sent(name)
                 before = causes[name] if name in self._crashes else ""
-                causes[name] = "no answer by the deadline" + (f"; before, {before}" if before else "")
+                causes[name] = f"no answer {DEADLINE}" + (f"; before, {before}" if before else "")
 
     def _push(self, node: int, kind: str, content: RecordDict) -> str:
         """Send a message; '' if it could not be. One by one: what is too large for Flower is so for one device only."""

@@ -10,12 +10,13 @@ from threading import Lock, Thread
 from typing import Protocol
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run as FlowerRun
 from flwr.supercore.task_identity import TaskIdentity
+from httpx import HTTPError
 
 POLL_S = 0.02
 """How long at least until replies are asked for again."""
@@ -78,11 +79,8 @@ class PromptGrid:
         """The replies that are here as a whole; of what is not, another pull is begun.
 
         Raises:
-            Exception: that a pull has raised.
+            HTTPError, OSError: that a pull has raised.
         """
-        for one in set(message_ids) - self._pulling:
-            self._pulling.add(one)
-            Thread(target=self._pull, args=(one,), daemon=True).start()
         found: list[Message] = []
         while not self._pulled.empty():
             one, replies = self._pulled.get()
@@ -90,6 +88,9 @@ class PromptGrid:
             if isinstance(replies, Exception):
                 raise replies
             found += replies
+        for one in set(message_ids) - self._pulling - {reply.metadata.reply_to_message_id for reply in found}:
+            self._pulling.add(one)
+            Thread(target=self._pull, args=(one,), daemon=True).start()
         return found
 
     def withdraw(self, message_ids: Iterable[str]) -> list[str]:
@@ -98,9 +99,21 @@ class PromptGrid:
 
     def _pull(self, one: str) -> None:
         try:
-            self._pulled.put((one, list(self._grid.pull_messages([one]))))
-        except Exception as error:  # raised where replies are asked for
+            found = list(self._grid.pull_messages([one]))
+            for reply in found:  # whatever the node has written there
+                reply.metadata.__dict__["_reply_to_message_id"] = one
+            self._pulled.put((one, found))
+        except (HTTPError, OSError) as error:  # the way to the nodes is gone; raised where replies are asked for
             self._pulled.put((one, error))
+        except Exception as error:  # what a node sends may be anything
+            self._pulled.put((one, [_unreadable(one, error)]))
+
+
+def _unreadable(one: str, error: Exception) -> Message:
+    """What stands for a reply to a message that cannot be read."""
+    asked = Message(RecordDict(), SERVER, MessageType.TRAIN)
+    asked.metadata.__dict__["_message_id"] = one
+    return Message(Error(ErrorCode.UNKNOWN, f"no message: {error!r}"), reply_to=asked)
 
 
 class OwnGrid(Grid):
@@ -211,7 +224,8 @@ class LocalGrid(OwnGrid):
 
     def withdraw(self, message_ids: Iterable[str]) -> list[str]:
         """Take out of the queue what no node has begun."""
-        return [one for one in message_ids if one in self._queued and self._queued.pop(one).cancel()]
+        queued = ((one, self._queued.pop(one, None)) for one in message_ids)  # a node may just have ended its work
+        return [one for one, work in queued if work and work.cancel()]
 
     def _work(self, one: str, message: Message) -> None:
         node = message.metadata.dst_node_id

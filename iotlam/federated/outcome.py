@@ -24,7 +24,7 @@ class Outcome(Record, frozen=True):
         scores: of what each device was sent, on its own held-out examples, by name.
         loss: mean loss of the devices' steps; -1 without answers.
         up_bytes: sent to the server.
-        down_bytes: sent to devices.
+        down_bytes: sent to devices that were there, since the run was last begun or resumed.
         radio_s: how long the round takes as its radio was planned, seconds; -1 where none was.
         checkpoint: SHA-256 of the state after the round.
         own_scores: of each device's own module after the round, on the same examples, by name.

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from iotlam.contracts import BadInput, Json, whole_file
+from iotlam.contracts import BadInput, Json
 from iotlam.contracts.errors import one_line
+from iotlam.federated import checkpoint
 from iotlam.federated.adapter import RoundModel, finished_model
 from iotlam.federated.aggregation import MODES, Assignment, Mode, Update
 from iotlam.federated.answers import Answers, Taken
-from iotlam.federated.appended import writing
 from iotlam.federated.codec import rows
 from iotlam.federated.config import RunConfig
 from iotlam.federated.factors import Factors, total
@@ -45,7 +43,7 @@ from iotlam.federated.robust import RULES, gram
 from iotlam.model import IotlamModel
 
 LONGEST = 300
-"""Characters of a reason that are kept: devices give some."""
+"""Characters of a reason or a name that are kept: devices give some."""
 
 Verdict = Literal["taken", "doubled", "late", "stranger", "refused"]
 
@@ -86,14 +84,15 @@ class Run:
         self._taken: dict[str, Taken] = {}
         self._answers: Answers | None = None
         self._refused: dict[str, str] = {}
-        self._radio_s = -1.0
+        self._radio_s, self._sent_bytes = -1.0, 0
         self._journal = Journal(folder / JOURNAL)
         try:
             self.name = self._begin(hashlib.sha256(about.encode()).hexdigest())
             self.outcomes = [Outcome.of(record, str(folder / JOURNAL)) for record in self._journal.of("round")]
             self._counted = self._nonces_that_counted()
             if self.outcomes:
-                self._load(self.outcomes[-1])
+                last = self.outcomes[-1]
+                self._go_on_from(checkpoint.read(self._checkpoint(last.round), last.checkpoint))
                 self._clear(self.number - 1)  # left where it was killed in between
         except BaseException:
             self._journal.close()
@@ -114,6 +113,11 @@ class Run:
         """Devices that have been asked in this round and have neither answered nor been refused."""
         return [name for name in self._asked if name not in self._taken and name not in self._refused]
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is waited for in this round."""
+        return not self.awaited or 0 < self.config.enough <= len(self._taken)
+
     def orders(self, planner: Callable[[Run], Planned] | None = None) -> list[tuple[Order, Arrays]]:
         """Plan the next round, or take up the plan that was made before the run stopped.
 
@@ -125,7 +129,7 @@ class Run:
         """
         plan = self._planned(planner)
         self._radio_s = float(plan["radio"].get("round_s", -1.0))
-        self._asked, self._taken, self._refused = {}, {}, {}
+        self._asked, self._taken, self._refused, self._sent_bytes = {}, {}, {}, 0
         found: list[tuple[Order, Arrays]] = []
         made: dict[tuple[int, ...], tuple[dict[str, Assignment], Arrays]] = {}
         for name, rank in sorted(plan["ranks"].items()):
@@ -141,10 +145,9 @@ class Run:
 
     def _take_up(self) -> None:
         """Take the answers to this round that were taken before the run stopped."""
-        if self._answers:
-            self._answers.close()
+        self._close_answers()
         self._answers = Answers(self._kept(self.number))
-        for kept in self._answers.kept:
+        for kept in self._answers.take_up():
             asked = self._asked.get(kept.answer.device)
             if asked and kept.answer.nonce == asked.order.nonce:
                 self._taken[kept.answer.device] = kept
@@ -154,6 +157,10 @@ class Run:
         given = {layer: mode.assign(place, rank, self.number) for layer, mode in self._modes.items()}
         frozen = {layer: one.frozen for layer, one in given.items()}
         return given, Given(_starts(given), frozen, self._trained_others).arrays()
+
+    def sent(self, device: str) -> None:
+        """A device's order is on its way to it; again, where it was not there or has come back."""
+        self._sent_bytes += self._asked[device].size_bytes
 
     def take(self, device: str, number: int, answer: Answer, arrays: Arrays) -> Verdict:
         """Take a device's answer; it counts once, however often it comes, and not at all if it is not to its order.
@@ -201,7 +208,7 @@ class Run:
             reason: why.
         """
         reason = one_line(reason)[:LONGEST]
-        self._journal.append("refused", device=one_line(device), round=number, reason=reason)
+        self._journal.append("refused", device=one_line(device)[:LONGEST], round=number, reason=reason)
         if number == self.number and device in self._asked and device not in self._taken:
             self._refused[device] = reason
 
@@ -222,12 +229,13 @@ class Run:
             scores={name: one.answer.score_before for name, one in taken.items() if one.answer.score_before >= 0},
             loss=sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
             up_bytes=sum(size_bytes(one.arrays) for one in taken.values()),
-            down_bytes=sum(one.size_bytes for one in self._asked.values()),
+            down_bytes=self._sent_bytes,
             radio_s=self._radio_s,
             checkpoint=self._save(),
             own_scores={name: one.answer.own_score for name, one in taken.items() if one.answer.own_score >= 0},
         )
         self._journal.append("round", **outcome.to_raw())
+        self._close_answers()
         self._clear(outcome.round)
         self._counted |= {name: self._asked[name].order.nonce for name in outcome.counted}
         self.outcomes.append(outcome)
@@ -276,8 +284,7 @@ class Run:
 
     def leave(self) -> None:
         """Let another process lead the run."""
-        if self._answers:
-            self._answers.close()
+        self._close_answers()
         self._journal.close()
 
     @property
@@ -305,7 +312,7 @@ class Run:
         return self._journal.append("plan", round=self.number, **facts)
 
     def _note(self, verdict: Verdict, device: str, number: int) -> Verdict:
-        self._journal.append(verdict, device=one_line(device), round=number)
+        self._journal.append(verdict, device=one_line(device)[:LONGEST], round=number)
         return verdict
 
     def _nonces_that_counted(self) -> dict[str, str]:
@@ -400,6 +407,11 @@ class Run:
     def _checkpoint(self, number: int) -> Path:
         return self.folder / f"round-{number}.safetensors"
 
+    def _close_answers(self) -> None:
+        if self._answers:
+            self._answers.close()
+        self._answers = None
+
     def _kept(self, number: int) -> Path:
         """The answers to a round under way."""
         return self.folder / f"answers-{number}.bin"
@@ -413,22 +425,9 @@ class Run:
         """Write the state after this round; returns the file's SHA-256."""
         tensors = {f"mode/{layer}/{n}": t for layer, mode in self._modes.items() for n, t in mode.tensors().items()}
         tensors |= {f"others/{name}": tensor for name, tensor in self._others.items()}
-        path = self._checkpoint(self.number)
-        with writing(path), whole_file(path, durable=True) as partial:  # before the journal says that it is there
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        digest = checkpoint.write(self._checkpoint(self.number), tensors)  # before the journal says that it is there
         self._go_on_from(tensors)
-        return _sha256(path)
-
-    def _load(self, last: Outcome) -> None:
-        path = self._checkpoint(last.round)
-        try:
-            if _sha256(path) != last.checkpoint:
-                raise ValueError("another file than was written")
-            tensors = load_file(path)
-        except (OSError, ValueError, SafetensorError) as error:
-            fix = "restore it from a copy, or begin anew"
-            raise BadInput(str(path), expected="the state after a round", got=str(error), fix=fix) from error
-        self._go_on_from(tensors)
+        return digest
 
     def _go_on_from(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over a state, saved or read, in torch's own memory: elsewhere, sums may go in another order."""
@@ -440,8 +439,3 @@ class Run:
 
 def _starts(given: Mapping[str, Assignment]) -> dict[str, Factors]:
     return {layer: assignment.start for layer, assignment in given.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,7 +19,7 @@ def taken(name: str) -> Taken:
 
 
 def names(answers: Answers) -> list[str]:
-    return [one.answer.device for one in answers.kept]
+    return [one.answer.device for one in answers.take_up()]
 
 
 @pytest.fixture
@@ -33,9 +33,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_kept_is_there_again(path: Path) -> None:
-    for one, name in zip(Answers(path).kept, NAMES, strict=True):
+    for one, name in zip(Answers(path).take_up(), NAMES, strict=True):
         assert one.answer == taken(name).answer
         np.testing.assert_array_equal(one.arrays["b"], taken(name).arrays["b"])
+
+
+def test_facts_that_were_changed_are_no_answer(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"examples": 4', b'"examples": 9'))
+    assert names(Answers(path)) == []
 
 
 @pytest.mark.parametrize("cut", [1, 100, 450])
@@ -65,7 +70,8 @@ def test_many_answers_wait_for_the_disk_once(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", waits.append)
     answers.keep()
     answers.keep()
-    assert len(waits) == 1 and names(answers) == [*NAMES, *NAMES]
+    monkeypatch.undo()
+    assert len(waits) == 1 and names(Answers(path)) == [*NAMES, *NAMES]
 
 
 def test_a_full_disk_leaves_the_answers_as_they_were(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

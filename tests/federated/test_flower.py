@@ -10,6 +10,7 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from iotlam.bench.federated.places import counted
@@ -267,6 +268,49 @@ def test_a_pull_that_fails_ends_the_run_with_its_error() -> None:
             for _ in range(100):
                 assert prompt.pull_messages(["x"]) == []
                 time.sleep(0.05)
+
+
+def test_a_round_ends_when_enough_have_answered(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    def sleeps(device: Local, *asked: object) -> object:
+        RELEASED.wait(60.0)
+        return device.work(*asked)  # type: ignore[arg-type]
+
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=60.0, enough=2))
+    RELEASED.clear()
+    with LocalGrid(
+        client_app(lambda name, _: {**devices, "fan": Harmed(devices["fan"], sleeps)}[name]), devices, 3
+    ) as grid:
+        start = time.monotonic()
+        play(leader, grid)
+        assert time.monotonic() - start < 30.0
+        RELEASED.set()
+    assert set(leader.outcomes[0].shares) == {"press", "pump"}
+    assert leader.outcomes[0].missing == {"fan": "no answer when enough others had answered"}
+
+
+class Garbled(LocalGrid):
+    """The first device's reply is bytes that Flower cannot make a message of."""
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        found = super().pull_messages(message_ids)
+        if any(reply.metadata.src_node_id == self.get_node_ids()[0] and reply.has_content() for reply in found):
+            raise KeyError("a part that is not there")
+        for reply in found:
+            reply.metadata.__dict__["_reply_to_message_id"] = "another's"
+        return found
+
+
+def test_a_reply_that_is_no_message_is_refused_and_the_round_goes_on(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    devices = fleet(task, tmp_path)
+    leader = run(config(rounds=1, deadline_s=30.0))
+    grid = Garbled(client_app(lambda name, _: devices[name]), devices)
+    nodes = [NodeInfo(node_id=node, name=name) for node, name in zip(grid.get_node_ids(), devices, strict=True)]
+    with grid, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "get_nodes", lambda: nodes)
+        play(leader, PromptGrid(grid))
+    assert set(leader.outcomes[0].shares) == {"press", "pump"}
+    assert "a part that is not there" in leader.outcomes[0].refused["fan"]
 
 
 def test_devices_that_work_in_turn_have_the_time_of_a_round_each(task: Task, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]

@@ -283,6 +283,8 @@ def test_a_rule_needs_enough_answers() -> None:
         {"rule": "multi_krum", "attackers": 1},
         {"rule": "median", "mode": "zero_pad"},
         {"at_least": 4},
+        {"enough": 4},
+        {"enough": 1, "at_least": 2},
         {"rounds": 0},
         {"learning_rate": float("nan")},
         {"deadline_s": float("inf")},
@@ -299,6 +301,7 @@ def test_bytes_are_those_that_were_sent(task: Task, tmp_path: Path) -> None:
     devices, up, down = fleet(task, tmp_path), 0, 0
     for order, arrays in run.orders():
         answer, sent = devices[order.device].work(order, arrays)
+        run.sent(order.device)
         run.take(order.device, 0, answer, sent)
         up += sum(np.asarray(array).nbytes for array in sent.values())
         down += sum(np.asarray(array).nbytes for array in arrays.values())
