@@ -136,7 +136,7 @@ def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Windo
     Raises:
         BadInput: if a device has learnt from a bearing that is tested.
     """
-    plan = next((one / "plan.json" for one in model.resolve().parents[:3] if (one / "plan.json").is_file()), None)
+    plan = _plan_of(model)
     if plan is None:
         return
     try:  # not as a `Plan`: that would load Flower
@@ -152,8 +152,13 @@ def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Windo
             expected = "a model that has not learnt from the bearings that are tested"
             got, fix = f"{plan.parent} that has from {tested[0]}", "test it on other recordings"
             raise BadInput("--model", expected=expected, got=got, fix=fix)
-    if base:  # which may be of a run, too
+    if base and _plan_of(plan.parent / base) != plan:  # it may be of another run
         check_unlearnt(plan.parent / base, splits, windows)
+
+
+def _plan_of(model: Path) -> Path | None:
+    """The plan of the run that a model is in the folder of."""
+    return next((one / "plan.json" for one in model.resolve().parents[:3] if (one / "plan.json").is_file()), None)
 
 
 def _has_learnt(source: Source, entry: Entry) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iotlam.cli.output import print_json, print_rows
-from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.contracts import Json, check_writable
 
 if TYPE_CHECKING:
     from iotlam.federated.outcome import Outcome
@@ -57,7 +57,9 @@ def resume(
 
     Example: iotlam federated resume runs/plant
     """
-    _carry_out(_plan(folder), folder, runtime, as_json)
+    from iotlam.federated.leading import read_plan
+
+    _carry_out(read_plan(folder), folder, runtime, as_json)
 
 
 @app.command()
@@ -67,15 +69,18 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     Example: iotlam federated status runs/plant
     """
     from iotlam.federated.journal import read
-    from iotlam.federated.leading import MODEL
+    from iotlam.federated.leading import MODEL, STOPPED, read_plan
     from iotlam.federated.outcome import JOURNAL, Outcome
 
-    wanted = _plan(folder).settings.rounds
+    wanted = read_plan(folder).settings.rounds
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
-    print_rows(_rows(outcomes), as_json, {"of": wanted, "rounds": [one.to_raw() for one in outcomes]})
+    stopped = (folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""
+    found = {"of": wanted, "stopped": stopped, "rounds": [one.to_raw() for one in outcomes]}
+    print_rows(_rows(outcomes), as_json, found)
     if not as_json:
-        over = f"over; the model is in {folder / MODEL}" if len(outcomes) == wanted else "not over"
+        going = f"not over; its server has stopped: {stopped}" if stopped else "not over"
+        over = f"over; the model is in {folder / MODEL}" if len(outcomes) == wanted else going
         typer.echo(f"{len(outcomes)} of {wanted} rounds: {over}")
 
 
@@ -88,9 +93,9 @@ def own(
 
     Example: iotlam federated own runs/plant press
     """
-    from iotlam.federated.leading import save_own
+    from iotlam.federated.leading import read_plan, save_own
 
-    typer.echo(f"{save_own(_plan(folder), folder, device)}: an ordinary model folder")
+    typer.echo(f"{save_own(read_plan(folder), folder, device)}: an ordinary model folder")
 
 
 @app.command()
@@ -160,21 +165,6 @@ def _read(path: Path) -> Plan:
 
     plan = Plan.from_toml(path)
     return plan.changed(base=str(Path(plan.base).resolve())) if plan.base else plan
-
-
-def _plan(folder: Path) -> Plan:
-    from iotlam.federated.leading import PLAN
-    from iotlam.federated.plan import Plan
-
-    try:
-        text = (folder / PLAN).read_text()
-    except OSError as error:
-        fix = "name the folder that 'iotlam federated run' was given as --out"
-        raise BadInput(str(folder), expected="a federated run", got="none", fix=fix) from error
-    plan = Plan.from_json(text, str(folder / PLAN))
-    if plan.base and (folder / plan.base).is_dir():  # as on a device's host, where the base is in the run's folder
-        plan = plan.changed(base=str(folder / plan.base))
-    return plan
 
 
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from iotlam.contracts.errors import BadInput
 from iotlam.contracts.records import Record
 
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -31,6 +32,12 @@ class Device(Record, frozen=True):
     energy_j_per_flop: NotNegative
     position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     transmit_w: NotNegative = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("compute_flops", "energy_j_per_flop", "transmit_w"):
+            if not math.isfinite(value := getattr(self, name)):
+                subject = f"Device '{self.name}', {name}"
+                raise BadInput(subject, expected="a finite number", got=str(value), fix="correct it")
 
     def compute_s(self, flops: float) -> float:
         """Seconds that so many floating-point operations take."""

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from iotlam.contracts import IotlamError
+from iotlam.contracts.errors import one_line
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import client_app
 from iotlam.federated.grids import PromptGrid
-from iotlam.federated.leading import PLAN, Fleet, lead
+from iotlam.federated.leading import STOPPED, Fleet, lead, read_plan
 from iotlam.federated.local import Local
 from iotlam.federated.outcome import JOURNAL
-from iotlam.federated.plan import Plan
 
 FOLDER = "folder"
 """Key, in a run's and a node's configuration, of the folder with the plan and what is kept."""
@@ -33,9 +35,15 @@ server = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Lead the run of a folder; a new Flower run goes on with what an earlier one has left there."""
     folder = Path(str(context.run_config[FOLDER]))
-    plan = _plan(folder)
-    _wait(grid, plan.settings, begun=(folder / JOURNAL).exists())
-    lead(plan, folder, PromptGrid(grid))
+    (folder / STOPPED).unlink(missing_ok=True)
+    try:
+        plan = read_plan(folder)
+        _wait(grid, plan.settings, begun=(folder / JOURNAL).exists())
+        lead(plan, folder, PromptGrid(grid))
+    except Exception as error:
+        with suppress(OSError):  # the disk may be full
+            (folder / STOPPED).write_text(one_line(error if isinstance(error, IotlamError) else repr(error)))
+        raise
 
 
 def _wait(grid: Grid, settings: RunConfig, begun: bool) -> None:
@@ -70,8 +78,4 @@ client = client_app(find)
 
 @cache  # a SuperNode's process has one message; Ray's have many
 def _fleet(folder: Path) -> Fleet:
-    return Fleet(_plan(folder), folder)
-
-
-def _plan(folder: Path) -> Plan:
-    return Plan.from_json((folder / PLAN).read_text(), str(folder / PLAN))
+    return Fleet(read_plan(folder), folder)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
-from iotlam.contracts import BadInput, whole_file
+from iotlam.contracts import BadInput, Json, whole_file
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.appended import writing
 from iotlam.federated.flower import play
@@ -19,8 +19,8 @@ from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
 from iotlam.model import save_pretrained
 
-PLAN, MODEL, DEVICES = "plan.json", "model", "devices"
-"""Of a run's folder: the plan, the model that results, what devices keep."""
+PLAN, MODEL, DEVICES, STOPPED = "plan.json", "model", "devices", "stopped"
+"""Of a run's folder: the plan, the model that results, what devices keep, why a SuperLink's server app has ended."""
 
 
 class Fleet:
@@ -97,6 +97,23 @@ def lead(
     return folder / MODEL
 
 
+def read_plan(folder: Path) -> Plan:
+    """The plan of a run's folder, or of a device's part of one.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    try:
+        text = (folder / PLAN).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        fix = "name the folder that 'iotlam federated run' was given as --out"
+        raise BadInput(str(folder), expected="a federated run", got=str(error), fix=fix) from error
+    plan = Plan.from_json(text, str(folder / PLAN))
+    if plan.base and (folder / plan.base).is_dir():  # as on a device's host, where the base is in the run's folder
+        plan = plan.changed(base=str(folder / plan.base))
+    return plan
+
+
 def keep(plan: Plan, folder: Path) -> None:
     """Write a plan into its run's folder, before the run begins; what has begun is left to its own.
 
@@ -104,7 +121,7 @@ def keep(plan: Plan, folder: Path) -> None:
         BadInput: if it cannot be written.
     """
     path, text = folder / PLAN, plan.to_json()
-    if path.exists() and ((folder / JOURNAL).exists() or path.read_text() == text):
+    if path.exists() and (_records(folder) or path.read_text() == text):
         return
     with writing(path), whole_file(path, durable=True) as partial:
         partial.write_text(text)
@@ -112,8 +129,13 @@ def keep(plan: Plan, folder: Path) -> None:
 
 def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
-    done = sum(record["kind"] == "round" for record in read(folder / JOURNAL)[0]) if (folder / JOURNAL).exists() else 0
-    return max(plan.settings.rounds - done, 0)
+    done = sum(record["kind"] == "round" for record in _records(folder))
+    return int(max(plan.settings.rounds - done, 0))
+
+
+def _records(folder: Path) -> list[Json]:
+    """Of a run's journal; none where it has not begun."""
+    return read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []
 
 
 def save_own(plan: Plan, folder: Path, name: str) -> Path:

@@ -71,7 +71,7 @@ class DevicePlan(Record, frozen=True):
         if self.hardware is None:
             fix = "tell it, as in docs/federated.md, or leave out 'radio'"
             raise BadInput(f"Device '{self.name}'", expected="'hardware', for the radio", got="none", fix=fix)
-        return Device.from_raw({"name": self.name, **self.hardware}, f"Device '{self.name}', hardware")
+        return Device.from_raw({**self.hardware, "name": self.name}, f"Device '{self.name}', hardware")
 
 
 class Plan(Record, frozen=True):

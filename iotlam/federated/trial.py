@@ -24,7 +24,7 @@ from iotlam.federated import QUIET
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.grids import DEVICE
-from iotlam.federated.leading import PLAN, keep
+from iotlam.federated.leading import PLAN, keep, read_plan
 from iotlam.federated.plan import Plan
 from iotlam.federated.processes import began, free, over, signal_group
 
@@ -38,8 +38,8 @@ NODES_S = 180.0
 LET_IN = "SuperNode ID:"
 """What a node's log says when the SuperLink has let it in."""
 
-NODE_ID = ".id"
-"""Ends the name of the file beside a device's key that says by which number Flower knows it."""
+KEY, NODE = "key", "node"
+"""Of a device: its private key, and the number by which Flower knows it."""
 
 MARK = "IOTLAM_TRIAL"
 """In the environment of what was started: which part of which trial it belongs to."""
@@ -85,7 +85,7 @@ address = "{address}"
 root-certificates = "{certificate}"
 """
 
-NODE = """#!/bin/sh
+START = """#!/bin/sh
 # SuperNode of device '{name}'. Have the system start it again when it ends; options of flower-supernode may follow.
 cd "$(dirname "$0")" || exit
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
@@ -150,7 +150,7 @@ class Trial:
             self.kill(name)  # children outlive a parent that was killed
         if taken := [port for port in missing.values() if not free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
-        (self.folder / "nodes").mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         keep(plan, self.run)
         self._write_bundle()
         try:
@@ -170,8 +170,7 @@ class Trial:
         if (last := self.port + len(plan.devices)) > LAST_PORT:
             raise BadInput("--port", expected=f"ports up to {LAST_PORT}", got=str(last), fix="name a lower one")
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
-        if plan.radio:
-            plan.channels()  # and one whose trace lacks a device
+        plan.planner(plan.task())  # and one whose base, app or radio is not there
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)
@@ -227,7 +226,7 @@ class Trial:
         if not self.processes.exists():
             return {}
         known: dict[str, tuple[int, int]] = json.loads(self.processes.read_text())
-        return {name: pid for name, (pid, then) in known.items() if began(pid) == then}
+        return {name: pid for name, (pid, then) in known.items() if began(pid) == then != -1}
 
     def kill(self, name: str = "") -> None:
         """Kill -9 one part of this trial, or all, with everything that it has started; returns when they are gone."""
@@ -286,36 +285,37 @@ class Trial:
             BadInput: if no device of that name has a key, or the SuperLink is not up.
             IotlamError: if Flower does not do it.
         """
-        key = self._place_of_key(name)
-        known = sorted(path.stem for path in (self.folder / "nodes").glob("[!.]*.pub"))
-        if name not in known:
-            expected = " or ".join(known) or "a run that was brought up"
-            raise BadInput(f"Device '{name}'", expected=expected, got="none of that name", fix="name one with a key")
+        names = [device.name for device in read_plan(self.run).devices]
+        if name not in names:
+            raise BadInput(f"Device '{name}'", expected=" or ".join(names), got="none of that name", fix="correct it")
         if LINK not in self.running():
             fix = "bring it up, with 'iotlam federated up'"
             raise BadInput(str(self.run), expected="a run that is up", got="one that is not", fix=fix)
         self.down(name)
-        node = Path(f"{key}{NODE_ID}").read_text()
-        nodes = json.loads(self._flwr("supernode", "list", "trial", "--format", "json"))["nodes"]
-        if any(one["node-id"] == node and one["status"] != "unregistered" for one in nodes):
-            self._flwr("supernode", "unregister", node, "trial")
-        Path(f"{key}.pub").unlink()
-        key.unlink()
-        there = self.handed_out(name)
-        return Path(shutil.copy(self._key(name), there / "key")) if there.exists() else None
+        place = self._place(name)
+        if (place / NODE).exists():
+            node = (place / NODE).read_text()
+            nodes = json.loads(self._flwr("supernode", "list", "trial", "--format", "json"))["nodes"]
+            if any(one["node-id"] == node and one["status"] != "unregistered" for one in nodes):
+                self._flwr("supernode", "unregister", node, "trial")
+        (place / KEY).unlink(missing_ok=True)  # until here it can be done again
+        key, there = self._key(name), self.handed_out(name)
+        return Path(shutil.copy(key, there / KEY)) if there.exists() else None
 
-    def _place_of_key(self, name: str) -> Path:
+    def _place(self, name: str) -> Path:
+        """Of a device's key, and of the number by which Flower knows it."""
         return self.folder / "nodes" / name
 
     def _key(self, name: str) -> Path:
         """A device's private key; made and registered where there is none."""
-        key = self._place_of_key(name)
+        place = self._place(name)
+        key, new = place / KEY, place / f".{KEY}.new"
         if not key.exists():
-            new = key.with_name(f".{name}.new")
+            place.mkdir(parents=True, exist_ok=True)
             make_key(new)
             said = self._flwr("supernode", "register", f"{new}.pub", "trial", "--name", name, "--format", "json")
-            Path(f"{key}{NODE_ID}").write_text(str(json.loads(said)["node-id"]))
-            new.with_name(f"{new.name}.pub").replace(f"{key}.pub")
+            (place / NODE).write_text(str(json.loads(said)["node-id"]))
+            Path(f"{new}.pub").replace(f"{key}.pub")
             new.replace(key)  # last: it says that the key is registered
         return key
 
@@ -327,13 +327,13 @@ class Trial:
         """Write what a device's host needs: plan, base model, the server's authority, its own key, what starts it."""
         there = self.handed_out(name)
         there.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for source, copy in ((self.folder / "ca.crt", "ca.crt"), (self._key(name), "key")):
+        for source, copy in ((self.folder / "ca.crt", "ca.crt"), (self._key(name), KEY)):
             shutil.copy(source, there / copy)
         if plan.base:
             shutil.copytree(plan.base, there / "base", dirs_exist_ok=True)
         (there / PLAN).write_text((plan.changed(base="base") if plan.base else plan).to_json())
         start = there / "start.sh"
-        start.write_text(NODE.format(name=name, address=f"{self.host}:{self.port}", device=DEVICE, folder=FOLDER))
+        start.write_text(START.format(name=name, address=f"{self.host}:{self.port}", device=DEVICE, folder=FOLDER))
         start.chmod(0o700)
 
     def _write_bundle(self) -> None:

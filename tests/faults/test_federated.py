@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from iotlam.cli.federated import _plan, _read, _rows
+from iotlam.cli.federated import _read, _rows
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.leading import read_plan
 from iotlam.federated.outcome import Outcome
 from iotlam.federated.plan import Plan
 from iotlam.model import from_pretrained
@@ -165,6 +166,9 @@ def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path)
     (tmp_path / "next" / "plan.json").write_text(json.dumps({"devices": [], "base": str(tmp_path / "run" / "model")}))
     with pytest.raises(BadInput, match="run that has from plant/a"):
         check_unlearnt(tmp_path / "next" / "model", [Split("a run before has", (b,), (a,))], windows)
+    on_its_host = json.loads((tmp_path / "run" / "plan.json").read_text()) | {"base": "base"}
+    (tmp_path / "run" / "plan.json").write_text(json.dumps(on_its_host))
+    check_unlearnt(tmp_path / "run" / "devices" / "model", [Split("others", (a,), (b, c, d))], windows)
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(BadInput, match="the plan of a federated run"):
         check_unlearnt(tmp_path / "run" / "model", [Split("its own", (b,), (a,))], windows)
@@ -177,7 +181,7 @@ def test_a_plans_base_is_found_from_any_folder(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "press" / "base").mkdir(parents=True)  # a device's host: the base is beside its plan
     (tmp_path / "press" / "plan.json").write_text(Plan.from_toml(tmp_path / "plan.toml").changed(base="base").to_json())
     monkeypatch.chdir("/")
-    assert _plan(tmp_path / "press").base == str(tmp_path / "press" / "base")
+    assert read_plan(tmp_path / "press").base == str(tmp_path / "press" / "base")
 
 
 def test_what_is_no_plan_or_run_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ import pytest
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, IotlamError
 from iotlam.federated.certificates import certify, make_key
+from iotlam.federated.leading import keep
 from iotlam.federated.plan import Plan
 from iotlam.federated.runtimes import carry_out
-from iotlam.federated.trial import HOST, LET_IN, Trial
+from iotlam.federated.trial import HOST, KEY, LET_IN, Trial
 from iotlam_faults.model import load_model
 
 PLAN = """
@@ -210,19 +211,55 @@ def test_what_is_up_is_not_mended_at_another_port(plan: Path, tmp_path: Path) ->
         assert trial.down() == ["superlink"]
 
 
-def test_only_a_device_with_a_key_is_given_another_and_only_while_it_can_be_told(tmp_path: Path) -> None:
+def test_a_key_is_taken_back_of_a_device_of_a_run_that_is_up(plan: Path, tmp_path: Path) -> None:
     trial = Trial(tmp_path / "run")
-    (tmp_path / "secret").write_text("")
-    with pytest.raises(BadInput, match="brought up"):
+    with pytest.raises(BadInput, match="a federated run"):
         trial.rekey("press")
-    (trial.folder / "nodes").mkdir(parents=True)
-    make_key(trial.folder / "nodes" / "press")
-    for name in ("pump", "../../../secret", ""):
-        with pytest.raises(BadInput, match="expected press, got none"):
+    keep(Plan.from_toml(plan), trial.run)
+    for name in ("fan", "../press", ""):
+        with pytest.raises(BadInput, match="expected press or pump, got none"):
             trial.rekey(name)
     with pytest.raises(BadInput, match="a run that is up"):
         trial.rekey("press")
-    assert (trial.folder / "nodes" / "press").exists() and (tmp_path / "secret").exists()
+
+
+def test_a_key_is_taken_back_before_another_is_made_and_so_again_after_a_failure(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, said, registered = Trial(tmp_path / "run"), list[tuple[str, ...]](), list[str]()
+    keep(Plan.from_toml(plan), trial.run)
+
+    def flwr(_: Trial, *arguments: str) -> str:
+        said.append(arguments)
+        match arguments[1]:
+            case "list":
+                return json.dumps({"nodes": [{"node-id": one, "status": "online"} for one in registered]})
+            case "unregister":
+                registered.remove(arguments[2])
+            case "register" if len(said) == 4:
+                raise IotlamError("flwr supernode: expected it to be done, got no answer.")
+            case "register":
+                registered.append(str(len(said)))
+        return json.dumps({"node-id": len(said)})
+
+    monkeypatch.setattr(Trial, "_flwr", flwr)
+    monkeypatch.setattr(Trial, "running", lambda _: {"superlink": 1})
+    monkeypatch.setattr(Trial, "kill", lambda *_: None)
+    monkeypatch.setattr("iotlam.federated.trial.signal_group", lambda *_: None)
+    stolen = trial._key("press").read_bytes()
+    with pytest.raises(IotlamError):
+        trial.rekey("press")
+    assert registered == [] and not (trial._place("press") / KEY).exists()
+    trial.rekey("press")
+    assert len(registered) == 1 and trial._key("press").read_bytes() != stolen
+
+
+def test_what_cannot_run_is_not_brought_up(plan: Path, tmp_path: Path) -> None:
+    found = Plan.from_toml(plan)
+    for wrong, why in ((found.changed(app="fautls"), "fautls"), (found.changed(base=str(tmp_path / "none")), "none")):
+        with pytest.raises(BadInput, match=why):
+            Trial(tmp_path / "run", free_port()).up(wrong)
+    assert not (tmp_path / "run").exists()
 
 
 def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:
