@@ -22,10 +22,10 @@ from iotlam_faults.physics.combs import (
     order_grid,
     without,
 )
-from iotlam_faults.physics.speed import ShaftSpeed, shaft_speed
+from iotlam_faults.physics.speed import ShaftSpeed, speeds
 from iotlam_faults.physics.tracking import followed, over_angle
 from iotlam_machine.bearings import SLIP, FaultOrders
-from iotlam_waveform.envelope import Bands, squared_envelopes
+from iotlam_waveform.envelope import Bands, Envelopes, squared_envelopes
 
 FEWEST_TURNS = 20.0
 RACE_BOUNDS, BALL_BOUNDS = ((6.0, 0.5), (5.0, 0.6)), ((5.0, 0.35), (4.0, 0.5))
@@ -118,12 +118,23 @@ def judge(
         orders: of the bearing.
         measured_N: turns a second at every sample, where a tachometer tells.
     """
-    speed = followed(values_N, rate_hz, shaft_speed(values_N, rate_hz, stated_hz), measured_N)
     bands = bands_for(rate_hz, stated_hz, orders)
-    grids = [
-        order_grid(over_angle(squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten), speed), speed.hz)
-        for whiten in (False, True)
-    ]
+    envelopes = [squared_envelopes(values_N[None], rate_hz, bands, whiten=whiten) for whiten in (False, True)]
+    found = [_at_speed(envelopes, bands, speed, orders) for speed in _speeds(values_N, rate_hz, stated_hz, measured_N)]
+    return max(found, key=lambda one: max((one.findings[name].sigmas for name in one.faults), default=0.0))
+
+
+def _speeds(values_N: Tensor, rate_hz: float, stated_hz: float, measured_N: Tensor | None) -> list[ShaftSpeed]:
+    """The likeliest speed first, then what else it may have been: bearing's lines can feign a shaft that moves."""
+    steady, *stated = speeds(values_N, rate_hz, stated_hz)
+    first = followed(values_N, rate_hz, steady, measured_N)
+    if measured_N is not None:
+        return [first]
+    return [first, *([steady] if first.path_N is not None else []), *stated]
+
+
+def _at_speed(envelopes: Sequence[Envelopes], bands: Bands, speed: ShaftSpeed, orders: FaultOrders) -> Verdict:
+    grids = [order_grid(over_angle(one, speed), speed.hz) for one in envelopes]
     findings = _looked_for(grids, orders, bands, speed.hz)
     faults, because = name_faults(findings)
     if other := _other_race(faults, findings, grids, orders):

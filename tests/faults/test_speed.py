@@ -1,0 +1,58 @@
+"""What a stated speed is worth against lines that are not the shaft's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from iotlam_faults.physics.speed import shaft_speed, speeds
+from iotlam_faults.verdict import judge
+from iotlam_machine.bearings import BEARINGS
+from iotlam_machine.machine import Fault, Machine
+from iotlam_machine.simulate import simulate
+
+RATE_HZ = 12_800.0
+ORDERS = BEARINGS["6205"].orders
+
+
+def struck(rpm: float, turns: float, seed: int) -> torch.Tensor:
+    """Strikes of an outer race on a shaft that turns evenly and leaves no lines of its own."""
+    rng, hz = np.random.default_rng(seed), rpm / 60.0
+    values_N = 0.05 * rng.normal(size=int(turns / hz * RATE_HZ))
+    count = np.arange(1, int(ORDERS.outer * turns))
+    at = ((count + 0.003 * rng.normal(size=len(count))) / (ORDERS.outer * hz) * RATE_HZ).astype(int)
+    blows_N = np.zeros(len(values_N))
+    blows_N[at[(at > 0) & (at < len(values_N))]] = 1.0
+    ring = np.exp(-np.arange(200) / 40.0) * np.sin(2.0 * np.pi * 3000.0 * np.arange(200) / RATE_HZ)
+    return torch.from_numpy(values_N + np.convolve(blows_N, ring)[: len(values_N)]).float()
+
+
+@pytest.mark.parametrize(
+    ("rpm", "turns"), [(30.0, 22.0), (60.0, 40.0), (300.0, 100.0), (1470.0, 25.0), (1470.0, 490.0)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_damage_is_seen_where_the_shaft_leaves_no_lines(rpm: float, turns: float, seed: int) -> None:
+    found = judge(struck(rpm, turns, seed), RATE_HZ, rpm / 60.0, ORDERS)
+    assert found.faults == ("outer",)
+    assert found.speed.hz == pytest.approx(rpm / 60.0, rel=0.004)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hum_of_the_mains_is_no_speed(seed: int) -> None:
+    machine = Machine(speed_hz=1470.0 / 60.0, faults=(Fault("outer", 0.7),), vibration_rate_hz=RATE_HZ)
+    values_N = simulate(machine, 5.0, seed).vibration_NA[:, 0]
+    time_N = np.arange(len(values_N)) / RATE_HZ
+    for hum_hz in (50.0, 100.0, 150.0, 200.0):
+        values_N = values_N + 0.3 * np.sin(2.0 * np.pi * hum_hz * time_N)
+    found = judge(torch.from_numpy(values_N).float(), RATE_HZ, machine.speed_hz, machine.bearing.orders)
+    assert found.faults == ("outer",) and not found.speed.contradicted
+
+
+def test_of_few_turns_the_stated_speed_stands() -> None:
+    machine = Machine(speed_hz=26.0, vibration_rate_hz=RATE_HZ)
+    values_N = torch.from_numpy(simulate(machine, 8.0, 0).vibration_NA[:, 0]).float()
+    assert shaft_speed(values_N[: int(3.9 * RATE_HZ)], RATE_HZ, 25.6).hz == 25.6
+    likeliest, stated = speeds(values_N, RATE_HZ, 25.6)
+    assert likeliest.contradicted and likeliest.hz == pytest.approx(26.0, rel=0.003)
+    assert not stated.contradicted and stated.hz == pytest.approx(25.6, rel=0.003)
