@@ -319,7 +319,7 @@ def test_a_budget_is_four_times_the_file_and_a_little(tmp_path: Path) -> None:
 
 def test_columns_keep_their_names_and_those_of_another_quantity_are_left_out(tmp_path: Path) -> None:
     time_s = np.arange(2000) / 2000.0
-    columns = {"Temp [Cel]": 40 + time_s, "time [s]": time_s, "Z [gn]": np.sin(time_s), "status": time_s}
+    columns = {"Temp [Cel]": 40 + time_s, "time [s]": time_s, "Z [gn]": np.sin(time_s), "DE": 1 - time_s}
     columns["y [m/s2]"] = np.cos(time_s)
     (tmp_path / "c.csv").write_text("time [s],temperature [degC],x\n0,1,2\n0.0005,1,2\n")
     assert "got temperature [degC], x [?]; add it, or units to c.csv.toml" in refusal(tmp_path / "c.csv")
@@ -333,8 +333,8 @@ def test_columns_keep_their_names_and_those_of_another_quantity_are_left_out(tmp
         np.testing.assert_allclose(frame.data, np.stack([GN * np.sin(time_s), np.cos(time_s)], 1), atol=1e-5)
         path.with_name(path.name + ".toml").write_text('units = "gn"\n')
         (frame,) = read_vibration(path)
-        assert frame.meta["axes"] == ("Z", "status", "y")
-        np.testing.assert_allclose(frame.data[:, 1:], np.stack([GN * time_s, np.cos(time_s)], 1), atol=1e-5)
+        assert frame.meta["axes"] == ("Z", "DE", "y")
+        np.testing.assert_allclose(frame.data[:, 1:], np.stack([GN * (1 - time_s), np.cos(time_s)], 1), atol=1e-5)
     assert "a column of current with its unit, such as 'x [A]', got Temp [Cel]" in refusal(path, read_current)
     (tmp_path / "a.csv").write_text("time [s],x [m/s2],X [m/s2]\n0,1,2\n")
     assert "a name for each column" in refusal(tmp_path / "a.csv")
