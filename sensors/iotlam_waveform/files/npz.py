@@ -13,9 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, speed_trace, spelt
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, speed_trace, spelt, unpacked
 from iotlam_waveform.files.tacho import tacho_among, with_speed
 
+HEADER_BYTES = PART_BYTES = 1 << 16
 KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 
 
@@ -54,9 +55,8 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:
     with archive.open(f"{name}.npy") as file:
-        content = file.read(max(budget.left // 2, 0) + 1)
-    budget.spend(2 * len(content))
-    stream = io.BytesIO(content)
+        content = unpacked(iter(lambda: file.read(PART_BYTES), b""), budget)
+    stream = io.BytesIO(content[:HEADER_BYTES])
     version = npy.read_magic(stream)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(stream)

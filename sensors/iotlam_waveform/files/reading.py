@@ -32,7 +32,7 @@ def read_recordings(path: Path, quantity: Quantity, notes: Notes | None = None) 
 
     Raises:
         BadInput: if the file cannot be read, is damaged or of another quantity; nothing else is ever raised, and
-            no more than four times the file and 16 MB is allocated.
+            no more than four times the file and 256 MB is allocated.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:

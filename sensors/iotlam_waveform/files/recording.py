@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -17,7 +17,9 @@ from iotlam.contracts.records import Record
 
 FRAME_S = 1.0
 TACHO = "tacho"
-SPARE_BYTES = 12 * 2**20
+SPARE_BYTES = 250 * 2**20
+"""What any file may take besides, less what is not counted: counts of a 16-bit converter, packed as double, come to six
+times their file."""
 
 SAME_RATE = 1e-3
 """Share by which a rate that is stated twice may differ: times are printed with few digits."""
@@ -112,7 +114,7 @@ class Recording:
 
 
 class Budget:
-    """Bytes that reading a file may allocate: four times the file and a little, whatever its headers claim."""
+    """Bytes that reading a file may allocate: four times the file and 256 MB, whatever its headers claim."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._left = path, 4 * size + SPARE_BYTES
@@ -130,8 +132,21 @@ class Budget:
         """
         self._left -= count
         if self._left < 0:
-            raise bad(self._path, "content in keeping with its size", "one that expands beyond four times the file",
-                      "store it uncompressed, as float32")  # fmt: skip
+            got = "one that expands beyond four times the file and 256 MB"
+            raise bad(self._path, "content in keeping with its size", got, "store it uncompressed, as float32")
+
+
+def unpacked(parts: Iterable[bytes], budget: Budget) -> bytearray:
+    """What a compressed stream holds, part by part, so that no more is ever held than is paid for, but for a part.
+
+    Raises:
+        BadInput: if it expands beyond the budget.
+    """
+    content = bytearray()
+    for part in parts:
+        budget.spend(len(part) + len(part) // 8)  # a bytearray grows by an eighth ahead
+        content += part
+    return content
 
 
 def bad(path: Path, expected: str, got: str, fix: str) -> BadInput:
