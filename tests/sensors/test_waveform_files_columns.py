@@ -72,8 +72,10 @@ def test_columns_that_may_be_no_axes_need_their_units_in_the_header(tmp_path: Pa
     columns = {"status": -WAVE, "accel [m/s2]": WAVE}
     assert frames(tmp_path / name, f"rate_hz = {RATE_HZ}\n", **columns)[0].meta["axes"] == ("accel",)
     assert frames(tmp_path / name, NOTES, pump=WAVE)[0].meta["axes"] == ("pump",)
-    columns = {"x": WAVE, "y": -WAVE, "z": 2 * WAVE}
-    assert frames(tmp_path / name, NOTES, **columns)[0].meta["axes"] == ("x", "y", "z")
+    assert "'acc [m/s2]', got acc, temp without" in refusal(table(tmp_path / name, NOTES, acc=WAVE, temp=-WAVE))
+    for axes in (("x", "y", "z"), ("Motor DE H", "Motor DE V"), ("pump1", "pump2")):
+        columns = {axis: WAVE * (index + 1) for index, axis in enumerate(axes)}
+        assert frames(tmp_path / name, NOTES, **columns)[0].meta["axes"] == axes
 
 
 def test_names_of_axes() -> None:

@@ -117,7 +117,7 @@ def _axes(path: Path, header: Header, values_NC: NDArray[np.float32], notes: Not
     """The channels; of those without a unit of their own, counters get theirs.
 
     Raises:
-        BadInput: if one without may as well be no axis, and is not the only one.
+        BadInput: if one without may as well be no axis, and others are not called like it but for the last letter.
     """
     axes = list(header.channels)
     for index in header.bare:
@@ -125,9 +125,11 @@ def _axes(path: Path, header: Header, values_NC: NDArray[np.float32], notes: Not
             axes[index] = Axis(axes[index].name, COUNTER)
     bare = [axes[index].name for index in header.bare if axes[index].unit != COUNTER]
     unclear = [name for name in bare if name.lower() in SPEED_NAMES or not AXIS_NAME.fullmatch(name)]
-    if unclear and len(of_quantity(axes, notes.units or "")) > 1:
+    names = [axes[index].name.lower() for index in of_quantity(axes, notes.units or "")]
+    if unclear and len({name[:-1] or name for name in names}) > 1:
+        example = next((name for name in bare if name not in unclear), bare[-1])
         fix = "write it there, and leave units out of the notes; what has none is then left out"
-        raise bad(path, f"the unit of each axis in the header, such as '{bare[-1]} [{notes.units}]'",
+        raise bad(path, f"the unit of each axis in the header, such as '{example} [{notes.units}]'",
                   f"{', '.join(bare)} without"[:60], fix)  # fmt: skip
     return tuple(axes)
 
