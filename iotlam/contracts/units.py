@@ -24,6 +24,7 @@ UNITS = {
     "km": Unit("length", 1e3),
     "s": Unit("time", 1.0),
     "ms": Unit("time", 1e-3),
+    "us": Unit("time", 1e-6),
     "Hz": Unit("frequency", 1.0),
     "1/min": Unit("frequency", 1.0 / 60.0),
     "m/s": Unit("speed", 1.0),

@@ -76,6 +76,7 @@ def test_more_bandwidth_or_power_never_carries_less(bandwidth_hz: float, gain: f
 
 def test_units_of_one_quantity_convert_and_others_do_not() -> None:
     assert unit_factor("gn", "m/s2") == 9.80665 and unit_factor("mm", "m") == 1e-3
+    assert unit_factor("us", "ms") == pytest.approx(1e-3)
     assert unit_factor("1/min", "Hz") * 3000 == pytest.approx(50.0)
     with pytest.raises(BadInput, match="one of length, such as 'm', got 'V', of voltage"):
         unit_factor("V", "m")

@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from iotlam_waveform.files.columns import TIME_NAMES, rises
 from iotlam_waveform.files.matlab import MatError, matrices
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.table import TIME_NAMES
 from iotlam_waveform.files.tacho import tacho_among, with_speed
 
 Arrays = dict[str, NDArray[Any]]
@@ -114,6 +114,5 @@ def _other(path: Path, found: Arrays, notes: Notes) -> list[Recording]:
 
 
 def _is_time(key: str, array: NDArray[Any]) -> bool:
-    """Whether an array holds the times of samples: so it is called, or it rises from each to the next."""
-    rises = array.shape[1] == 1 and bool((array[1:] > array[:-1]).all())
-    return rises or key.rpartition("/")[2].lower() in TIME_NAMES
+    """Whether an array holds the times of samples: so it is called, or it rises throughout."""
+    return key.rpartition("/")[2].lower() in TIME_NAMES or (array.shape[1] == 1 and rises(array[:, 0]))

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iotlam_waveform.files.recording import Budget
+from iotlam_waveform.files.recording import Budget, unpacked
 
 HEADER_BYTES = 128
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+PACKED_BYTES = 1 << 10
+"""Unpacked at once: they expand to 1 MB at most."""
+
 MATRIX, COMPRESSED = 14, 15
 CELL, STRUCT, TEXT = 1, 2, 4
 NUMERIC_CLASSES = range(6, 16)
@@ -80,17 +83,20 @@ def matrices(content: bytes, budget: Budget, text: bool = False) -> Iterator[Lea
             yield from _leaves(element.body, order, "", 0, text)
 
 
-def _inflate(packed: memoryview, budget: Budget) -> bytes:
+def _inflate(packed: memoryview, budget: Budget) -> bytearray:
     try:
-        unpacker = zlib.decompressobj()
-        # One byte more than may be: then the budget says no.
-        content = unpacker.decompress(packed, max_length=max(budget.left // 2, 0) + 1)
+        return unpacked(_parts(packed), budget)
     except zlib.error as error:
         raise MatError(f"a compressed variable that does not unpack ({error})") from error
-    budget.spend(2 * len(content))
-    if not unpacker.eof:
-        raise MatError("a compressed variable that breaks off")
-    return content
+
+
+def _parts(packed: memoryview) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj()
+    for at in range(0, len(packed), PACKED_BYTES):
+        yield unpacker.decompress(packed[at : at + PACKED_BYTES])
+        if unpacker.eof:
+            return
+    raise MatError("a compressed variable that breaks off")
 
 
 def _elements(body: memoryview, order: str) -> Iterator[_Element]:

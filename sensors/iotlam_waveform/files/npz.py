@@ -13,9 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, speed_trace, spelt, unpacked
 from iotlam_waveform.files.tacho import tacho_among, with_speed
 
+HEADER_BYTES = PART_BYTES = 1 << 16
 KNOWN = ("data", "rate_hz", "units", "shaft_hz", "sensor")
 
 
@@ -39,7 +40,7 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     if "data" not in found or found["data"].ndim not in (1, 2) or found["data"].dtype.kind not in "iuf":
         raise bad(path, "an array 'data' of real numbers, samples x axes", f"{', '.join(found) or 'none'}",
                   "save it with numpy.savez(..., data=..., rate_hz=..., units=...)")  # fmt: skip
-    rate_hz, units = _number(path, found, "rate_hz"), str(found["units"]) if "units" in found else None
+    rate_hz, units = _number(path, found, "rate_hz"), spelt(str(found["units"])) if "units" in found else None
     rate_hz = notes.rate_hz if rate_hz is None else agreed(path, "rate_hz", rate_hz, notes.rate_hz)
     units = notes.units if units is None else agreed(path, "units", units, notes.units)
     if rate_hz is None or units is None:
@@ -54,9 +55,8 @@ def read_npz(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, budget: Budget) -> NDArray[Any]:
     with archive.open(f"{name}.npy") as file:
-        content = file.read(max(budget.left // 2, 0) + 1)
-    budget.spend(2 * len(content))
-    stream = io.BytesIO(content)
+        content = unpacked(iter(lambda: file.read(PART_BYTES), b""), budget)
+    stream = io.BytesIO(content[:HEADER_BYTES])
     version = npy.read_magic(stream)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(stream)
@@ -85,12 +85,7 @@ def _speed(path: Path, found: dict[str, NDArray[Any]]) -> float | NDArray[np.flo
     trace = found.get("shaft_hz")
     if trace is None or trace.size == 1:
         return _number(path, found, "shaft_hz")
-    if (
-        trace.ndim != 1
-        or not trace.size
-        or trace.dtype.kind not in "iuf"
-        or not (np.isfinite(trace) & (trace > 0)).all()
-    ):
+    if trace.ndim != 1 or not trace.size or trace.dtype.kind not in "iuf":
         raise bad(path, "positive numbers as 'shaft_hz'", f"an array of shape {trace.shape} and {trace.dtype}",
                   "save turns a second, one number or a row of them")  # fmt: skip
-    return trace.astype(np.float64)
+    return speed_trace(path, "shaft_hz", trace.astype(np.float64))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from iotlam_waveform.files.columns import read_header, recording_of
 from iotlam_waveform.files.recording import Budget, Notes, Recording, bad, damaged
-from iotlam_waveform.files.table import rate_of_steps, read_header
-from iotlam_waveform.files.tacho import split_tacho
+from iotlam_waveform.files.table import rate_of_steps
 
 BYTES_PER_TIME, BYTES_PER_VALUE = 16, 12
 """Of a time as it is read and as float64; of a sample as it is read and twice as float32."""
@@ -48,10 +48,7 @@ def read_parquet(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
         rate_hz = _rate_hz(path, table.column(at), notes, header.time_unit)
     with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN of a damaged file
         channels = [table.column(i).to_numpy().astype(np.float32) for i in range(len(names)) if i != at]
-    values_NC = np.stack(channels, 1)
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
-    return [split_tacho(path, found, notes, header.tacho)]
+    return [recording_of(path, header, np.stack(channels, 1), rate_hz, notes)]
 
 
 def _check(path: Path, names: list[str], types: list[str], time_column: int | None) -> None:

@@ -9,7 +9,7 @@ from iotlam.contracts import SensorFrame
 from iotlam_waveform.files.mat import read_mat
 from iotlam_waveform.files.npz import read_npz
 from iotlam_waveform.files.parquet import read_parquet
-from iotlam_waveform.files.recording import Budget, Notes, Quantity, Recording, bad, frames_of
+from iotlam_waveform.files.recording import Budget, Notes, Quantity, Recording, bad, frames_of, spelt
 from iotlam_waveform.files.table import read_csv
 from iotlam_waveform.files.wav import read_wav
 
@@ -32,14 +32,15 @@ def read_recordings(path: Path, quantity: Quantity, notes: Notes | None = None) 
 
     Raises:
         BadInput: if the file cannot be read, is damaged or of another quantity; nothing else is ever raised, and
-            no more than four times the file and 16 MB is allocated.
+            no more than four times the file and 256 MB is allocated.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise bad(path, f"a file that ends in {', '.join(READERS)}", path.suffix or "no suffix", "convert it")
     try:
         budget = Budget(path, path.stat().st_size)
-        recordings = reader(path, Notes.beside(path) if notes is None else notes, budget)
+        known = Notes.beside(path) if notes is None else notes
+        recordings = reader(path, known.changed(units=known.units and spelt(known.units)), budget)
     except OSError as error:
         raise bad(path, "a file that can be read", str(error), "check the path and its rights") from error
     for recording in recordings:

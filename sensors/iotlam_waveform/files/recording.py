@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -17,10 +17,16 @@ from iotlam.contracts.records import Record
 
 FRAME_S = 1.0
 TACHO = "tacho"
-SPARE_BYTES = 12 * 2**20
+SPARE_BYTES = 250 * 2**20
+"""What any file may take besides, less what is not counted: counts of a 16-bit converter, packed as double, come to six
+times their file."""
 
 SAME_RATE = 1e-3
 """Share by which a rate that is stated twice may differ: times are printed with few digits."""
+
+SPELLINGS = {"g": "gn", "m/s²": "m/s2", "m/s^2": "m/s2", "m/s/s": "m/s2", "sec": "s", "µs": "us", "μs": "us",
+             "rpm": "1/min", "RPM": "1/min", "r/min": "1/min"}  # fmt: skip
+"""How units are written besides. A waveform is weighed by nobody: its g is no gram."""
 
 Positive = Annotated[float, Meta(gt=0.0)]
 Stated = TypeVar("Stated", str, float)
@@ -108,7 +114,7 @@ class Recording:
 
 
 class Budget:
-    """Bytes that reading a file may allocate: four times the file and a little, whatever its headers claim."""
+    """Bytes that reading a file may allocate: four times the file and 256 MB, whatever its headers claim."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._left = path, 4 * size + SPARE_BYTES
@@ -126,8 +132,21 @@ class Budget:
         """
         self._left -= count
         if self._left < 0:
-            raise bad(self._path, "content in keeping with its size", "one that expands beyond four times the file",
-                      "store it uncompressed, as float32")  # fmt: skip
+            got = "one that expands beyond four times the file and 256 MB"
+            raise bad(self._path, "content in keeping with its size", got, "store it uncompressed, as float32")
+
+
+def unpacked(parts: Iterable[bytes], budget: Budget) -> bytearray:
+    """What a compressed stream holds, part by part, so that no more is ever held than is paid for, but for a part.
+
+    Raises:
+        BadInput: if it expands beyond the budget.
+    """
+    content = bytearray()
+    for part in parts:
+        budget.spend(len(part) + len(part) // 8)  # a bytearray grows by an eighth ahead
+        content += part
+    return content
 
 
 def bad(path: Path, expected: str, got: str, fix: str) -> BadInput:
@@ -138,6 +157,37 @@ def bad(path: Path, expected: str, got: str, fix: str) -> BadInput:
 def damaged(path: Path, got: str) -> BadInput:
     """The error of a file that is cut off or spoilt."""
     return bad(path, f"a whole {path.suffix.lower()} file", got, "copy or export it again")
+
+
+def spelt(unit: str) -> str:
+    """The symbol of a unit that a file or its notes write in another way."""
+    return SPELLINGS.get(unit, unit)
+
+
+def factor(path: Path, given: str, wanted: str) -> float:
+    """What values in the unit that a file or its notes state are multiplied by to be in another.
+
+    Raises:
+        BadInput: if it is unknown or of another quantity.
+    """
+    try:
+        return unit_factor(given, wanted)
+    except BadInput as error:
+        raise bad(path, f"a unit, {error.expected}", error.got, error.fix) from error
+
+
+def speed_trace(path: Path, key: str, speed_M: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turns a second as a file states them in `key`, if all are.
+
+    Raises:
+        BadInput: if one is not positive, or missing.
+    """
+    wrong_M = ~(np.isfinite(speed_M) & (speed_M > 0.0))
+    if wrong_M.any():
+        at = int(wrong_M.argmax())
+        raise bad(path, f"positive numbers as '{key}'", f"{speed_M[at]:g} turns a second in place {at + 1}",
+                  "cut that part off, or leave the speed away")  # fmt: skip
+    return speed_M
 
 
 def agreed(path: Path, key: str, stated: Stated, noted: Stated | None) -> Stated:
@@ -175,7 +225,7 @@ def frames_of(recording: Recording, quantity: Quantity, path: Path, budget: Budg
     if values_NC.ndim != 2 or 0 in values_NC.shape or values_NC.shape[1] > values_NC.shape[0]:
         raise bad(path, "samples x axes", f"an array of shape {values_NC.shape}", "store one column an axis")
     units = [recording.axes[index].unit for index in taken] or [recording.units]
-    factor_C = np.array([unit_factor(unit, quantity.unit) for unit in units])
+    factor_C = np.array([factor(path, unit, quantity.unit) for unit in units])
     scale_C = (recording.scale * factor_C).astype(np.float32)
     offset_C = (recording.offset_C * factor_C).astype(np.float32)
     meta: dict[str, Any] = {"sensor": recording.sensor, "rate_hz": rate_hz}
@@ -200,8 +250,7 @@ def _measuring(path: Path, axes: tuple[Axis, ...], quantity: Quantity) -> list[i
     Raises:
         BadInput: if there are axes and none does.
     """
-    wanted = UNITS[quantity.unit].quantity
-    taken = [index for index, axis in enumerate(axes) if axis.unit in UNITS and UNITS[axis.unit].quantity == wanted]
+    taken, wanted = of_quantity(axes, quantity.unit), UNITS[quantity.unit].quantity
     if axes and not taken:
         got = ", ".join(f"{axis.name} [{axis.unit or '?'}]" for axis in axes)[:60]
         fix = f"add it, or units to {path.name}.toml for columns that state none"
@@ -209,8 +258,16 @@ def _measuring(path: Path, axes: tuple[Axis, ...], quantity: Quantity) -> list[i
     return taken
 
 
+def of_quantity(axes: Sequence[Axis], unit: str) -> list[int]:
+    """Which axes are of a unit's quantity, none where that or theirs is unknown."""
+    wanted = UNITS[unit].quantity if unit in UNITS else None
+    return [index for index, axis in enumerate(axes) if axis.unit in UNITS and UNITS[axis.unit].quantity == wanted]
+
+
 def _speed(shaft_hz: float | NDArray[np.float64], start: int, size: int, count: int) -> float | NDArray[np.float64]:
     """The speed as stated, or its trace at the samples of a part of `count` samples."""
     if isinstance(shaft_hz, float):
         return shaft_hz
+    if len(shaft_hz) == count:
+        return shaft_hz[start : start + size]
     return np.interp(np.arange(start, start + size), np.linspace(0.0, count - 1.0, len(shaft_hz)), shaft_hz)

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from iotlam.contracts import UNITS, unit_factor
-from iotlam_waveform.files.recording import Axis, Budget, Notes, Recording, agreed, bad, contradicted, damaged
-from iotlam_waveform.files.tacho import split_tacho, tacho_among
+from iotlam.contracts import UNITS
+from iotlam_waveform.files.columns import read_header, recording_of
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, factor
+from iotlam_waveform.files.tacho import tacho_among
 
 LONGEST_LINE = 4096
 ADI_NAME = re.compile(r"(\d{4})_(GoB|[LH](?:IR|OR|BF))_.*")
 ADI_GN_PER_V = 1.0 / 0.08
 """ADXL356C in its +-10 gn range gives 80 mV per gn; the data set does not state the range."""
-COLUMN = re.compile(r"\s*([^\[(]*?)\s*(?:[\[(]([^\])]*)[\])])?\s*")
-TIME_NAMES = ("t", "time", "timestamp")
 
 
 @dataclass(slots=True)
@@ -58,9 +57,9 @@ class Table:
 def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     """Read a table of samples; separators are ; , or tab, an empty field is missing data.
 
-    - With a header: a column `time [s]` (or `t`, also `[ms]`) gives the rate, one `tacho` the speed, every other is an
-      axis or phase with its unit in brackets, and left out if that is of another quantity. The notes stand in for what
-      is not there.
+    - With a header: a column `time [s]` (or `t`, also `[ms]`, `[us]`) gives the rate, one `tacho` or `speed [1/min]`
+      the speed, every other is an axis or phase with its unit in brackets, and left out if that is of another
+      quantity. The notes stand in for what is not there; a column without a unit that rises throughout is no axis.
     - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
       volts at rest.
 
@@ -91,59 +90,13 @@ def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: f
                      notes.shaft_hz or shaft_hz or None)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the names of columns say.
-
-    Attributes:
-        time_column: where the time is, None where there is none.
-        time_unit: of it.
-        channels: all others.
-        tacho: which of them holds a tachometer's pulses, None where none does.
-    """
-
-    time_column: int | None
-    time_unit: str
-    channels: tuple[Axis, ...]
-    tacho: int | None
-
-
-def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
-    """Read the names of columns, such as `time [s]` and `x [m/s2]`.
-
-    Raises:
-        BadInput: if they name no axis, two axes alike or, where the notes state no rate, no time; or state other units
-            than the notes.
-    """
-    matches = [COLUMN.fullmatch(text) for text in columns]
-    names = [match[1] if match else "" for match in matches]
-    units = [(match[2] if match else None) or "" for match in matches]
-    at = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)
-    others = [index for index in range(len(names)) if index != at]
-    tacho = tacho_among(path, notes, [names[index] for index in others])
-    channels = [Axis(names[index], units[index] or notes.units or "") for index in others]
-    axes = [axis for nth, axis in enumerate(channels) if nth != tacho]
-    if any(not name or _is_number(name) for name in names) or not axes:
-        fix = "add a first line that names the columns"
-        raise bad(path, "a header such as 'time [s];x [m/s2]'", ", ".join(names)[:60], fix)
-    if len({(axis.name.lower(), axis.unit) for axis in axes}) < len(axes):
-        raise bad(path, "a name for each column", ", ".join(columns)[:60], "rename those that share one")
-    if notes.units is not None and not any(axis.unit == notes.units for axis in axes):
-        raise contradicted(path, "units", ", ".join(dict.fromkeys(axis.unit for axis in axes)), notes.units)
-    if notes.rate_hz is None and at is None:
-        raise bad(path, "a column 'time [s]'", ", ".join(names)[:60], f"add it, or state rate_hz in {path.name}.toml")
-    return Header(at, (units[at] if at is not None else "") or "s", tuple(channels), tacho)
-
-
 def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
     header = read_header(path, columns, notes)
     table = Table(columns=len(columns), time_column=header.time_column)
     _fill(path, table, lines, separator)
     rate_hz = _rate_hz(path, table, notes, header.time_unit)
     values_NC = np.asarray(table.values, np.float32).reshape(-1, len(header.channels))
-    found = Recording(values_NC, notes.sensor or path.stem, rate_hz, "", notes.scale or 1.0,
-                      shaft_hz=notes.shaft_hz, axes=header.channels)  # fmt: skip
-    return split_tacho(path, found, notes, header.tacho)
+    return recording_of(path, header, values_NC, rate_hz, notes)
 
 
 def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:
@@ -186,7 +139,7 @@ def rate_of_steps(path: Path, notes: Notes, usual: float, ends: tuple[float, flo
     even = 0.0 < shortest and 0.5 * usual < shortest and longest < 1.5 * usual < np.inf
     if notes.rate_hz is not None and not (even and unit in UNITS):
         return notes.rate_hz
-    unit_s = unit_factor(unit, "s")
+    unit_s = factor(path, unit, "s")
     if not even:
         got = f"steps from {shortest * unit_s:g} to {longest * unit_s:g} s over {rows} rows"
         raise bad(path, "times that increase evenly", got, "sort the rows; write missing samples as empty fields")
@@ -205,11 +158,3 @@ def _lines(path: Path) -> Iterator[str]:
                 raise damaged(path, "bytes that are no text") from error
             if text.strip():
                 yield text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
