@@ -71,6 +71,11 @@ def test_that_it_was_learnt_while_damaged_is_said_once_over_restarts_and_ends_wh
     ledger.close()
 
 
+def test_damage_that_begins_while_a_baseline_is_learnt_is_told_when_that_is_whole(ledger: Ledger) -> None:
+    feed(Watch(ledger, BRIEF), *[running(number) for number in range(3)], *[running(number, 0.9) for number in (3, 4)])
+    assert [(alarm.kind, alarm.number, alarm.fault) for alarm in ledger.alarms()] == [("damaged", 4, "outer")]
+
+
 def test_one_that_gets_worse_than_it_was_learnt_is_said_to_have_changed_too(ledger: Ledger) -> None:
     feed(Watch(ledger, BRIEF), *[running(number, 0.4) for number in range(6)])
     feed(Watch(ledger, BRIEF), *[running(number, 0.95) for number in range(6, 8)], first=6)
@@ -81,7 +86,7 @@ def test_sound_machines_of_which_few_windows_look_otherwise_are_learnt_as_they_w
     watch = Watch(ledger, BRIEF)
     for structure in range(20):
         feed(watch, *[running(number, structure=structure) for number in range(5)], source=f"pump-{structure}")
-    feed(watch, running(0, 0.7), running(1, 0.7), *[running(number) for number in range(2, 5)])
+    feed(Watch(ledger, Rules(learning=12)), running(0, 0.7), *[running(number) for number in range(1, 13)])
     assert not ledger.alarms()
     judged = {key: ledger.history(key)[-1].judged for key in ledger.sensors}
     assert len(judged) == 21 and set(judged.values()) == {"sound"}
@@ -91,3 +96,28 @@ def test_of_a_machine_whose_bearing_or_speed_is_not_known_nothing_is_told(ledger
     feed(Watch(ledger, BRIEF), *[(running(number, 0.7)[0], None) for number in range(6)])
     assert not ledger.alarms() and ledger.history(KEY)[-1].judged == "sound"
     assert msgspec.to_builtins(ledger.sensor(KEY))["shown"] == {}
+
+
+@pytest.mark.parametrize("stood", [2, 4, 9])
+def test_a_machine_that_stood_while_it_was_learnt_is_learnt_anew_when_it_runs(ledger: Ledger, stood: int) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[standing(number) for number in range(stood)])
+    feed(watch, *[running(number) for number in range(5)], first=stood)
+    feed(watch, *[running(number, 0.7) for number in range(5, 8)], first=stood + 5)
+    judged = [window.judged for window in ledger.history(KEY)][stood:]
+    assert judged == ["learning"] * 4 + ["sound"] + ["changed"] * 3
+    assert [(alarm.kind, alarm.number, alarm.fault) for alarm in ledger.alarms()] == [("changed", stood + 6, "outer")]
+
+
+def test_a_machine_that_has_run_is_not_learnt_anew_when_it_stands(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[running(number) for number in range(5)], standing(5), *[running(number) for number in range(6, 8)])
+    assert [window.judged for window in ledger.history(KEY)][4:] == ["sound", "other speed", "sound", "sound"]
+
+
+def test_while_an_alarm_stands_a_first_speed_has_nothing_learnt_anew(ledger: Ledger) -> None:
+    watch = Watch(ledger, BRIEF)
+    feed(watch, *[standing(number) for number in range(5)], *[(running(0, 0.7)[0], None)] * 2)
+    feed(watch, *[running(number, 0.7) for number in range(7, 9)], first=7)
+    assert [alarm.kind for alarm in ledger.alarms()] == ["changed"] and len(ledger.sensor(KEY).learnt) == 4
+    assert ledger.history(KEY)[-1].judged == "other speed"

@@ -17,6 +17,11 @@ from iotlam_faults.baseline import CHANGED, Baseline, near_speed
 Doubles = NDArray[np.float64]
 
 
+SHOWN = 0.25
+"""Share of a baseline's windows which a fault is named in, from which the machine was damaged while it was learnt: of
+sound ones hardly any is, and damage that begins while a baseline is learnt is in a part of it."""
+
+
 class Rules(msgspec.Struct, frozen=True):
     """When an alarm is raised and when it ends.
 
@@ -80,9 +85,9 @@ class Sensor(msgspec.Struct):
 
     @property
     def learnt_fault(self) -> str:
-        """What most windows of its whole baseline name, joined by +: it was learnt while damaged; empty if sound."""
-        most = [fault for fault, count in self.shown.items() if 2 * count > len(self.learnt)]
-        return "+".join(most) if self.settled else ""
+        """What enough windows of its whole baseline name, joined by +: it was learnt while damaged; empty if sound."""
+        enough = [fault for fault, count in self.shown.items() if count >= SHOWN * len(self.learnt)]
+        return "+".join(enough) if self.settled else ""
 
     @property
     def standing(self) -> tuple[str, ...]:
@@ -108,6 +113,14 @@ class Sensor(msgspec.Struct):
         if shaft_hz is not None:
             low, high = self.speeds_hz or (shaft_hz, shaft_hz)
             self.speeds_hz = min(low, shaft_hz), max(high, shaft_hz)
+
+    def stood(self, shaft_hz: float | None) -> bool:
+        """Whether a first speed shows that all of the baseline is of a machine that stood, or was taken as if."""
+        return shaft_hz is not None and self.speeds_hz is None and bool(self.learnt)
+
+    def anew(self) -> None:
+        """Throw the baseline away, to learn it from the next windows."""
+        self.learnt, self.shown, self.settled, self.unjudged = [], {}, False, 0
 
     def at_speed(self, shaft_hz: float | None) -> bool:
         """Whether the baseline was learnt at about this speed; if not, a change says nothing."""

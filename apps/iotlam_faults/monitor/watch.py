@@ -170,6 +170,9 @@ class Watch:
         alarms = []
         if sensor.dead.turn(False, True, self.rules):
             alarms.append(_alarm(one, "dead", False, None, "", "its signal is back"))
+        if sensor.stood(one.block.shaft_hz) and not sensor.alarmed:
+            sensor.anew()
+            self._interrupt(one.key)
         settled = sensor.settled
         if not sensor.settle(self.rules):
             if not sensor.alarmed:
