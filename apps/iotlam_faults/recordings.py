@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -36,6 +36,16 @@ COMMON_SHARE = Fraction(5, 6)
 
 FINEST_RATIO = 1000
 """Rates are brought to one another by ratios of whole numbers up to this."""
+
+REACHES = (1, 2, 4, 8, 16, 32)
+RUN = 2 * REACHES[-1]
+"""Samples of a run by which copies are found; two recordings do not have as many in common by chance."""
+
+EVERY_BITS = 10
+"""One run in two to this power, by its checksum: a second of 12 kHz has about a dozen."""
+
+TIMES = 0x9E3779B97F4A7C15
+"""An odd number, by whose powers samples are weighted in a checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +113,10 @@ def cut(recordings: Iterable[Waveform], window_s: float = 1.0, rate_hz: float | 
     for wave in waves:
         shaft_hz, known = _known(wave)
         values_N = _at_rate(wave.values_NC[:, 0], wave.entry.rate_hz, rate_hz)
-        content = hashlib.sha256(wave.values_NC[:, 0].tobytes()).hexdigest()[:16]
-        for start in range(0, len(values_N) - size + 1, size):
-            windows.append(Window(_piece(wave, start, start + size, content), wave.entry))
-            values.append(values_N[start : start + size])
+        starts = range(0, len(values_N) - size + 1, size)
+        for piece in _pieces(wave, starts, size, wave.entry.rate_hz / rate_hz):
+            windows.append(Window(piece, wave.entry))
+            values.append(values_N[piece.start : piece.stop])
             shafts.append(shaft_hz)
             orders.append(known)
     if not windows:
@@ -126,10 +136,29 @@ def _known(wave: Waveform) -> tuple[float, FaultOrders]:
     return speed.hz, entry.geometry.orders
 
 
-def _piece(wave: Waveform, start: int, stop: int, content: str) -> Piece:
-    entry = wave.entry
+def _pieces(wave: Waveform, starts: Iterable[int], size: int, recorded: float) -> Iterator[Piece]:
+    """The windows of a recording, with checksums of what was recorded, so many samples for one of theirs."""
+    entry, samples_N = wave.entry, np.ascontiguousarray(wave.values_NC[:, 0], np.float32)
     name = f"{entry.file}/{wave.path.name}" if entry.member else entry.file
-    return Piece(f"{name} {entry.channel}".rstrip(), entry.group, start, stop, entry.load, content)
+    runs, runs_at = _runs(samples_N)
+    for start in starts:
+        first, end = round(start * recorded), round((start + size) * recorded)
+        content = hashlib.sha256(samples_N[first:end].tobytes()).hexdigest()[:16]
+        low, high = np.searchsorted(runs_at, (first, end - RUN + 1))
+        own = frozenset(runs[low:high].tolist())
+        yield Piece(f"{name} {entry.channel}".rstrip(), entry.group, start, start + size, entry.load, content, own)
+
+
+def _runs(samples_N: NDArray[np.float32]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """Checksums of runs of `RUN` samples, and where they begin; one in `EVERY`, and only of runs that vary."""
+    sums_N, times = samples_N.view(np.uint32).astype(np.uint64), TIMES
+    moves_N = np.concatenate([[0], np.cumsum(samples_N[1:] != samples_N[:-1])])
+    for reach in REACHES:  # each time of runs that are twice as long
+        sums_N = sums_N[:-reach] * np.uint64(times) + sums_N[reach:]
+        times = times * times % 2**64
+    at = np.flatnonzero(sums_N >> np.uint64(64 - EVERY_BITS) == 1)
+    at = at[moves_N[at + RUN - 1] - moves_N[at] >= RUN // 2]
+    return sums_N[at], at
 
 
 def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
 """Splits that cannot leak.
 
 Almost every published 99 % on bearings has windows of one bearing on both sides of the split. Here the unit is the
-physical bearing: a split that has one on both sides is not made, nor one that has the same samples under two names; and
-what was fitted (a head, a threshold, a baseline) says on what, so that it cannot be tested on it. A bearing that is
-catalogued under two names, each with recordings of its own, cannot be found. A split that is leaky on purpose, to show
-how much that flatters, says so wherever it is printed.
+physical bearing: a split that has one on both sides is not made, nor one that has the same samples under two names,
+even if one is a stretch of the other; and what was fitted (a head, a threshold, a baseline) says on what, so that it
+cannot be tested on it. A bearing that is catalogued under two names, each with recordings of its own, cannot be found.
+A split that is leaky on purpose, to show how much that flatters, says so wherever it is printed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Piece:
         start: its first sample.
         stop: the sample after its last.
         load: of the recording, whatever the unit.
-        content: checksum of the recording's samples.
+        content: checksum of its samples.
+        runs: checksums of short runs of samples in it, chosen by what they are: a copy has them wherever it is cut.
     """
 
     recording: str
@@ -50,6 +51,12 @@ class Piece:
     stop: int
     load: float | None = None
     content: str = ""
+    runs: frozenset[int] = frozenset()
+
+    @property
+    def marks(self) -> tuple[str | int, ...]:
+        """What a copy of its samples has in common with it."""
+        return (self.content, *self.runs) if self.content else tuple(self.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +180,14 @@ def _same_bearing(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, s
 
 
 def _copy(train: Sequence[Piece], test: Sequence[Piece]) -> tuple[str, str] | None:
-    """One recording under two names."""
-    by_content = _by(train, lambda piece: piece.content)
+    """The same samples under two names."""
+    learnt: dict[str | int, set[str]] = {}
+    for piece in train:
+        for mark in piece.marks:
+            learnt.setdefault(mark, set()).add(piece.recording)
     for piece in test:
-        copies = by_content.get(piece.content, ()) if piece.content else ()
-        if other := next((one for one in copies if one.recording != piece.recording), None):
-            return "copy", f"the same samples on both, as {other.recording} and {piece.recording}"
+        if others := {name for mark in piece.marks for name in learnt.get(mark, ())} - {piece.recording}:
+            return "copy", f"the same samples on both, as {min(others)} and {piece.recording}"
     return None
 
 

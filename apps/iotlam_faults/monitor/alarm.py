@@ -6,6 +6,8 @@ clearly back, so that it does not flutter. A sensor that says nothing any more i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,11 @@ from numpy.typing import NDArray
 from iotlam_faults.baseline import CHANGED, Baseline, near_speed
 
 Doubles = NDArray[np.float64]
+
+
+SHOWN = 0.25
+"""Share of a baseline's windows which a fault is named in, from which the machine was damaged while it was learnt: of
+sound ones hardly any is, and damage that begins while a baseline is learnt is in a part of it."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -60,6 +67,7 @@ class Sensor(msgspec.Struct):
         learnt: profiles of the windows of the baseline.
         settled: whether these are all: then nothing is added, whatever the rules of a later monitor.
         speeds_hz: least and greatest speed of the shaft among them, None where none was measured.
+        shown: in how many of them physics names which fault.
         changed: the alarm of a machine that sounds otherwise than it did.
         dead: the alarm of a sensor that says nothing.
         unjudged: windows at other speeds than the baseline's since one was judged.
@@ -69,27 +77,50 @@ class Sensor(msgspec.Struct):
     learnt: list[list[float]] = []
     settled: bool = False
     speeds_hz: tuple[float, float] | None = None
+    shown: dict[str, int] = {}
     changed: Latch = msgspec.field(default_factory=Latch)
     dead: Latch = msgspec.field(default_factory=Latch)
     unjudged: int = 0
     taken_ns: int = 0
 
     @property
+    def learnt_fault(self) -> str:
+        """What enough windows of its whole baseline name, joined by +: it was learnt while damaged; empty if sound."""
+        enough = [fault for fault, count in self.shown.items() if count >= SHOWN * len(self.learnt)]
+        return "+".join(enough) if self.settled else ""
+
+    @property
+    def standing(self) -> tuple[str, ...]:
+        """Kinds of the alarms that stand."""
+        stands = {"changed": self.changed.stands, "dead": self.dead.stands, "damaged": bool(self.learnt_fault)}
+        return tuple(kind for kind, does in stands.items() if does)
+
+    @property
     def alarmed(self) -> bool:
         """Whether an alarm of any kind stands."""
-        return self.changed.stands or self.dead.stands
+        return bool(self.standing)
 
     def settle(self, rules: Rules) -> bool:
         """Whether its baseline is learnt, from now on or since long."""
         self.settled = self.settled or len(self.learnt) >= rules.learning
         return self.settled
 
-    def learn(self, profile_C: Doubles, shaft_hz: float | None) -> None:
-        """Add a window to the baseline."""
+    def learn(self, profile_C: Doubles, shaft_hz: float | None, faults: Sequence[str]) -> None:
+        """Add a window to the baseline, and the faults that physics names in it."""
         self.learnt.append([round(float(value), 6) for value in profile_C])
+        for fault in faults:
+            self.shown[fault] = self.shown.get(fault, 0) + 1
         if shaft_hz is not None:
             low, high = self.speeds_hz or (shaft_hz, shaft_hz)
             self.speeds_hz = min(low, shaft_hz), max(high, shaft_hz)
+
+    def stood(self, shaft_hz: float | None) -> bool:
+        """Whether a first speed shows that all of the baseline is of a machine that stood, or was taken as if."""
+        return shaft_hz is not None and self.speeds_hz is None and bool(self.learnt)
+
+    def anew(self) -> None:
+        """Throw the baseline away, to learn it from the next windows."""
+        self.learnt, self.shown, self.settled, self.unjudged = [], {}, False, 0
 
     def at_speed(self, shaft_hz: float | None) -> bool:
         """Whether the baseline was learnt at about this speed; if not, a change says nothing."""

@@ -70,8 +70,8 @@ class Window(msgspec.Struct, frozen=True):
         number: in it.
         t_ns: when its first sample was measured, by the machine's clock.
         taken_ns: when it was taken, by the monitor's clock.
-        judged: `learning`, `sound`, `changed`, `other speed` where the baseline does not apply, or `dead` where the
-            sensor says nothing.
+        judged: `learning`, `sound`, `changed`, `other speed` where the baseline does not apply, `dead` where the
+            sensor says nothing, or `learnt while damaged` where it is as it was learnt, which was not sound.
         change: from the baseline; None while that is learnt or does not apply.
         rms: of the acceleration, m/s2; None for a dead window.
         kurtosis: 3 for noise.
@@ -111,7 +111,7 @@ class Alarm(msgspec.Struct, frozen=True):
         epoch: of the window that decided.
         number: of that window.
         t_ns: when that was measured.
-        kind: `changed`, or `dead` where the sensor says nothing.
+        kind: `changed`, `dead` where the sensor says nothing, or `damaged` where the machine was while it was learnt.
         raised: or ended.
         change: of that window; None where it has none.
         fault: what is named: `inner`, `outer`, `ball`, `unclear` or `dead`; empty where it has ended.
@@ -221,8 +221,7 @@ class Ledger:
         ended = [
             alarm
             for key in keys
-            for kind, latch in (("changed", self._sensors[key].changed), ("dead", self._sensors[key].dead))
-            if latch.stands
+            for kind in self._sensors[key].standing
             for alarm in self._entries(
                 Alarm, "where machine = ? and sensor = ? and kind = ? order by rowid desc limit 1", (*key, kind)
             )

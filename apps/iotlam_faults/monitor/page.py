@@ -138,6 +138,8 @@ def _row(ledger: Ledger, rules: Rules, key: Key, silent: bool, now_ns: int) -> d
         state = f"learning {len(sensor.learnt)}/{rules.learning}"
     if sensor.alarmed:
         state = "alarm: dead" if sensor.dead.stands else "alarm"
+        if sensor.learnt_fault and not sensor.dead.stands:
+            state = "alarm: learnt while damaged"
     elif _is_replaced(ledger, key):
         state = "replaced"
     if silent:

@@ -18,13 +18,16 @@ from iotlam.streams.transport import Message
 from iotlam_faults.baseline import profile
 from iotlam_faults.checks import FEWEST_S, mended
 from iotlam_faults.evidence import LINES, levels, lines
-from iotlam_faults.monitor.alarm import Rules
+from iotlam_faults.monitor.alarm import Rules, Sensor
 from iotlam_faults.monitor.ledger import Alarm, Key, Ledger, Window, rate_of
-from iotlam_faults.verdict import judge, unfit
+from iotlam_faults.verdict import WORDS, judge, unfit
 from iotlam_machine.bearings import FaultOrders, find_bearing
 
 NOTHING: NDArray[np.float64] = np.zeros(0)
 TOO_LARGE = "expected samples that can be squared, got larger ones"
+STANDS_OUT = 1.0
+"""Nats from which a first line is worth a verdict, which takes as long as fifty windows; sound ones have less."""
+
 FAULT_LINES = {fault: LINES.index(f"{fault} 1") for fault in ("outer", "inner", "ball")}
 
 
@@ -142,7 +145,7 @@ class Watch:
         for one in heard:  # in the order they came: a sensor's windows one after the other
             profile_C, shape = features.get(id(one), (NOTHING, {}))
             dead = one.dead or ("" if np.isfinite(profile_C).all() else TOO_LARGE)
-            change, judged, found = self._dead(one, dead) if dead else self._alive(one, profile_C)
+            change, judged, found = self._dead(one, dead) if dead else self._alive(one, profile_C, shape)
             self.ledger.sensor(one.key).taken_ns = taken_ns
             windows.append(self._window(one, taken_ns, change, judged, {} if dead else shape))
             alarms += found
@@ -159,16 +162,24 @@ class Watch:
             return None, "dead", [_alarm(one, "dead", True, None, "dead", reason)]
         return None, "dead", []
 
-    def _alive(self, one: Heard, profile_C: NDArray[np.float64]) -> tuple[float | None, str, list[Alarm]]:
+    def _alive(
+        self, one: Heard, profile_C: NDArray[np.float64], shape: dict[str, float]
+    ) -> tuple[float | None, str, list[Alarm]]:
         """Change, judgement and alarms of a window that says something."""
         sensor = self.ledger.sensor(one.key)
         alarms = []
         if sensor.dead.turn(False, True, self.rules):
             alarms.append(_alarm(one, "dead", False, None, "", "its signal is back"))
+        if sensor.stood(one.block.shaft_hz) and not sensor.alarmed:
+            sensor.anew()
+            self._interrupt(one.key)
+        settled = sensor.settled
         if not sensor.settle(self.rules):
             if not sensor.alarmed:
-                sensor.learn(profile_C, one.block.shaft_hz)
+                sensor.learn(profile_C, one.block.shaft_hz, self._shown(one, shape))
             return None, "learning", alarms
+        if sensor.learnt_fault and not settled:
+            alarms.append(_learnt_damaged(one, sensor))
         if not sensor.at_speed(one.block.shaft_hz):
             self._interrupt(one.key)
             sensor.unjudged += 1
@@ -178,25 +189,33 @@ class Watch:
         change = float(sensor.baseline().change(profile_C[None])[0])
         if sensor.changed.turn(change >= self.rules.raise_at, change < self.rules.clear_at, self.rules):
             raised = sensor.changed.stands
-            fault, because = self._named(one) if raised else ("", "back to its baseline")
+            faults, because = self._named(one) if raised else ((), "back to its baseline")
+            fault = ("+".join(faults) or "unclear") if raised else ""
             alarms.append(_alarm(one, "changed", raised, round(change, 3), fault, because))
-        return change, "changed" if change >= self.rules.raise_at else "sound", alarms
+        as_learnt = "learnt while damaged" if sensor.learnt_fault else "sound"
+        return change, "changed" if change >= self.rules.raise_at else as_learnt, alarms
+
+    def _shown(self, one: Heard, shape: dict[str, float]) -> tuple[str, ...]:
+        """Faults that show in a window which is learnt."""
+        self._recent[one.key].append(one)
+        stands_out = max(shape.get(fault, 0.0) for fault in FAULT_LINES)
+        return self._named(one)[0] if stands_out >= STANDS_OUT else ()
 
     def _interrupt(self, key: Key) -> None:
         """A window that is not judged comes between: changed ones before it and after it are not in a row."""
         self.ledger.sensor(key).changed.turn(False, False, self.rules)
         self._recent.pop(key, None)
 
-    def _named(self, one: Heard) -> tuple[str, str]:
-        """What physics says of the newest windows."""
+    def _named(self, one: Heard) -> tuple[tuple[str, ...], str]:
+        """What physics says of the newest windows: the faults that it names, and why or why none."""
         if one.orders is None or one.block.shaft_hz is None:
-            return "unclear", "speed or bearing is not known: no fault can be told by its lines"
+            return (), "speed or bearing is not known: no fault can be told by its lines"
         rate_hz, shaft_hz = one.block.rate_hz, one.block.shaft_hz
         values_N = torch.from_numpy(np.concatenate([before.values_N for before in self._recent[one.key]]))
         if reason := unfit(len(values_N), rate_hz, shaft_hz, one.orders):
-            return "unclear", reason
+            return (), reason
         verdict = judge(values_N, rate_hz, shaft_hz, one.orders)
-        return "+".join(verdict.faults) or "unclear", "; ".join(verdict.because) or "it vibrates otherwise than it did"
+        return verdict.faults, "; ".join(verdict.because) or "it vibrates otherwise than it did"
 
 
 def _long_enough(block: Block) -> NDArray[np.float32]:
@@ -214,6 +233,14 @@ def _alarm(one: Heard, kind: str, raised: bool, change: float | None, fault: str
     epoch, number, t_ns = one.envelope.epoch, one.envelope.number, one.block.t_ns
     name = "/".join((*one.key, str(epoch), str(number), kind))
     return Alarm(*one.key, epoch, number, t_ns, kind, raised, change, fault, because, name)
+
+
+def _learnt_damaged(one: Heard, sensor: Sensor) -> Alarm:
+    """That the machine was damaged already while its baseline was learnt; it ends when that is learnt anew."""
+    fault, count = sensor.learnt_fault, len(sensor.learnt)
+    shown = ", ".join(f"the {WORDS[one]} in {sensor.shown[one]}" for one in fault.split("+"))
+    because = f"learnt while damaged: of the {count} windows of its baseline, lines name {shown}"
+    return _alarm(one, "damaged", True, None, fault, because)
 
 
 def _features(group: Sequence[Heard]) -> list[tuple[NDArray[np.float64], dict[str, float]]]:
