@@ -32,6 +32,25 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """What another channel of the recording says.
+
+    Attributes:
+        channel: its name.
+        verdict: in a sentence, or why there is none.
+        faults: what is named.
+        damaged: whether it shows damage; None where it could not be judged.
+        sigmas: how clear its clearest lines are; None without lines.
+    """
+
+    channel: str
+    verdict: str
+    faults: tuple[str, ...] = ()
+    damaged: bool | None = None
+    sigmas: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What was found.
 
@@ -51,6 +70,7 @@ class Answer:
         before: what its healthy recordings had, in the order given.
         opinion: of a head that was trained on recordings; None where none was asked.
         current: lines of the motor's current; None where it was not measured.
+        others: what the recording's other channels say, which say less.
     """
 
     signal: Signal
@@ -68,6 +88,34 @@ class Answer:
     before: tuple[Before, ...] = ()
     opinion: Opinion | None = None
     current: CurrentLines | None = None
+    others: tuple[Other, ...] = ()
+
+    @property
+    def strength(self) -> tuple[bool, bool, bool, bool, float]:
+        """By which answers are compared: a named fault, damage, something unclear, a judgement, clear lines."""
+        judged = self.verdict is not None
+        return bool(self.faults), self.damaged, judged and self.unclear, judged, self.sigmas or 0.0
+
+    @property
+    def sigmas(self) -> float | None:
+        """How clear the lines are of what is named, else the clearest; None where no lines can be told."""
+        if self.verdict is None:
+            return None
+        findings = self.verdict.findings
+        return max(findings[name].sigmas for name in self.faults or findings)
+
+    @property
+    def in_brief(self) -> Other:
+        """The answer as that of another channel."""
+        return Other(self.signal.channel, self.headline, self.faults, self.damaged, self.sigmas)
+
+    @property
+    def among(self) -> str:
+        """Which of several channels this is and what the others say, in words; empty where there is but one."""
+        if not self.others:
+            return ""
+        said = "; ".join(f"{one.channel}: {one.verdict.rstrip('.')}" for one in self.others)
+        return f"channel {self.signal.channel} says most; {said}"
 
     @property
     def confirmed_by_current(self) -> tuple[str, ...]:
@@ -76,9 +124,14 @@ class Answer:
         return tuple(name for name in self.faults if name in lines and lines[name].nats >= CLEAR_NATS)
 
     @property
+    def changed(self) -> bool:
+        """Whether the machine has changed much since it was sound."""
+        return self.change is not None and self.change >= CHANGED
+
+    @property
     def damaged(self) -> bool:
         """Whether physics names a fault, or the machine has changed much since it was sound."""
-        return bool(self.verdict and self.verdict.faults) or (self.change is not None and self.change >= CHANGED)
+        return bool(self.verdict and self.verdict.faults) or self.changed
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -100,12 +153,18 @@ class Answer:
 
     @property
     def because(self) -> tuple[str, ...]:
-        """Why it is answered so: by the lines, by the trained head, by the motor's current."""
+        """Why it is answered so: by the lines, by the machine's past, by the trained head, by the motor's current."""
         by_lines = self.verdict.because if self.verdict else ()
         confirmed = (
             f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
         )
-        return (*by_lines, *self._by_head(), *confirmed)
+        return (*by_lines, *self._by_change(), *self._by_head(), *confirmed)
+
+    def _by_change(self) -> tuple[str, ...]:
+        """That the machine has changed much, in words."""
+        if not self.changed:
+            return ()
+        return (f"the machine has changed by {self.change:.1f} since it was sound: {CHANGED:g} and more is much",)
 
     def _by_head(self) -> tuple[str, ...]:
         """What the trained head says and whether it alone names the fault, in words."""

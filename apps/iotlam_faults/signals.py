@@ -83,6 +83,13 @@ class Signal:
             return self
         return replace(self, shaft_hz=stated_hz) if self.speed_N is None else replace(self, stated_hz=stated_hz)
 
+    def at_rate(self, rate_hz: float) -> Signal:
+        """As if it were sampled at a rate that differs little: its speed turns as far from sample to sample."""
+        by = rate_hz / self.rate_hz
+        shaft_hz, stated_hz = (None if hz is None else hz * by for hz in (self.shaft_hz, self.stated_hz))
+        speed_N = None if self.speed_N is None else self.speed_N * np.float32(by)
+        return replace(self, rate_hz=rate_hz, shaft_hz=shaft_hz, stated_hz=stated_hz, speed_N=speed_N)
+
     def known_as(self, published: Sequence[Entry]) -> Signal:
         """With what the catalogue knows of its recording, if one of the entries is of this channel."""
         names = self.channel, self.channel.rpartition(".")[0]
@@ -166,16 +173,20 @@ def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
     return np.concatenate(first), float(frames[0].meta["rate_hz"])
 
 
-def pick(signals: Sequence[Signal], channel: str | None) -> Signal:
-    """The channel that is asked for, or the first.
+def pick(signals: Sequence[Signal], names: Sequence[str]) -> list[Signal]:
+    """The channels that are asked for, of a sensor's name all its axes; without a name all there are.
 
     Raises:
         BadInput: if there is no such channel.
     """
-    found = signals[0] if channel is None else named(signals, channel)
-    if found is None:
-        known = ", ".join(signal.channel for signal in signals)
-        raise BadInput("--channel", expected=f"one of {known}", got=f"'{channel}'", fix="name one of them")
+    if not names:
+        return list(signals)
+    found: list[Signal] = []
+    for name in names:
+        if not (called := _called(signals, name)):
+            known = ", ".join(signal.channel for signal in signals)
+            raise BadInput("--channel", expected=f"one of {known}", got=f"'{name}'", fix="name one of them")
+        found += called
     return found
 
 
@@ -184,11 +195,16 @@ def named(signals: Sequence[Signal], name: str) -> Signal | None:
 
     None if there is no such channel.
     """
+    return next(iter(_called(signals, name)), None)
+
+
+def _called(signals: Sequence[Signal], name: str) -> list[Signal]:
+    """The channels of that name: the one whose own it is, else those of its axis, else those of its sensor."""
     for names in zip(*map(_names, signals), strict=True):
-        for signal, known in zip(signals, names, strict=True):
-            if known and known.casefold() == name.casefold():
-                return signal
-    return None
+        called = zip(signals, names, strict=True)
+        if found := [signal for signal, known in called if known and known.casefold() == name.casefold()]:
+            return found
+    return []
 
 
 def _names(signal: Signal) -> tuple[str, str, str, str]:
