@@ -22,7 +22,7 @@ from iotlam_faults.checks import SAME_RATE, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
-from iotlam_faults.physics.speed import WITHIN
+from iotlam_faults.physics.speed import WITHIN, of_mains
 from iotlam_faults.physics.velocity import velocity_rms_mm_s
 from iotlam_faults.signals import Signal, alike
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
@@ -37,6 +37,9 @@ LONGEST_S = 20.0
 
 WINDOW_S = 1.0
 """Of a baseline's windows."""
+
+HIGHEST_MAINS_HZ = 130.0
+"""Below which the supply's lines lie that shake a motor: its frequency, and twice it."""
 
 MOST_LINES = 5
 LINES_HZ = (2.0, 500.0)
@@ -343,8 +346,8 @@ def _verdict(signal: Signal) -> Verdict | None:
 
 
 def _unexplained(signal: Signal, verdict: Verdict | None, kurtosis: float) -> tuple[str, ...]:
-    """A trace of the speed that denies the stated one, and impacts that no named fault makes, in words."""
-    found = (off,) if (off := _off_trace(signal)) else ()
+    """Another speed than was stated, by its trace or its lines, and impacts that no named fault makes, in words."""
+    found = tuple(said for said in (_off_trace(signal), _off_lines(signal, verdict)) if said)
     if verdict is None or verdict.faults or kurtosis < IMPULSIVE:
         return found
     impacts = f"there are impacts (kurtosis {kurtosis:.1f}) that no fault's lines explain: check speed and bearing"
@@ -363,6 +366,26 @@ def _off_trace(signal: Signal) -> str:
     return f"{said}; if it gives {pulses} pulses a turn, state pulses_per_turn" if many else said
 
 
+def _off_lines(signal: Signal, verdict: Verdict | None) -> str:
+    """That the shaft's own lines say another speed than was stated, in words; empty where not, or a trace tells it."""
+    if verdict is None or not verdict.speed.contradicted or signal.speed_N is not None:
+        return ""
+    said = f"the speed was given as {60 * verdict.speed.stated_hz:.0f} rpm, but the shaft's own lines say "
+    return f"{said}{60 * verdict.speed.hz:.0f}: that was used"
+
+
+def _at_mains(signal: Signal, verdict: Verdict) -> list[str]:
+    """Which faults are named by lines where the supply draws its own, in words."""
+    step_hz = signal.rate_hz / len(signal.values_N)
+    named = [verdict.findings[name] for name in verdict.faults]
+    return [
+        f"the {WORDS[one.name]}'s first line is at {one.hz:.1f} Hz, where the supply draws lines too: at another speed "
+        "they part"
+        for one in named
+        if one.hz < HIGHEST_MAINS_HZ and bool(of_mains(torch.tensor([one.hz]), step_hz)[0])
+    ]
+
+
 def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
     """Reasons to doubt the verdict, or why there is none."""
     found = [signal.doubt] if signal.doubt else []
@@ -377,11 +400,7 @@ def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
             f"the tachometer says {60 * verdict.speed.hz:.0f} rpm, but lines of another speed are clearer, "
             "as a machine beside it draws them: the tachometer's speed was used"
         )
-    elif verdict.speed.contradicted:
-        found.append(
-            f"the speed was given as {60 * shaft_hz:.0f} rpm, but the shaft's own lines say "
-            f"{60 * verdict.speed.hz:.0f}: that was used"
-        )
+    found += _at_mains(signal, verdict)
     return found
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from iotlam_faults.advice import advice
+from iotlam_faults.diagnose import diagnose
 from iotlam_faults.physics.speed import shaft_speed, speeds
+from iotlam_faults.signals import Signal
 from iotlam_faults.verdict import judge
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
@@ -56,3 +59,21 @@ def test_of_few_turns_the_stated_speed_stands() -> None:
     likeliest, stated = speeds(values_N, RATE_HZ, 25.6)
     assert likeliest.contradicted and likeliest.hz == pytest.approx(26.0, rel=0.003)
     assert not stated.contradicted and stated.hz == pytest.approx(25.6, rel=0.003)
+
+
+def test_another_speed_than_was_stated_is_no_all_clear() -> None:
+    machine = Machine(speed_hz=26.0, vibration_rate_hz=RATE_HZ, play=0.8)
+    values_N = simulate(machine, 10.0, 1).vibration_NA[:, 0].astype(np.float32)
+    answer = diagnose(Signal(values_N, RATE_HZ, "bearing", "pump.npz", 25.5, BEARINGS["6205"]))
+    assert answer.verdict is not None and answer.verdict.speed.contradicted and not answer.damaged
+    assert answer.blind and "the shaft's own lines say 1560" in answer.doubts[0]
+    assert "Nothing is to be done" not in advice(answer)[0]
+
+
+@pytest.mark.parametrize("at_mains", [False, True])
+def test_lines_where_the_supply_draws_its_own_are_doubted(at_mains: bool) -> None:
+    rpm = 60.0 * 100.0 / ORDERS.outer * (1.0 if at_mains else 1.02)
+    values_N = struck(rpm, 150.0, 0).numpy()
+    answer = diagnose(Signal(values_N, RATE_HZ, "bearing", "fan.npz", rpm / 60.0, BEARINGS["6205"]))
+    assert answer.faults == ("outer",)
+    assert any("where the supply draws lines too" in doubt for doubt in answer.doubts) is at_mains

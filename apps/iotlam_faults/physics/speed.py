@@ -97,14 +97,14 @@ def _harmonics(values_N: Tensor, step_hz: float, speed_G: Tensor, mains: bool) -
     top = int(speed_G[-1] * (HARMONICS + 1) / step_hz)
     clear_F = power_F[:top] / surroundings(power_F[None, :top], round(SURROUNDINGS_HZ / step_hz))[0]
     if not mains:
-        clear_F = torch.where(_of_mains(torch.arange(top) * step_hz, step_hz), 1.0, clear_F)
+        clear_F = torch.where(of_mains(torch.arange(top) * step_hz, step_hz), 1.0, clear_F)
     index_GH = torch.round(speed_G[:, None] * torch.arange(1, HARMONICS + 1) / step_hz).long()
     around_GHK = (index_GH[..., None] + torch.tensor([-1, 0, 1])).clamp(0, len(clear_F) - 1)
     nats_GH = torch.log1p(clear_F[around_GHK].amax(-1)).clamp_max(MOST_NATS)
     return nats_GH.mean(-1)
 
 
-def _of_mains(line_F: Tensor, step_hz: float) -> Tensor:
+def of_mains(line_F: Tensor, step_hz: float) -> Tensor:
     """Which lines (hertz) may be the supply's."""
     found_F = torch.zeros(len(line_F), dtype=torch.bool)
     for hz in MAINS_HZ:
