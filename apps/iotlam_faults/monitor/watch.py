@@ -25,7 +25,7 @@ from iotlam_machine.bearings import FaultOrders, find_bearing
 
 NOTHING: NDArray[np.float64] = np.zeros(0)
 TOO_LARGE = "expected samples that can be squared, got larger ones"
-STANDS_OUT = 1.0
+STANDS_OUT = 1.2
 """Nats from which a first line is worth a verdict, which takes as long as fifty windows; sound ones have less."""
 
 FAULT_LINES = {fault: LINES.index(f"{fault} 1") for fault in ("outer", "inner", "ball")}
