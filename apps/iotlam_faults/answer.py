@@ -32,6 +32,25 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """What another channel of the recording says.
+
+    Attributes:
+        channel: its name.
+        verdict: in a sentence, or why there is none.
+        faults: what is named.
+        damaged: whether it shows damage; None where it could not be judged.
+        sigmas: how clear its clearest lines are; None without lines.
+    """
+
+    channel: str
+    verdict: str
+    faults: tuple[str, ...] = ()
+    damaged: bool | None = None
+    sigmas: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What was found.
 
@@ -51,6 +70,7 @@ class Answer:
         before: what its healthy recordings had, in the order given.
         opinion: of a head that was trained on recordings; None where none was asked.
         current: lines of the motor's current; None where it was not measured.
+        others: what the recording's other channels say, which say less.
     """
 
     signal: Signal
@@ -68,6 +88,34 @@ class Answer:
     before: tuple[Before, ...] = ()
     opinion: Opinion | None = None
     current: CurrentLines | None = None
+    others: tuple[Other, ...] = ()
+
+    @property
+    def strength(self) -> tuple[bool, bool, bool, bool, float]:
+        """By which answers are compared: a named fault, damage, something unclear, a judgement, clear lines."""
+        judged = self.verdict is not None
+        return bool(self.faults), self.damaged, judged and self.unclear, judged, self.sigmas or 0.0
+
+    @property
+    def sigmas(self) -> float | None:
+        """How clear the lines are of what is named, else the clearest; None where no lines can be told."""
+        if self.verdict is None:
+            return None
+        findings = self.verdict.findings
+        return max(findings[name].sigmas for name in self.faults or findings)
+
+    @property
+    def in_brief(self) -> Other:
+        """The answer as that of another channel."""
+        return Other(self.signal.channel, self.headline, self.faults, self.damaged, self.sigmas)
+
+    @property
+    def among(self) -> str:
+        """Which of several channels this is and what the others say, in words; empty where there is but one."""
+        if not self.others:
+            return ""
+        said = "; ".join(f"{one.channel}: {one.verdict.rstrip('.')}" for one in self.others)
+        return f"channel {self.signal.channel} says most; {said}"
 
     @property
     def confirmed_by_current(self) -> tuple[str, ...]:

@@ -127,7 +127,9 @@ def diagnose(
     geometry: Annotated[
         str | None, typer.Option(help="Or its geometry: balls, ball mm, pitch mm, contact angle: '9,7.94,39.04,0'.")
     ] = None,
-    channel: Annotated[str | None, typer.Option(help="Which sensor or axis; default: the first.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Which sensor or axis; default: all, and the clearest answers.")
+    ] = None,
     healthy: Annotated[
         list[Path] | None, typer.Option(help="A recording of the same sensor while sound; may be repeated.")
     ] = None,
@@ -152,9 +154,9 @@ def diagnose(
     import torch
 
     from iotlam_faults.data.recognise import known_notes, recognised
-    from iotlam_faults.diagnose import diagnose as answer_for
+    from iotlam_faults.diagnose import strongest
     from iotlam_faults.report import write_page
-    from iotlam_faults.signals import alike, pick, read_motor_current, read_signals
+    from iotlam_faults.signals import pick, read_motor_current, read_signals
     from iotlam_faults.telling import in_numbers, in_words
     from iotlam_machine.bearings import find_bearing
 
@@ -165,16 +167,18 @@ def diagnose(
     if rpm is not None:
         _finite("--rpm", rpm)
     known = recognised(file)
-    wanted = channel or (known[0].channel if known else None)
+    wanted = [channel] if channel else [entry.channel for entry in known]
     shape = _geometry(geometry) if geometry else find_bearing(bearing) if bearing else None
-    signal = pick(read_signals(file, known_notes(file, known)), wanted).known_as(known)
-    signal = signal.told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
+    signals = [
+        one.known_as(known).told(rpm / 60.0 if rpm else None, shape, bearing or "", part)
+        for one in pick(read_signals(file, known_notes(file, known)), wanted)
+    ]
     sound = []
     for path in healthy or ():
         published = recognised(path)
-        sound.append(alike(read_signals(path, known_notes(path, published)), signal).known_as(published))
+        sound.append([one.known_as(published) for one in read_signals(path, known_notes(path, published))])
     motor = read_motor_current(current) if current else None
-    answer = answer_for(signal, sound, _trained(head) if head else None, motor)
+    answer = strongest(signals, sound, _trained(head) if head else None, motor)
     page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
     if as_json:
         print_json({**in_numbers(answer), "page": str(page)})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput
 from iotlam_faults.advice import IMPULSIVE
-from iotlam_faults.answer import Answer, Before
+from iotlam_faults.answer import Answer, Before, Other
 from iotlam_faults.baseline import Baseline, near_speed, profile
 from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
@@ -24,7 +24,7 @@ from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.speed import WITHIN
 from iotlam_faults.physics.velocity import velocity_rms_mm_s
-from iotlam_faults.signals import Signal
+from iotlam_faults.signals import Signal, alike
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
 from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
@@ -130,6 +130,48 @@ def diagnose(
     return answer if trained is None else _with_opinion(answer, trained)
 
 
+def strongest(
+    signals: Sequence[Signal],
+    healthy: Sequence[Sequence[Signal]] = (),
+    trained: Trained | None = None,
+    current: tuple[NDArray[np.float32], float] | None = None,
+) -> Answer:
+    """Diagnose channels of one machine; that whose verdict is the strongest answers, and tells of the others.
+
+    Args:
+        signals: the channels, one or more.
+        healthy: recordings of the same sensors while the machine was sound, each with all its channels.
+        trained: as of `diagnose`.
+        current: as of `diagnose`.
+
+    Raises:
+        BadInput: if no channel can be judged, as of `diagnose`; if a healthy recording lacks one of them.
+    """
+    pasts = [[alike(one, signal) for one in healthy] for signal in signals]
+    answers: list[Answer] = []
+    refused: list[tuple[Signal, BadInput]] = []
+    for signal, past in zip(signals, pasts, strict=True):
+        try:
+            answers.append(diagnose(signal, past, trained, current))
+        except BadInput as error:  # a dead axis leaves the others to be judged
+            refused.append((signal, error))
+    if not answers:
+        raise refused[0][1]
+    first = max(answers, key=lambda answer: answer.strength)
+    others = [answer.in_brief for answer in answers if answer is not first]
+    others += [Other(one.channel, f"not judged, expected {error.expected}, got {error.got}") for one, error in refused]
+    return replace(first, others=tuple(others), doubts=(*first.doubts, *_against(first, others)))
+
+
+def _against(answer: Answer, others: Sequence[Other]) -> list[str]:
+    """Channels that name other faults than the answer, in words."""
+    return [
+        f"the channels disagree: {one.channel} names the {' and the '.join(WORDS[name] for name in one.faults)}"
+        for one in others
+        if one.faults and not set(one.faults) & set(answer.faults)
+    ]
+
+
 def _heard(signal: Signal, subject: str) -> Heard:
     """What the part of a recording that is judged tells, gaps bridged."""
     signal = signal.first(LONGEST_S, FEWEST_TURNS + 1.0)
@@ -156,14 +198,14 @@ def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
         doubts += [f"in {one.source}, {bridged}" for bridged in heard.bridged]
         doubts += [f"in {one.source}, {reason}: it is no baseline" for reason in reasons]
         sound += [] if reasons else [heard]
-    alike = [one for one in sound if _alike(one, now)]
-    doubts += [_elsewhere(one, now) for one in sound if not _alike(one, now)]
+    near = [one for one in sound if _near(one, now)]
+    doubts += [_elsewhere(one, now) for one in sound if not _near(one, now)]
     if now.flaws:
         doubts.append("from such samples it cannot be told how far the machine has changed")
-    elif not alike:
+    elif not near:
         doubts.append("no healthy recording is left that tells how far the machine has changed")
     return Past(
-        change=None if now.flaws or not alike else _change(signal, [one.signal for one in alike]),
+        change=None if now.flaws or not near else _change(signal, [one.signal for one in near]),
         before=tuple(before for one in sound if (before := _before(one))),
         doubts=tuple(doubts),
     )
@@ -179,7 +221,7 @@ def _damage(verdict: Verdict | None) -> list[str]:
     return [f"damage of the {WORDS[name]} shows" for name in (verdict.faults if verdict else ())]
 
 
-def _alike(one: Heard, now: Heard) -> bool:
+def _near(one: Heard, now: Heard) -> bool:
     """Whether both were recorded at about one speed, as far as is known."""
     return one.shaft_hz is None or now.shaft_hz is None or near_speed(one.shaft_hz, now.shaft_hz, now.shaft_hz)
 

@@ -56,6 +56,7 @@ def _contents(answer: Answer) -> dict[str, Any]:
         "rate": f"{signal.rate_hz:,.0f}",
         "headline": answer.headline,
         "because": [reason[0].upper() + reason[1:] for reason in answer.because],
+        "among": answer.among[:1].upper() + answer.among[1:],
         "doubts": answer.doubts,
         "advice": advice(answer),
         "rows": [],

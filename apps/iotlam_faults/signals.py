@@ -166,16 +166,20 @@ def read_motor_current(path: Path) -> tuple[NDArray[np.float32], float]:
     return np.concatenate(first), float(frames[0].meta["rate_hz"])
 
 
-def pick(signals: Sequence[Signal], channel: str | None) -> Signal:
-    """The channel that is asked for, or the first.
+def pick(signals: Sequence[Signal], names: Sequence[str]) -> list[Signal]:
+    """The channels that are asked for, of a sensor's name all its axes; without a name all there are.
 
     Raises:
         BadInput: if there is no such channel.
     """
-    found = signals[0] if channel is None else named(signals, channel)
-    if found is None:
-        known = ", ".join(signal.channel for signal in signals)
-        raise BadInput("--channel", expected=f"one of {known}", got=f"'{channel}'", fix="name one of them")
+    if not names:
+        return list(signals)
+    found: list[Signal] = []
+    for name in names:
+        if not (called := _called(signals, name)):
+            known = ", ".join(signal.channel for signal in signals)
+            raise BadInput("--channel", expected=f"one of {known}", got=f"'{name}'", fix="name one of them")
+        found += called
     return found
 
 
@@ -184,11 +188,16 @@ def named(signals: Sequence[Signal], name: str) -> Signal | None:
 
     None if there is no such channel.
     """
+    return next(iter(_called(signals, name)), None)
+
+
+def _called(signals: Sequence[Signal], name: str) -> list[Signal]:
+    """The channels of that name: the one whose own it is, else those of its axis, else those of its sensor."""
     for names in zip(*map(_names, signals), strict=True):
-        for signal, known in zip(signals, names, strict=True):
-            if known and known.casefold() == name.casefold():
-                return signal
-    return None
+        called = zip(signals, names, strict=True)
+        if found := [signal for signal, known in called if known and known.casefold() == name.casefold()]:
+            return found
+    return []
 
 
 def _names(signal: Signal) -> tuple[str, str, str, str]:

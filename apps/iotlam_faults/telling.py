@@ -13,6 +13,7 @@ def in_words(answer: Answer) -> list[str]:
     return [
         answer.headline,
         *(f"- {reason}" for reason in answer.because),
+        *([f"- {answer.among}"] if answer.among else []),
         *([f"- {answer.cut} were judged"] if answer.cut else []),
         *(f"? {doubt}" for doubt in answer.doubts),
         *(f"> {sentence}" for sentence in advice(answer)),
@@ -47,6 +48,17 @@ def in_numbers(answer: Answer) -> Json:
         "rings_hz": [round(hz, 1) for hz in answer.kurtogram.best_hz],
         "envelope_lines_hz": [round(hz, 2) for hz, _ in answer.lines_hz],
     }
+    if answer.others:
+        found["other_channels"] = [
+            {
+                "channel": one.channel,
+                "verdict": one.verdict,
+                "faults": list(one.faults),
+                "damaged": one.damaged,
+                "sigmas": None if one.sigmas is None else round(one.sigmas, 2),
+            }
+            for one in answer.others
+        ]
     if answer.current is not None:
         found["current"] = {
             "supply_hz": round(answer.current.supply_hz, 3),

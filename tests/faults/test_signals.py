@@ -31,11 +31,12 @@ def test_channels_of_a_table_are_called_as_its_columns_are(tmp_path: Path) -> No
     today = read_signals(columns(tmp_path / "today.csv", y=y_N, Z=z_N))
     assert [one.channel for one in today] == ["today.y", "today.Z"]
     for name, value in (("today.y", 1.0), ("y", 1.0), ("z", 2.0), ("TODAY.z", 2.0), ("today", 1.0)):
-        assert pick(today, name).values_N[0] == value
+        assert pick(today, [name])[0].values_N[0] == value
+    assert pick(today, ["today"]) == pick(today, []) == today
     only = read_signals(columns(tmp_path / "only.csv", y=y_N))
-    assert pick(only, "y") is pick(only, "only.y") is pick(only, "only") is only[0]
+    assert pick(only, ["y"]) == pick(only, ["only.y"]) == pick(only, ["only"]) == only
     with pytest.raises(BadInput, match="expected one of today.y, today.Z, got 'x'"):
-        pick(today, "x")
+        pick(today, ["x"])
 
 
 def test_healthy_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -> None:
