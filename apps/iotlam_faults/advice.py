@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from iotlam_faults.answer import Answer
-from iotlam_faults.baseline import CHANGED
 from iotlam_faults.physics.velocity import Group, zones
 from iotlam_faults.verdict import WORDS, beyond_combs
 
@@ -39,7 +38,7 @@ def _of_bearing(answer: Answer) -> list[str]:
         return [
             f"Order {bearing} and plan to replace it: {parts}. Until then measure again {when}, at this speed and load."
         ]
-    if answer.change is not None and answer.change >= CHANGED:
+    if answer.changed:
         return [f"The machine has changed much since it was sound: measure again {WEEK}, and look at {bearing} first."]
     if answer.damaged:
         return [

@@ -124,9 +124,14 @@ class Answer:
         return tuple(name for name in self.faults if name in lines and lines[name].nats >= CLEAR_NATS)
 
     @property
+    def changed(self) -> bool:
+        """Whether the machine has changed much since it was sound."""
+        return self.change is not None and self.change >= CHANGED
+
+    @property
     def damaged(self) -> bool:
         """Whether physics names a fault, or the machine has changed much since it was sound."""
-        return bool(self.verdict and self.verdict.faults) or (self.change is not None and self.change >= CHANGED)
+        return bool(self.verdict and self.verdict.faults) or self.changed
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -148,12 +153,18 @@ class Answer:
 
     @property
     def because(self) -> tuple[str, ...]:
-        """Why it is answered so: by the lines, by the trained head, by the motor's current."""
+        """Why it is answered so: by the lines, by the machine's past, by the trained head, by the motor's current."""
         by_lines = self.verdict.because if self.verdict else ()
         confirmed = (
             f"the motor's current has the sidebands of the {WORDS[one]} too" for one in self.confirmed_by_current
         )
-        return (*by_lines, *self._by_head(), *confirmed)
+        return (*by_lines, *self._by_change(), *self._by_head(), *confirmed)
+
+    def _by_change(self) -> tuple[str, ...]:
+        """That the machine has changed much, in words."""
+        if not self.changed:
+            return ()
+        return (f"the machine has changed by {self.change:.1f} since it was sound: {CHANGED:g} and more is much",)
 
     def _by_head(self) -> tuple[str, ...]:
         """What the trained head says and whether it alone names the fault, in words."""

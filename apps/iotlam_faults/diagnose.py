@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from iotlam.contracts import BadInput
 from iotlam_faults.advice import IMPULSIVE
 from iotlam_faults.answer import Answer, Before, Other
-from iotlam_faults.baseline import Baseline, near_speed, profile
+from iotlam_faults.baseline import CHANGED, Baseline, near_speed, profile
 from iotlam_faults.checks import mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import kurtogram
@@ -204,11 +204,12 @@ def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
         doubts.append("from such samples it cannot be told how far the machine has changed")
     elif not near:
         doubts.append("no healthy recording is left that tells how far the machine has changed")
-    return Past(
-        change=None if now.flaws or not near else _change(signal, [one.signal for one in near]),
-        before=tuple(before for one in sound if (before := _before(one))),
-        doubts=tuple(doubts),
-    )
+    change = None if now.flaws or not near else _change(signal, [one.signal for one in near])
+    if change is not None and change >= CHANGED and len(near) == 1 and not _damage(now.verdict):
+        doubts.append(
+            "the change is from one healthy recording alone: another load, mounting or recorder changes as much"
+        )
+    return Past(change, tuple(before for one in sound if (before := _before(one))), tuple(doubts))
 
 
 def _at_speed(healthy: Signal, signal: Signal) -> Signal:

@@ -30,6 +30,7 @@ def in_numbers(answer: Answer) -> Json:
         "seconds": round(len(signal.values_N) / signal.rate_hz, 3),
         "recorded_seconds": round(answer.recorded_s, 3),
         "verdict": answer.headline,
+        "damaged": answer.damaged,
         "faults": list(answer.faults),
         "unclear": answer.unclear,
         "change": None if answer.change is None else round(answer.change, 3),
