@@ -118,6 +118,7 @@ def verify(
 
 @app.command()
 def diagnose(
+    ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="A recording: .mat, .csv, .wav, .npz or .parquet.")],
     rpm: Annotated[
         float | None,
@@ -158,6 +159,7 @@ def diagnose(
     from iotlam_faults.report import write_page
     from iotlam_faults.signals import pick, read_motor_current, read_signals
     from iotlam_faults.telling import in_numbers, in_words
+    from iotlam_faults.typed import as_given
     from iotlam_machine.bearings import find_bearing
 
     torch.set_num_threads(1)  # on arrays this small a second thread costs more than it gives
@@ -179,7 +181,7 @@ def diagnose(
         sound.append([one.known_as(published) for one in read_signals(path, known_notes(path, published))])
     motor = read_motor_current(current) if current else None
     answer = strongest(signals, sound, _trained(head) if head else None, motor)
-    page = write_page(answer, out, [f"iotlam faults diagnose {file.name}"])
+    page = write_page(answer, out, [f"iotlam faults diagnose {as_given(ctx)}"])
     if as_json:
         print_json({**in_numbers(answer), "page": str(page)})
     else:
@@ -271,6 +273,7 @@ def evaluate(
     from iotlam_faults.model import load_model
     from iotlam_faults.protocols import find_protocol, random_windows
     from iotlam_faults.recordings import cut
+    from iotlam_faults.typed import of_evaluation
 
     chosen, names, shipped_or_own = find_protocol(protocol), find_methods(methods), load_model(model)
     recordings = cut(_waves(data, folder, root), window_s)
@@ -291,7 +294,7 @@ def evaluate(
         rows = run_splits(bench, found + leaky, names, workers=workers, on_done=step)
     table = [summary(rows, name) for name in names]
     source = str(folder) if folder else data
-    typed = _typed(protocol, data, folder, methods, model, window_s, splits)
+    typed = of_evaluation(protocol, data, folder, methods, model, window_s, splits)
     command = " ".join(["iotlam faults evaluate", *typed, "--json"])
     whole = {"protocol": protocol, "set": source, "command": command, "baselines": baselines, "figures": table}
     shown = [{key: "" if value is None else value for key, value in one.items()} for one in table]
@@ -368,23 +371,6 @@ def _finite(option: str, value: float) -> None:
         raise BadInput(option, expected="a number", got=f"{value}", fix="give one")
 
 
-def _typed(
-    protocol: str,
-    data: str,
-    folder: Path | None,
-    methods: str,
-    model: Path | None,
-    window_s: float,
-    splits: int | None,
-) -> list[str]:
-    """Options of an evaluation that its figures depend on."""
-    found = [f"--protocol {protocol}", f"--folder {folder.name}" if folder else f"--set {data}"]
-    found += [f"--methods {methods}"] if methods else []
-    found += [f"--model {model.name}"] if model else []
-    found += [f"--window-s {window_s:g}"] if window_s != 1.0 else []
-    return found + ([f"--splits {splits}"] if splits else [])
-
-
 def _waves(data: str, folder: Path | None, root: Path | None) -> list[Waveform]:
     from iotlam_faults.data.folder import own_waveforms
     from iotlam_faults.data.store import Store, default_root
@@ -432,20 +418,7 @@ def _set_row(store: Store, name: str) -> Json:
 
 
 def _recording(raw: Json) -> Json:
-    columns = (
-        "file",
-        "member",
-        "channel",
-        "bearing",
-        "model",
-        "part",
-        "faults",
-        "severity_mm",
-        "load",
-        "rpm",
-        "rate_hz",
-    )
+    columns = "file member channel bearing model part faults severity_mm load rpm rate_hz doubt".split()
     return {
-        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key]
-        for key in (*columns, "doubt")
+        key: "+".join(raw[key]) or "-" if key == "faults" else "" if raw[key] is None else raw[key] for key in columns
     }
