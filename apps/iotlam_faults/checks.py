@@ -32,6 +32,9 @@ STILL = 50
 LARGEST = 1e8
 """Samples beyond cannot be squared twice in float32."""
 
+SAME_RATE = 0.01
+"""Share by which a sensor's rate may wander: some gateways and time columns state what was measured."""
+
 Floats = NDArray[np.float32]
 
 

@@ -18,7 +18,7 @@ from iotlam.contracts import BadInput
 from iotlam_faults.advice import IMPULSIVE
 from iotlam_faults.answer import Answer, Before, Other
 from iotlam_faults.baseline import CHANGED, Baseline, near_speed, profile
-from iotlam_faults.checks import mended
+from iotlam_faults.checks import SAME_RATE, mended
 from iotlam_faults.evidence import levels
 from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
@@ -187,13 +187,13 @@ def _heard(signal: Signal, subject: str) -> Heard:
 def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
     """How the machine's healthy recordings compare with it; those that are no baseline are told and left out."""
     signal = now.signal
-    if odd := [one for one in healthy if one.rate_hz != signal.rate_hz]:
+    if odd := [one for one in healthy if abs(one.rate_hz / signal.rate_hz - 1.0) > SAME_RATE]:
         expected, got = f"the same sample rate, {signal.rate_hz:g} Hz", f"{odd[0].rate_hz:g} Hz in {odd[0].source}"
         raise BadInput("--healthy", expected=expected, got=got, fix="record alike")
     doubts: list[str] = []
     sound: list[Heard] = []
     for one in healthy:
-        heard = _heard(_at_speed(one, signal), f"--healthy, recording '{one.source}'")
+        heard = _heard(_at_speed(one.at_rate(signal.rate_hz), signal), f"--healthy, recording '{one.source}'")
         reasons = (*heard.hidden, *_damage(heard.verdict))
         doubts += [f"in {one.source}, {bridged}" for bridged in heard.bridged]
         doubts += [f"in {one.source}, {reason}: it is no baseline" for reason in reasons]

@@ -83,6 +83,13 @@ class Signal:
             return self
         return replace(self, shaft_hz=stated_hz) if self.speed_N is None else replace(self, stated_hz=stated_hz)
 
+    def at_rate(self, rate_hz: float) -> Signal:
+        """As if it were sampled at a rate that differs little: its speed turns as far from sample to sample."""
+        by = rate_hz / self.rate_hz
+        shaft_hz, stated_hz = (None if hz is None else hz * by for hz in (self.shaft_hz, self.stated_hz))
+        speed_N = None if self.speed_N is None else self.speed_N * np.float32(by)
+        return replace(self, rate_hz=rate_hz, shaft_hz=shaft_hz, stated_hz=stated_hz, speed_N=speed_N)
+
     def known_as(self, published: Sequence[Entry]) -> Signal:
         """With what the catalogue knows of its recording, if one of the entries is of this channel."""
         names = self.channel, self.channel.rpartition(".")[0]

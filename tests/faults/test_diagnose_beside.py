@@ -96,6 +96,17 @@ def test_a_healthy_recording_of_another_rate_is_named() -> None:
         diagnose(signal(), [replace(signal(), rate_hz=6000.0)])
 
 
+@pytest.mark.parametrize("rate_hz", [11_990.0, 12_100.0])
+def test_rates_that_wander_by_a_hundredth_are_one(rate_hz: float) -> None:
+    now, january = signal(Fault("outer", 0.6)), signal()
+    by = rate_hz / RATE_HZ
+    other = replace(january, rate_hz=rate_hz, shaft_hz=29.5 * by, speed_N=np.full(len(january.values_N), 29.5 * by))
+    assert other.at_rate(RATE_HZ).shaft_hz == pytest.approx(29.5)
+    alike, same = diagnose(now, [other]), diagnose(now, [replace(january, speed_N=np.full(96_000, 29.5))])
+    assert alike.change == pytest.approx(same.change) and alike.before[0].depth == pytest.approx(same.before[0].depth)
+    assert alike.change == diagnose(now, [replace(january, rate_hz=rate_hz, shaft_hz=None)]).change
+
+
 class Head:
     """A trained head that says what it is told to."""
 

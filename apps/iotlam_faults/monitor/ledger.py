@@ -18,6 +18,7 @@ import msgspec
 from iotlam.contracts import BadInput
 from iotlam.streams.inbox import Inbox
 from iotlam.streams.outbox import open_database
+from iotlam_faults.checks import SAME_RATE
 from iotlam_faults.monitor.alarm import Sensor
 
 FORMAT = 2
@@ -42,9 +43,6 @@ create index if not exists alarms_untold on alarms (told) where told = 0;
 
 KEPT_WINDOWS = 5_000_000
 """Beyond which the oldest are thrown away once they have been told: the file stays below about a gigabyte."""
-
-SAME_RATE = 0.01
-"""Share by which a sensor's rate may wander: some gateways state what they measure."""
 
 Key = tuple[str, str]
 """A machine and one of its sensors: name, channel where there are several, and sample rate."""
