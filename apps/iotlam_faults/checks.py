@@ -17,8 +17,11 @@ MOST_GAPS = 0.05
 CLIPPED = 1e-3
 """Share of samples at the very top or bottom from which a channel counts as clipped."""
 
-COARSE = 300
-"""Distinct values below which the converter had eight bits or so."""
+COARSE = 0.2
+"""Step of the converter, as a share of the samples' root mean square, above which its noise may hide damage."""
+
+ON_STEPS = 0.9
+"""Share of the samples whose value comes twice or more from which on they count as steps: bridged ones are between."""
 
 GLITCH = 50.0
 """Robust deviations from which a sample that stands alone is the converter's, not the machine's: impacts ring."""
@@ -123,8 +126,10 @@ def _flaws(values_N: Floats) -> list[str]:
     found = []
     if max(top, bottom) > CLIPPED:
         found.append(f"the signal is clipped: {max(top, bottom):.1%} of its samples are at the end of the range")
-    if (levels := len(np.unique(values_N))) < COARSE:
-        found.append(f"its samples take only {levels} values: the range is far too wide or the converter coarse")
+    if (step := _step(values_N)) > COARSE:
+        found.append(
+            f"its samples are {step:.2f} of their spread apart: the range is far too wide or the converter coarse"
+        )
     if still := _still(values_N):
         found.append(f"the signal stands still for {still:.1%} of the time: the sensor or its link dropped out")
     elif (most := float(_away(values_N).max())) > KNOCK:
@@ -132,6 +137,15 @@ def _flaws(values_N: Floats) -> list[str]:
             f"it holds a jolt of {most:.0f} times its usual spread: the sensor was knocked or its cable is loose"
         )
     return found
+
+
+def _step(values_N: Floats) -> float:
+    """The converter's step as a share of the samples' root mean square; zero where they take any value."""
+    values_R, counts_R = np.unique(values_N, return_counts=True)
+    if counts_R[counts_R > 1].sum() < ON_STEPS * len(values_N):
+        return 0.0
+    steps_R = np.diff(values_R[counts_R > 1])
+    return float(np.median(steps_R) / values_N.std()) if len(steps_R) else 0.0
 
 
 def _still(values_N: Floats) -> float:

@@ -223,7 +223,7 @@ def spoilt(change: str) -> Signal:
     if change == "clipped":
         values_N = np.clip(values_N, -2.5, 2.5)
     elif change == "coarse":
-        values_N = np.round(values_N / 0.1) * 0.1
+        values_N = np.round(values_N / 0.25) * 0.25
     elif change == "gaps":
         values_N[5000:5100] = np.nan
     elif change == "constant":
@@ -240,7 +240,8 @@ def spoilt(change: str) -> Signal:
 
 
 @pytest.mark.parametrize(
-    "change, said", [("clipped", "clipped"), ("coarse", "values"), ("gaps", "are bridged"), ("glitch", "1 of them")]
+    "change, said",
+    [("clipped", "clipped"), ("coarse", "spread apart"), ("gaps", "are bridged"), ("glitch", "1 of them")],
 )
 def test_what_can_still_be_used_is_used_and_doubted(change: str, said: str) -> None:
     answer = diagnose(spoilt(change))
