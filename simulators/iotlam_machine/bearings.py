@@ -18,6 +18,9 @@ from iotlam.contracts.records import Record
 SLIP = 0.02
 """By how much, as a share, the cage's order may differ from the geometry's."""
 
+FULLEST, EMPTIEST = 1.02, 0.25
+"""Share of the pitch circle that the rolling elements may fill; those of real bearings fill half of it and more."""
+
 Millimetres = Annotated[float, Meta(gt=0.0, le=5000.0)]
 
 
@@ -58,8 +61,10 @@ class Bearing(Record, frozen=True):
     contact_deg: Annotated[float, Meta(ge=0.0, lt=90.0)] = 0.0
 
     def __post_init__(self) -> None:
-        if self.ball_mm * self.balls > math.pi * self.pitch_mm * 1.02:
-            raise ValueError(f"{self.balls} elements of {self.ball_mm:g} mm on a circle of {self.pitch_mm:g} mm")
+        filled = self.balls * self.ball_mm / (math.pi * self.pitch_mm)
+        if not EMPTIEST <= filled <= FULLEST:
+            said = f"{self.balls} elements of {self.ball_mm:g} mm on a circle of {self.pitch_mm:g} mm"
+            raise ValueError(f"{said}, which fill {filled:.0%} of it")
 
     @property
     def orders(self) -> FaultOrders:

@@ -1,4 +1,4 @@
-"""The command on a page makes that page again."""
+"""What is typed: a decimal comma is refused, and the command on a page makes that page again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from .test_diagnose import run, signal
+from .test_diagnose import RATE_HZ, run, signal
 from .test_signals import columns
 
 
@@ -28,3 +29,10 @@ def test_the_command_on_the_page_makes_the_same_page(tmp_path: Path, monkeypatch
     assert tuple(again) == typed
     (tmp_path / "diagnosis.html").unlink()
     assert run(*again)[0] == 0 and (tmp_path / "diagnosis.html").read_text() == page
+
+
+def test_a_decimal_comma_in_a_geometry_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pump.npz", data=signal(seconds=1.0).values_N, rate_hz=RATE_HZ, units="m/s2")
+    out = tmp_path / "page.html"
+    code, said = run(str(tmp_path / "pump.npz"), "--rpm", "1770", "--geometry", "9,7,94,39", "--out", str(out))
+    assert code == 2 and "9 elements of 7 mm on a circle of 94 mm, which fill 21% of it" in said and not out.exists()
