@@ -98,7 +98,7 @@ def test_each_axis_is_held_against_its_own_healthy_one() -> None:
 
 def test_all_axes_of_a_published_recording_are_judged(tmp_path: Path) -> None:
     store = data()
-    path = store.find(next(one for one in downloads("adi_cbm") if one.file == "1800_LIR_GS_BaLo_WA_00lb.Wfm.csv"))
+    path = store.find(next(one for one in downloads("adi_cbm") if one.file == "1800_LIR_GS_BaLo_WA_11lb.Wfm.csv"))
     assert path is not None
     code, output = run(str(path), "--out", str(tmp_path / "page.html"), "--json")
     found = json.loads(output)
