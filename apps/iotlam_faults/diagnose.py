@@ -148,22 +148,32 @@ def strongest(
         current: as of `diagnose`.
 
     Raises:
-        BadInput: if no channel can be judged, as of `diagnose`; if a healthy recording lacks one of them.
+        BadInput: if no channel can be judged, as of `diagnose`; if a healthy recording lacks them all.
     """
-    pasts = [[alike(one, signal) for one in healthy] for signal in signals]
+    pasts_RS = [alike(recording, signals) for recording in healthy]
     answers: list[Answer] = []
     refused: list[tuple[Signal, BadInput]] = []
-    for signal, past in zip(signals, pasts, strict=True):
+    for at, signal in enumerate(signals):
+        lacking = [
+            _lacking(recording, signal) for recording, past_S in zip(healthy, pasts_RS, strict=True) if not past_S[at]
+        ]
         try:
-            answers.append(diagnose(signal, past, trained, current))
+            answer = diagnose(signal, [found for past_S in pasts_RS if (found := past_S[at])], trained, current)
         except BadInput as error:  # a dead axis leaves the others to be judged
             refused.append((signal, error))
+        else:
+            answers.append(replace(answer, doubts=(*answer.doubts, *lacking)))
     if not answers:
         raise refused[0][1]
     first = max(answers, key=lambda answer: answer.strength)
     others = [answer.in_brief for answer in answers if answer is not first]
     others += [Other(one.channel, f"not judged, expected {error.expected}, got {error.got}") for one, error in refused]
     return replace(first, others=tuple(others), doubts=(*first.doubts, *_against(first, others)))
+
+
+def _lacking(recording: Sequence[Signal], signal: Signal) -> str:
+    """That a healthy recording has no such channel, in words."""
+    return f"in {recording[0].source} there is no channel like {signal.channel}: it tells no change of it"
 
 
 def _against(answer: Answer, others: Sequence[Other]) -> list[str]:

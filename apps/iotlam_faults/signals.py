@@ -213,16 +213,25 @@ def _names(signal: Signal) -> tuple[str, str, str, str]:
     return signal.channel, f"{sensor}.{signal.axis}".rstrip("."), signal.axis, sensor
 
 
-def alike(signals: Sequence[Signal], signal: Signal) -> Signal:
-    """Of a healthy recording the channel that is the signal's: of its sensor and axis, or the only one.
+def alike(signals: Sequence[Signal], asked: Sequence[Signal]) -> list[Signal | None]:
+    """Of a healthy recording the channels that are those asked: of their sensor and axis, None for what it lacks.
+
+    To one that is asked alone its only channel is alike, too, unless their axes have other names.
 
     Raises:
-        BadInput: if there is no such channel, or the only one is of an axis of another name.
+        BadInput: if it lacks them all.
     """
-    here = signal.axis.casefold()
-    same = [one for one in signals if (one.sensor, one.axis.casefold()) == (signal.sensor, here)]
-    if same or (len(signals) == 1 and (not here or signals[0].axis.casefold() in ("", here))):
-        return (same or signals)[0]
-    wanted, *known = (_names(one)[1] for one in (signal, *signals))
-    got, fix = f"{', '.join(known)} in {signals[0].source}", "record the same sensor"
-    raise BadInput("--healthy", expected=f"a channel '{wanted}'", got=got, fix=fix)
+    axes = {one.axis.casefold() for one in (*asked, *signals)}
+    if len(asked) == len(signals) == 1 and (len(axes) == 1 or "" in axes):
+        return list(signals)
+    places = {_place(one): one for one in reversed(signals)}
+    found = [places.get(_place(one)) for one in asked]
+    if all(one is None for one in found):
+        wanted, known = (", ".join(_names(one)[1] for one in them) for them in (asked, signals))
+        got, fix = f"{known} in {signals[0].source}", "record the same sensor, or name its channel: --channel"
+        raise BadInput("--healthy", expected=f"a channel of {wanted}", got=got, fix=fix)
+    return found
+
+
+def _place(signal: Signal) -> tuple[str, str]:
+    return signal.sensor, signal.axis.casefold()

@@ -401,7 +401,7 @@ def test_healthy_recordings_are_matched_by_axis_and_drawn(pump: Path, tmp_path: 
         tmp_path / "other.npz", data=np.load(pump)["data"].reshape(-1, 2), rate_hz=RATE_HZ, units="m/s2", sensor="P"
     )
     code, output = run(str(today), "--healthy", str(tmp_path / "other.npz"), *machine)
-    assert code == 2 and "--healthy: expected a channel 'today.x', got P.x, P.y in other.npz" in output
+    assert code == 2 and "--healthy: expected a channel of today.x, today.y, got P.x, P.y in other.npz" in output
 
 
 def test_of_a_published_recording_the_channel_that_is_asked_for_is_known(tmp_path: Path) -> None:

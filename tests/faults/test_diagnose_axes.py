@@ -92,8 +92,13 @@ def test_each_axis_is_held_against_its_own_healthy_one() -> None:
     today, january = [axis("x", quiet), axis("y", loud)], [axis("y", loud), axis("x", quiet)]
     answer = strongest(today, [january])
     assert answer.change == pytest.approx(0.0, abs=0.5) and answer.headline == "No damage of the bearing shows."
-    with pytest.raises(BadInput, match="--healthy: expected a channel 'P.x', got P.y"):
-        strongest(today, [january[:1]])
+    louder = strongest([today[0], axis("y", 10.0 * loud)], [january[:1]])
+    assert louder.signal.channel == "P.y" and louder.changed
+    quieter = strongest([axis("x", damaged()), today[1]], [january[:1]])
+    lacking = "in pump.npz there is no channel like P.x: it tells no change of it"
+    assert quieter.signal.channel == "P.x" and quieter.change is None and lacking in quieter.doubts
+    with pytest.raises(BadInput, match="--healthy: expected a channel of P.x, P.y, got P.z"):
+        strongest(today, [[axis("z", quiet)]])
 
 
 def test_all_axes_of_a_published_recording_are_judged(tmp_path: Path) -> None:

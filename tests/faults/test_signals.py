@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,15 @@ def test_healthy_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -
     y_N, z_N = np.ones(3000), np.full(3000, 2.0)
     today = read_signals(columns(tmp_path / "today.csv", y=y_N, z=z_N))
     january = read_signals(columns(tmp_path / "january.csv", z=z_N, y=y_N))
-    assert [alike(january, one).values_N[0] for one in today] == [1.0, 2.0]
+    assert [one and one.values_N[0] for one in alike(january, today)] == [1.0, 2.0]
     only = read_signals(columns(tmp_path / "only.csv", z=z_N))
-    assert alike(only, today[1]) is only[0]
-    with pytest.raises(BadInput, match="expected a channel 'today.y', got only.z in only.csv"):
-        alike(only, today[0])
+    assert alike(only, today[1:]) == only and alike(only, today) == [None, *only]
+    with pytest.raises(BadInput, match="expected a channel of today.y, got only.z in only.csv"):
+        alike(only, today[:1])
+    unnamed = [replace(only[0], axis="")]
+    assert alike(unnamed, today[:1]) == unnamed
+    with pytest.raises(BadInput, match="a channel of today.y, today.z, got only in only.csv; .*name its channel"):
+        alike(unnamed, today)
 
 
 @pytest.mark.parametrize(
