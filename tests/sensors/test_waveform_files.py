@@ -416,3 +416,8 @@ def test_real_adi_and_itsc_recordings_are_read() -> None:
     assert frames[0].meta["shaft_hz"] == 30.0 and np.abs(joined(frames).mean(0)).max() < 1.0
     currents = list(read_current(real("itsc_current", "dataset", "Data_ITSC.mat")))
     assert len({frame.sensor for frame in currents}) == 65 and {frame.data.shape for frame in currents} == {(1_000, 3)}
+
+
+def test_a_folder_is_no_recording() -> None:
+    with pytest.raises(BadInput, match="expected a file that ends in"):
+        read_vibration(Path())

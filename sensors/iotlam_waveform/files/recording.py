@@ -77,7 +77,7 @@ class Notes(Record, frozen=True):
         Raises:
             BadInput: if they cannot be read.
         """
-        notes = path.with_name(path.name + ".toml")
+        notes = path.parent / f"{path.name}.toml"
         return cls.from_toml(notes) if notes.is_file() else cls()
 
 
