@@ -420,4 +420,4 @@ def test_real_adi_and_itsc_recordings_are_read() -> None:
 
 def test_a_folder_is_no_recording() -> None:
     with pytest.raises(BadInput, match="expected a file that ends in"):
-        read_vibration(Path())
+        list(read_vibration(Path()))
