@@ -25,7 +25,7 @@ from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.speed import WITHIN, of_mains
 from iotlam_faults.physics.velocity import velocity_rms_mm_s
 from iotlam_faults.signals import Signal, alike
-from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, judge, unfit
+from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, by_cage, judge, unfit
 from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
 
@@ -411,6 +411,11 @@ def _doubts(signal: Signal, verdict: Verdict | None) -> list[str]:
             "as a machine beside it draws them: the tachometer's speed was used"
         )
     found += _at_mains(signal, verdict)
+    if by_cage(verdict):
+        cage = verdict.findings["cage"]
+        found.append(
+            f"no line of the rolling elements is clear, and another shaft at {cage.hz:.1f} Hz would swell it alike"
+        )
     return found
 
 

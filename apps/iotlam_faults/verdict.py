@@ -217,6 +217,11 @@ def name_faults(findings: Mapping[str, Finding]) -> tuple[tuple[str, ...], tuple
     return tuple(one.name for one in named), tuple(because)
 
 
+def by_cage(verdict: Verdict) -> bool:
+    """Whether rolling elements are named for the cage's rhythm alone, without lines of their own."""
+    return verdict.faults == ("ball",) and not verdict.findings["ball"].reaches(BALL_BOUNDS)
+
+
 def _why(one: Finding) -> str:
     where = f"{one.hz:.1f} Hz ({one.order:.3f} orders)"
     return f"lines of the {WORDS[one.name]} at {where}, {one.sigmas:.1f} sigma clear and {one.depth:.0%} deep"

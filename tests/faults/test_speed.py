@@ -77,3 +77,12 @@ def test_lines_where_the_supply_draws_its_own_are_doubted(at_mains: bool) -> Non
     answer = diagnose(Signal(values_N, RATE_HZ, "bearing", "fan.npz", rpm / 60.0, BEARINGS["6205"]))
     assert answer.faults == ("outer",)
     assert any("where the supply draws lines too" in doubt for doubt in answer.doubts) is at_mains
+
+
+def test_what_only_swells_with_the_cage_is_doubted() -> None:
+    values_N = np.random.default_rng(0).normal(size=int(10.0 * RATE_HZ)).astype(np.float32)
+    time_N = np.arange(len(values_N)) / RATE_HZ
+    values_N *= 1.0 + 0.8 * np.sin(2.0 * np.pi * 0.398 * 25.0 * time_N).astype(np.float32)
+    answer = diagnose(Signal(values_N, RATE_HZ, "bearing", "gear.npz", 25.0, BEARINGS["6205"]))
+    assert answer.faults == ("ball",)
+    assert any("another shaft at 9.9" in doubt or "another shaft at 10.0" in doubt for doubt in answer.doubts)
