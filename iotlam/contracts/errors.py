@@ -63,6 +63,11 @@ def one_line(reason: object) -> str:
     return f"{type(reason).__name__}: {text}" if isinstance(reason, BaseException) else text
 
 
+def as_said(error: Exception) -> str:
+    """An error in one line: ours by its sentence, another's with its type."""
+    return one_line(str(error) if isinstance(error, IotlamError) else repr(error))
+
+
 class MissingExtra(IotlamError):
     """An optional dependency that is not installed."""
 

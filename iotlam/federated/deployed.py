@@ -13,8 +13,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from iotlam.contracts import IotlamError
-from iotlam.contracts.errors import one_line
+from iotlam.contracts.errors import as_said
 from iotlam.federated.config import RunConfig
 from iotlam.federated.flower import client_app
 from iotlam.federated.grids import PromptGrid
@@ -42,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
         lead(plan, folder, PromptGrid(grid))
     except Exception as error:
         with suppress(OSError):  # the disk may be full
-            (folder / STOPPED).write_text(one_line(error if isinstance(error, IotlamError) else repr(error)))
+            (folder / STOPPED).write_text(as_said(error))
         raise
 
 

@@ -20,7 +20,7 @@ from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, IotlamError
-from iotlam.contracts.errors import one_line
+from iotlam.contracts.errors import as_said, one_line
 from iotlam.federated import strategies
 from iotlam.federated.grids import DEVICE, POLL_S, Carries
 from iotlam.federated.local import Local
@@ -231,7 +231,7 @@ class _Loop:
         try:
             answer, arrays = _answer(reply, name)
         except Exception as error:  # what came may be anything
-            self._run.refuse(name, number, one_line(str(error) if isinstance(error, IotlamError) else repr(error)))
+            self._run.refuse(name, number, as_said(error))
         else:
             self._run.take(name, number, answer, arrays)
 

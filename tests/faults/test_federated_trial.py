@@ -15,11 +15,16 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from flwr.app import Context, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput, IotlamError
+from iotlam.federated import deployed
 from iotlam.federated.certificates import certify, make_key
+from iotlam.federated.flower import client_app
+from iotlam.federated.grids import LocalGrid
 from iotlam.federated.leading import keep
 from iotlam.federated.plan import Plan
 from iotlam.federated.runtimes import carry_out
@@ -252,6 +257,21 @@ def test_a_key_is_taken_back_before_another_is_made_and_so_again_after_a_failure
     assert registered == [] and not (trial._place("press") / KEY).exists()
     trial.rekey("press")
     assert len(registered) == 1 and trial._key("press").read_bytes() != stolen
+
+
+def test_status_says_why_a_server_has_stopped(plan: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    keep(Plan.from_toml(plan), folder)
+    (folder / "journal.jsonl").write_text('{"line": 0}\n')
+    with LocalGrid(client_app(lambda *_: pytest.fail("nobody is asked")), []) as grid:
+        there = [NodeInfo(node_id=node, name=name) for node, name in enumerate(("press", "pump"), 2)]
+        grid.get_nodes = lambda: there  # type: ignore[method-assign]
+        with pytest.raises(BadInput, match="an unbroken chain"):
+            deployed.main(grid, Context(1, 1, {}, RecordDict(), {"folder": str(folder)}))
+    (folder / "journal.jsonl").unlink()
+    told = CliRunner().invoke(app, ["federated", "status", str(folder)])
+    assert told.exit_code == 0 and "not over; its server has stopped: " in told.stdout
+    assert "an unbroken chain" in " ".join(told.stdout.split())
 
 
 def test_what_cannot_run_is_not_brought_up(plan: Path, tmp_path: Path) -> None:

@@ -49,24 +49,23 @@ class ShaftSpeed:
     path_N: Tensor | None = None
 
 
-def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float, within: float = WITHIN) -> ShaftSpeed:
+def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float) -> ShaftSpeed:
     """The speed whose harmonics are strongest, near the stated one unless another is clearly stronger.
 
     Args:
         values_N: float, one signal; at least some ten turns.
         rate_hz: its sample rate.
         stated_hz: speed as stated.
-        within: share by which the true speed may differ.
     """
-    return speeds(values_N, rate_hz, stated_hz, within)[0]
+    return speeds(values_N, rate_hz, stated_hz)[0]
 
 
-def speeds(values_N: Tensor, rate_hz: float, stated_hz: float, within: float = WITHIN) -> list[ShaftSpeed]:
+def speeds(values_N: Tensor, rate_hz: float, stated_hz: float) -> list[ShaftSpeed]:
     """As `shaft_speed`; where that contradicts the stated speed, what the lines say near that stands behind it."""
     step_hz = rate_hz / len(values_N)
     if stated_hz / step_hz < FEWEST_TURNS:
         return [ShaftSpeed(stated_hz, stated_hz, False)]
-    share_G = torch.arange(-within, within + STEP, STEP)
+    share_G = torch.arange(-WITHIN, WITHIN + STEP, STEP)
     speed_G, is_near_G = stated_hz * (1.0 + share_G), share_G.abs() <= NEAR
     nats_G = shaft_nats(values_N, step_hz, speed_G)
     near = ShaftSpeed(float(speed_G[torch.where(is_near_G, nats_G, -torch.inf).argmax()]), stated_hz, False)
