@@ -51,6 +51,31 @@ def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str
     assert digest == without != honest
 
 
+def test_replies_of_which_flower_makes_no_message_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:
+    some = [
+        named(stage, words)[0]
+        for words in (
+            "its Message missing",
+            "its Message that says it is RecordDict",
+            "its ConfigRecord with a body of garbage",
+            "its ArrayRecord of a kind that there is not",
+            "its Array made of what is not there",
+            "its ArrayChunk empty",
+        )
+    ]
+    outcomes, digest, ended = stage.play(some)
+    assert not ended
+    assert set(outcomes[ATTACKED].refused) == set(MOLES)
+    assert sum("no message: " in why for why in outcomes[ATTACKED].refused.values()) == len(MOLES)
+    assert digest == stage.play([refused()] * len(MOLES))[1]
+
+
+def test_what_is_written_on_a_message_is_not_gone_by(stage: Stage, honest: str) -> None:
+    some = [named(stage, f"its message's {label} is")[0] for label in ("src_node_id", "reply_to_message_id", "ttl")]
+    _, digest, ended = stage.play(some)
+    assert (digest, ended) == (honest, "")
+
+
 def test_replies_that_come_twice_count_once(stage: Stage, honest: str) -> None:
     _, digest, ended = stage.play(named(stage, "twice"))
     assert (digest, ended) == (honest, "")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
+from iotlam.bench.federated import objects
 from iotlam.bench.federated.fleet import RANKS
 from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Forge, Overheard, Sent
 from iotlam.contracts import Json
@@ -28,6 +30,8 @@ def attacks(honest: Sent, seed: int) -> list[Attack]:
         *_texts(len(honest[0].to_json())),
         *_arrays(honest[1], np.random.default_rng((seed, 71))),
         *_messages(),
+        *_objects(),
+        *_labels(),
         *_nodes(),
     ]
 
@@ -219,6 +223,42 @@ def _messages() -> Iterator[Attack]:
             return known.with_record(_honest(known), record)
 
         yield Attack(f"a file that is said to be {kind} of {library}, {shape[0]} long", called)
+
+
+def _objects() -> Iterator[Attack]:
+    """Answers of which Flower cannot make a message, or makes another."""
+    for kind, (harm, change) in product(objects.KINDS, objects.HARMS.items()):
+        if objects.is_harmed(kind, harm):
+
+            def harmed(known: Overheard, kind: str = kind, change: objects.Harm = change) -> objects.Objects:
+                return objects.Objects.of(known.reply(_honest(known), known.honest[1])).harmed(kind, change)
+
+            yield Attack(f"its {kind} {harm}", harmed)
+
+
+LABELS: dict[str, tuple[object, ...]] = {
+    "run_id": (0, 2**40),
+    "src_node_id": (0, 2, 3, 2**40),
+    "dst_node_id": (0, 2, 2**40),
+    "reply_to_message_id": ("", "x", "x" * 10_000),
+    "group_id": ("", "0"),
+    "created_at": (0.0, -1e308, 1e308, float("nan")),
+    "ttl": (0.0, -1.0, 1e308, float("nan")),
+    "message_type": ("query", "evaluate", "train.other"),
+}
+
+
+def _labels() -> Iterator[Attack]:
+    """What is written on an honest answer's message: nobody may go by it."""
+    for name, values in LABELS.items():
+        for value in values:
+
+            def labelled(known: Overheard, name: str = name, value: object = value) -> objects.Objects:
+                reply = known.reply(_honest(known), known.honest[1])
+                reply.metadata.__dict__[f"_{name}"] = value
+                return objects.Objects.of(reply)
+
+            yield Attack(f"its message's {name} is {str(value)[:20]!r}", labelled, honest=True)
 
 
 def _honest(known: Overheard) -> str:

@@ -16,10 +16,11 @@ from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 
 from iotlam.bench.federated.fleet import EXAMPLES, RANKS, small_config, small_device
+from iotlam.bench.federated.objects import Objects
 from iotlam.contracts import IotlamError, Json
 from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.flower import client_app, play, record_of
-from iotlam.federated.grids import DEVICE, LocalGrid
+from iotlam.federated.grids import DEVICE, LocalGrid, PromptGrid
 from iotlam.federated.local import Local
 from iotlam.federated.messages import Answer, Arrays, Order, content
 from iotlam.federated.outcome import Outcome
@@ -55,7 +56,8 @@ class Overheard:
         return Message(RecordDict({"facts": facts, "arrays": record}), reply_to=self.asked)
 
 
-Forge = Callable[[Overheard], Message]
+Forge = Callable[[Overheard], Message | Objects]
+"""Makes an attacker's reply: a message, or what lies in its place at Flower's server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +69,19 @@ class Attack:
         forge: the attacker's reply in its round; None for an honest one.
         nodes: more nodes: the name that each is registered under ('' for none), and the one that it gives itself.
         doubled: whether each reply comes twice.
+        honest: whether the forged reply says what is true, only not as it should.
     """
 
     name: str
     forge: Forge | None = None
     nodes: tuple[tuple[str, object], ...] = ()
     doubled: bool = False
+    honest: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether the attacker's own answer is honest and has to count, once."""
-        return self.forge is None
+        return self.forge is None or self.honest
 
 
 @dataclass(slots=True)
@@ -113,7 +117,7 @@ class Stage:
         nodes = [(name, name) for name in (*RANKS, *MOLES)] + [node for attack in attacks for node in attack.nodes]
         with _Grid(app.client(), nodes, any(attack.doubled for attack in attacks)) as grid:
             try:
-                play(run, grid)
+                play(run, PromptGrid(grid))
                 ended = ""
             except Exception as error:
                 ended = repr(error)
@@ -165,8 +169,8 @@ class _Cast:
                 return honest(message, context)
             return Message(RecordDict({"facts": ConfigRecord({"name": given})}), reply_to=message)
 
-        @app.train()
-        def train(message: Message, context: Context) -> Message:
+        @app.train()  # type: ignore[arg-type]
+        def train(message: Message, context: Context) -> Message | Objects:
             reply = honest(message, context)
             order = Order.from_json(str(message.content.config_records["facts"]["order"]), "order")
             forge = self._forges.get(order.device)
@@ -190,7 +194,7 @@ class _Heard:
 
 
 class _Grid(LocalGrid):
-    """Nodes that may be registered under another name than they give, and replies that may come twice."""
+    """Nodes that may give another name than they are registered under; replies that come twice, or are no messages."""
 
     def __init__(self, app: ClientApp, nodes: list[tuple[str, object]], doubled: bool) -> None:
         super().__init__(app, [given for _, given in nodes])  # type: ignore[misc]
@@ -202,8 +206,9 @@ class _Grid(LocalGrid):
         return [NodeInfo(node_id=node, name=name or None) for node, name in self._registered.items()]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """The replies that are ready."""
-        return super().pull_messages(message_ids) * (2 if self._doubled else 1)
+        """The replies that are ready; raises what Flower does at one that it cannot read."""
+        found = [reply.read() if isinstance(reply, Objects) else reply for reply in super().pull_messages(message_ids)]
+        return found * (2 if self._doubled else 1)
 
 
 def replays_to_a_device(base: Path, folder: Path) -> list[Json]:
