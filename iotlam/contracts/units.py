@@ -32,6 +32,7 @@ UNITS = {
     "km/h": Unit("speed", 1.0 / 3.6),
     "m/s2": Unit("acceleration", 1.0),
     "gn": Unit("acceleration", 9.80665),  # standard gravity; SenML's g is the gram
+    "mgn": Unit("acceleration", 9.80665e-3),
     "V": Unit("voltage", 1.0),
     "mV": Unit("voltage", 1e-3),
     "A": Unit("current", 1.0),

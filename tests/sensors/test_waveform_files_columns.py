@@ -86,16 +86,57 @@ def test_names_of_axes() -> None:
     assert not any(AXIS_NAME.fullmatch(name) for name in "status sample temp load torque index charge speed".split())
 
 
-@pytest.mark.parametrize(("unit", "scale"), [("g", GN), ("gn", GN), ("m/s²", 1.0), ("m/s^2", 1.0), ("m/s2", 1.0)])
+@pytest.mark.parametrize(
+    ("unit", "symbol", "scale"),
+    [
+        ("g", "gn", GN),
+        ("gn", "gn", GN),
+        ("mg", "mgn", GN / 1000),
+        ("m/s²", "m/s2", 1.0),
+        ("m/s^2", "m/s2", 1.0),
+        ("m/s2", "m/s2", 1.0),
+    ],
+)
 @pytest.mark.parametrize(("time", "per_s"), [("s", 1.0), ("sec", 1.0), ("us", 1e6), ("µs", 1e6)])
-def test_units_may_be_written_as_people_do(tmp_path: Path, unit: str, scale: float, time: str, per_s: float) -> None:
+def test_units_may_be_written_as_people_do(
+    tmp_path: Path, unit: str, symbol: str, scale: float, time: str, per_s: float
+) -> None:
     columns = {f"time [{time}]": TIME_S * per_s, f"x [{unit}]": WAVE}
-    for notes in ("", f'units = "{"gn" if unit in ("g", "gn") else "m/s2"}"\n', f'units = "{unit}"\n'):
+    for notes in ("", f'units = "{symbol}"\n', f'units = "{unit}"\n'):
         found = frames(tmp_path / "pump.csv", notes, **columns)
         assert found[0].meta["rate_hz"] == pytest.approx(RATE_HZ)
         np.testing.assert_allclose(joined(found)[:, 0], scale * WAVE, atol=1e-5)
     np.savez(tmp_path / "pump.npz", data=WAVE, rate_hz=RATE_HZ, units=unit)
     np.testing.assert_allclose(joined(list(read(tmp_path / "pump.npz")))[:, 0], scale * WAVE, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "time [s];x [m/s²];T [°C]",
+        '"time [s]";"x [m/s²]";"T [°C]"',
+        "time;x;T\ns;m/s²;°C",
+        '"t";"x";"T"\n"(s)";"[m/s²]";',
+    ],
+)
+def test_units_stand_in_the_header_or_below_it_as_loggers_write_them(tmp_path: Path, head: str, encoding: str) -> None:
+    path = tmp_path / "pump.csv"
+    np.savetxt(path, np.stack([TIME_S, WAVE, 20 - WAVE], 1), "%.7f", ";", header=head, comments="", encoding=encoding)
+    found = list(read(path))
+    assert found[0].meta["axes"] == ("x",) and found[0].meta["rate_hz"] == RATE_HZ
+    np.testing.assert_allclose(joined(found)[:, 0], WAVE, atol=1e-5)
+
+
+def test_a_second_line_that_is_neither_units_nor_numbers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pump.csv"
+    for second in ("a;b", "0,1;0,2", "m/s2;1", "m/s2"):
+        path.write_text(f"time [s];x [m/s2]\n{second}\n0.0;1.0\n")
+        assert " in line 2" in refusal(path)
+    path.write_text("time;x\ns;m/s2\n0.0;1.0\n0.1;x\n")
+    assert " in line 4" in refusal(path)
+    path.write_bytes("time [s];x [m/s2]\n0.0;1.0\n".encode("utf-16"))
+    assert "no text" in refusal(path)
 
 
 def test_a_unit_that_is_none_is_refused_with_the_name_of_its_file(tmp_path: Path) -> None:

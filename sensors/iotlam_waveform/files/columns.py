@@ -74,7 +74,7 @@ def read_header(path: Path, columns: list[str], notes: Notes) -> Header:
     bare = [nth for nth, axis in enumerate(stated) if notes.units and not axis.unit and nth != tacho]
     channels = [Axis(axis.name, axis.unit or notes.units or "") for axis in stated]
     axes = [axis for nth, axis in enumerate(channels) if nth != tacho]
-    if any(not name or _is_number(name) for name in names) or not axes:
+    if any(not name or is_number(name) for name in names) or not axes:
         fix = "add a first line that names the columns"
         raise bad(path, "a header such as 'time [s];x [m/s2]'", ", ".join(names)[:60], fix)
     if len({(axis.name.lower(), axis.unit) for axis in axes}) < len(axes):
@@ -159,7 +159,8 @@ def _is_speed(axis: Axis) -> bool:
     return axis.unit == "1/min" or (axis.unit == "Hz" and axis.name.lower() in SPEED_NAMES)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether it is one, with a decimal point."""
     try:
         float(text)
     except ValueError:

@@ -24,8 +24,8 @@ times their file."""
 SAME_RATE = 1e-3
 """Share by which a rate that is stated twice may differ: times are printed with few digits."""
 
-SPELLINGS = {"g": "gn", "m/s²": "m/s2", "m/s^2": "m/s2", "m/s/s": "m/s2", "sec": "s", "µs": "us", "μs": "us",
-             "rpm": "1/min", "RPM": "1/min", "r/min": "1/min"}  # fmt: skip
+SPELLINGS = {"g": "gn", "mg": "mgn", "m/s²": "m/s2", "m/s^2": "m/s2", "m/s/s": "m/s2", "sec": "s",
+             "µs": "us", "μs": "us", "rpm": "1/min", "RPM": "1/min", "r/min": "1/min"}  # fmt: skip
 """How units are written besides. A waveform is weighed by nobody: its g is no gram."""
 
 Positive = Annotated[float, Meta(gt=0.0)]

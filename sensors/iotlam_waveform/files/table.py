@@ -6,13 +6,14 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from iotlam.contracts import UNITS
-from iotlam_waveform.files.columns import read_header, recording_of
-from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, factor
+from iotlam_waveform.files.columns import is_number, read_header, recording_of
+from iotlam_waveform.files.recording import Budget, Notes, Recording, agreed, bad, damaged, factor, spelt
 from iotlam_waveform.files.tacho import tacho_among
 
 LONGEST_LINE = 4096
@@ -59,7 +60,8 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
 
     - With a header: a column `time [s]` (or `t`, also `[ms]`, `[us]`) gives the rate, one `tacho` or `speed [1/min]`
       the speed, every other is an axis or phase with its unit in brackets, and left out if that is of another
-      quantity. The notes stand in for what is not there; a column without a unit that rises throughout is no axis.
+      quantity. Units may stand in a second line instead. The notes stand in for what is not there; a column without a
+      unit that rises throughout is no axis.
     - Without: Analog Devices' `<rpm>_<bearing>_...csv`, columns time;x;y;z in volts, whose first row ends in the
       volts at rest.
 
@@ -74,7 +76,7 @@ def read_csv(path: Path, notes: Notes, budget: Budget) -> list[Recording]:
     if match := ADI_NAME.fullmatch(notes.name or path.name):
         tacho_among(path, notes, ())  # these have none that notes could name
         return [_adi(path, first, lines, notes, float(match[1]) / 60.0)]
-    return [_headed(path, first.split(separator), lines, separator, notes)]
+    return [_headed(path, first, lines, separator, notes)]
 
 
 def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: float) -> Recording:
@@ -90,17 +92,31 @@ def _adi(path: Path, first: str, lines: Iterator[str], notes: Notes, shaft_hz: f
                      notes.shaft_hz or shaft_hz or None)  # fmt: skip
 
 
-def _headed(path: Path, columns: list[str], lines: Iterator[str], separator: str, notes: Notes) -> Recording:
+def _headed(path: Path, first: str, lines: Iterator[str], separator: str, notes: Notes) -> Recording:
+    columns, number, second = _texts(first, separator), 2, next(lines, "")
+    units = [text.strip("[]()") for text in _texts(second, separator)]
+    if _are_units(units) and len(units) == len(columns):
+        columns = [f"{name} [{unit}]" for name, unit in zip(columns, units, strict=True)]
+        number, second = 3, next(lines, "")
     header = read_header(path, columns, notes)
     table = Table(columns=len(columns), time_column=header.time_column)
-    _fill(path, table, lines, separator)
+    _fill(path, table, chain([second] if second else [], lines), separator, number)
     rate_hz = _rate_hz(path, table, notes, header.time_unit)
     values_NC = np.asarray(table.values, np.float32).reshape(-1, len(header.channels))
     return recording_of(path, header, values_NC, rate_hz, notes)
 
 
-def _fill(path: Path, table: Table, lines: Iterator[str], separator: str) -> None:
-    for number, line in enumerate(lines, 2):
+def _texts(line: str, separator: str) -> list[str]:
+    return [text.strip().strip('"') for text in line.split(separator)]
+
+
+def _are_units(texts: list[str]) -> bool:
+    """Whether a line of a table says in what its columns are; some units may be unknown, but none is a number."""
+    return any(spelt(text) in UNITS for text in texts) and not any(is_number(text) for text in texts)
+
+
+def _fill(path: Path, table: Table, lines: Iterator[str], separator: str, first: int = 2) -> None:
+    for number, line in enumerate(lines, first):
         table.add(_numbers(path, line, separator, number, table.columns))
 
 
@@ -152,9 +168,11 @@ def _lines(path: Path) -> Iterator[str]:
         while line := file.readline(LONGEST_LINE):
             if len(line) == LONGEST_LINE:
                 raise damaged(path, f"a line of more than {LONGEST_LINE} characters")
+            if b"\0" in line:
+                raise damaged(path, "bytes that are no text")
             try:
                 text = line.decode("utf-8-sig").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise damaged(path, "bytes that are no text") from error
+            except UnicodeDecodeError:  # as older loggers write their units
+                text = line.decode("latin-1").rstrip("\r\n")
             if text.strip():
                 yield text
