@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from iotlam.contracts.records import Record
 from iotlam_machine.bearings import Bearing
+from iotlam_machine.strikes import LoadZone
 
 Kind = Literal["inner", "outer", "ball", "imbalance", "misalignment", "winding"]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -21,7 +22,8 @@ class Fault(Record, frozen=True):
     Attributes:
         kind: what is damaged.
         severity: 0 can hardly be measured, 1 drowns all else.
-        place: where on its race a bearing's defect is, turns; of the outer race, from the load.
+        place: where on its race a bearing's defect is, turns; of the outer race, from the load: it shows nothing where
+            no element is loaded, and elsewhere what its severity says.
         rough: how much of it is roughness that hisses as elements roll over it, rather than an edge that they strike.
     """
 
@@ -97,10 +99,10 @@ def random_machine(seed: int) -> Machine:
         kinds += rng.choice(BEARING_FAULTS, 1 + int(rng.uniform() < 0.15), replace=False).tolist()
     if rng.uniform() < 0.33:
         kinds.append(ELSEWHERE[rng.integers(len(ELSEWHERE))])
-    return Machine(
+    faults = [Fault(kind, *(float(x) for x in rng.uniform((0.1, 0.0, 0.0), 1.0))) for kind in kinds]
+    machine = Machine(
         name=f"machine{seed}",
         bearing=Bearing(balls=balls, ball_mm=float(share * pitch_mm), pitch_mm=pitch_mm),
-        faults=tuple(Fault(kind, *(float(x) for x in rng.uniform((0.1, 0.0, 0.0), 1.0))) for kind in kinds),
         speed_hz=float(np.exp(rng.uniform(np.log(8.0), np.log(60.0)))),
         load=float(rng.uniform(0.1, 1.0)),
         slip=float(rng.uniform(-0.01, 0.01)),
@@ -115,3 +117,10 @@ def random_machine(seed: int) -> Machine:
         current_a=float(np.exp(rng.uniform(0.0, 4.0))),
         drift_ppm=float(rng.normal(0.0, 50.0)),
     )
+    zone = LoadZone(spread=machine.zone_spread)
+    return machine.changed(faults=tuple(_loaded(fault, zone) for fault in faults))
+
+
+def _loaded(fault: Fault, zone: LoadZone) -> Fault:
+    """The fault where load makes it: an outer race wears in its load zone."""
+    return fault.changed(place=zone.inside(fault.place)) if fault.kind == "outer" else fault

@@ -19,6 +19,9 @@ Doubles = NDArray[np.float64]
 
 FRAME_S = 1.0
 TEMPERATURE_RATE_HZ = 1.0
+SPEEDS = 17
+"""How often a frame states the speed, from its first sample to its last."""
+
 WARMING_S = 900.0
 """Time constant of the housing."""
 
@@ -57,7 +60,7 @@ class Run:
                     "bearing",
                     self.vibration_NA,
                     machine.vibration_rate_hz,
-                    {"shaft_hz": speed[:: max(len(speed) // 16, 1)]},
+                    {"shaft_hz": speed[np.linspace(0, len(speed) - 1, SPEEDS).round().astype(int)]},
                 ),
                 ("motor", self.current_NP, machine.current_rate_hz, {}),
             ):

@@ -22,6 +22,10 @@ JITTER = 0.004
 """Standard deviation of when a ball arrives, as a share of the balls' spacing."""
 
 
+WELL_INSIDE = 0.9
+"""Share of the load zone in which defects are drawn."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadZone:
     """Where a radial load presses.
@@ -33,6 +37,11 @@ class LoadZone:
 
     at: float = 0.0
     spread: float = 0.5
+
+    def inside(self, share: float) -> float:
+        """A place in the zone, turns, for a share of its width; where load is least, next to its edges, is none."""
+        half = np.arccos(np.clip(1.0 - 2.0 * self.spread, -1.0, 1.0)) / (2.0 * np.pi)
+        return float((self.at + WELL_INSIDE * half * (2.0 * share - 1.0)) % 1.0)
 
     def load(self, angle: Doubles) -> Doubles:
         """Load at angles on the outer race (turns), 1 at the centre."""

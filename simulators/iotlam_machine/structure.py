@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 
 
+NATURAL_HZ = (300.0, 20_000.0)
+"""Where the modes of housings lie."""
+
+
 @dataclass(frozen=True, slots=True)
 class Modes:
     """A transmission path as a sum of modes, from force to acceleration.
@@ -38,11 +42,12 @@ class Modes:
         return np.fft.irfft(np.fft.rfft(force_N) * response_F, count)
 
 
-def random_modes(rng: np.random.Generator, top_hz: float, lowest_hz: float = 300.0) -> Modes:
-    """A path of three to seven modes up to `top_hz`."""
+def random_modes(rng: np.random.Generator) -> Modes:
+    """A path of three to seven modes: of those above half of its rate a sensor has what they do below."""
+    low_hz, high_hz = NATURAL_HZ
     count = int(rng.integers(3, 8))
     return Modes(
-        tuple(np.exp(rng.uniform(np.log(lowest_hz), np.log(top_hz), count))),
+        tuple(np.exp(rng.uniform(np.log(low_hz), np.log(high_hz), count))),
         tuple(np.exp(rng.uniform(np.log(0.005), np.log(0.06), count))),
         tuple(rng.lognormal(0.0, 0.6, count) * rng.choice((-1.0, 1.0), count)),
         float(rng.uniform(0.02, 0.15)),

@@ -27,9 +27,8 @@ def vibration(rng: np.random.Generator, machine: Machine, turning: Turning) -> D
     rate_hz = 1.0 / turning.time_s[1]
     zone = LoadZone(spread=machine.zone_spread)
     kind = np.random.default_rng((machine.structure, 82))  # of the structure, not of the run
-    top_hz = 0.45 * rate_hz
-    housing = [random_modes(kind, top_hz) for _ in range(machine.axes)]
-    paths = {fault: [random_modes(kind, top_hz) for _ in range(machine.axes)] for fault in BEARING_FAULTS}
+    housing = [random_modes(kind) for _ in range(machine.axes)]
+    paths = {fault: [random_modes(kind) for _ in range(machine.axes)] for fault in BEARING_FAULTS}
     noise_N = rng.normal(size=len(turning.time_s)) * _roughness(kind, machine, turning, zone)
     axes = []
     for axis in range(machine.axes):
@@ -79,7 +78,7 @@ def _damage(
 
 def _turns(kind: np.random.Generator, machine: Machine, turning: Turning) -> Doubles:
     """Harmonics of the shaft: imbalance, misalignment, a gear; m/s2."""
-    omega = 2.0 * np.pi * machine.speed_hz
+    omega = 2.0 * np.pi * np.gradient(turning.shaft, turning.time_s)
     once = omega**2 * 1e-6 * (2.0 + 120.0 * machine.fault("imbalance") ** 2)  # of micrometres of eccentricity
     twice = omega**2 * 4e-6 * (0.5 + 60.0 * machine.fault("misalignment") ** 2)
     levels = {1: once, 2: twice, 3: 0.3 * twice + 0.1 * once, 4: 0.1 * twice}

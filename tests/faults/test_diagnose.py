@@ -171,7 +171,7 @@ def test_a_tachometer_is_not_overruled_by_the_lines_of_another_machine() -> None
 
 
 def test_fast_machines_are_judged_in_bands_that_hold_their_lines() -> None:
-    machine = Machine(speed_hz=200.0, faults=(Fault("inner", 0.9),))
+    machine = Machine(speed_hz=200.0, faults=(Fault("inner", 0.9),), structure=1)
     values_N = simulate(machine, 10.0, 1).vibration_NA[:, 0].astype(np.float32)
     asked = Signal(values_N, RATE_HZ, "bearing", "spindle.npz", 200.0, BEARINGS["6205"])
     answer = diagnose(asked)
@@ -223,7 +223,7 @@ def spoilt(change: str) -> Signal:
     if change == "clipped":
         values_N = np.clip(values_N, -2.5, 2.5)
     elif change == "coarse":
-        values_N = np.round(values_N / 0.25) * 0.25
+        values_N = np.round(values_N / 0.4) * 0.4
     elif change == "gaps":
         values_N[5000:5100] = np.nan
     elif change == "constant":
@@ -308,7 +308,7 @@ def test_what_is_bridged_is_told_and_judged() -> None:
 @pytest.mark.parametrize("wrong", [{"shaft_hz": 1670.0 / 60.0}, {"bearing": BEARINGS["6203"]}])
 def test_impacts_that_nothing_explains_are_doubted(wrong: dict[str, object]) -> None:
     answer = diagnose(signal(Fault("outer", 0.7), **wrong))
-    assert not answer.faults and "impacts (kurtosis 1" in answer.doubts[-1]
+    assert not answer.faults and "impacts (kurtosis " in answer.doubts[-1]
     assert "Nothing is to be done" not in advice(answer)[0] and answer.unclear
 
 

@@ -137,7 +137,7 @@ def test_a_second_opinion_that_contradicts_physics_leaves_the_type_unclear(
 
 @pytest.mark.parametrize(("named", "faults"), [("ball", ()), ("outer", ("outer",))])
 def test_the_head_names_nothing_against_the_lines_that_physics_suspects(named: str, faults: tuple[str, ...]) -> None:
-    shallow = signal(Fault("outer", 0.16, 0.02), part="DE")
+    shallow = signal(Fault("outer", 0.13, 0.02), part="DE")
     louder = replace(shallow, values_N=3.0 * shallow.values_N)
     answer = diagnose(louder, [signal()], Head(named, named))  # type: ignore[arg-type]
     assert answer.verdict is not None and answer.verdict.suspects == ("outer",) and answer.faults == faults

@@ -131,3 +131,39 @@ def test_machines_at_random_differ_in_all_that_a_model_must_not_learn_by_heart()
     assert len({machine.bearing.balls for machine in machines}) > 8
     assert len({machine.vibration_rate_hz for machine in machines}) == 5
     assert max(m.speed_hz for m in machines) / min(m.speed_hz for m in machines) > 5.0
+
+
+def test_every_bearing_fault_of_a_machine_at_random_shows() -> None:
+    def with_one(seed: int) -> bool:
+        return any(fault.kind == "outer" for fault in random_machine(seed).faults)
+
+    for seed in [seed for seed in range(120) if with_one(seed)][:20]:
+        machine = random_machine(seed).changed(vibration_rate_hz=12_000.0, current_rate_hz=500.0)
+        sound = machine.changed(faults=tuple(fault for fault in machine.faults if fault.kind != "outer"))
+        assert (simulate(machine, 1.0, 0).vibration_NA != simulate(sound, 1.0, 0).vibration_NA).mean() > 0.9
+    nowhere = Machine(faults=(Fault("outer", 1.0, place=0.5),), zone_spread=0.4)
+    np.testing.assert_array_equal(
+        simulate(nowhere, 1.0, 0).vibration_NA, simulate(nowhere.changed(faults=()), 1.0, 0).vibration_NA
+    )
+
+
+def test_a_machine_rings_where_it_does_whatever_the_sensors_rate() -> None:
+    levels = []
+    for rate_hz in (24_000.0, 48_000.0):
+        values_N = simulate(Machine(structure=5, vibration_rate_hz=rate_hz), 8.0, 1).vibration_NA[:, 0]
+        spectrum_F = np.abs(np.fft.rfft(values_N))[: 8 * 10_000]  # up to 10 kHz
+        levels.append(np.log(spectrum_F.reshape(-1, 400).mean(1)))
+    assert np.corrcoef(*levels)[0, 1] > 0.95
+
+
+def test_imbalance_grows_as_the_shaft_runs_up() -> None:
+    machine = Machine(faults=(Fault("imbalance", 1.0),), unsteady=0.0)
+    run = simulate(machine, 8.0, 0, lambda time_s: np.where(time_s < 4.0, 15.0, 45.0))
+    slow, fast = (run.vibration_NA[part, 0] for part in (slice(0, 48_000), slice(48_000, None)))
+    assert line(fast, 12_000.0, 45.0) == pytest.approx(9.0 * line(slow, 12_000.0, 15.0), rel=0.1)
+
+
+def test_frames_state_the_speed_as_readers_spread_it() -> None:
+    run = simulate(Machine(unsteady=0.0), 4.0, 0, lambda time_s: 20.0 + 5.0 * time_s)
+    for second, frame in enumerate(list(run.frames())[::2]):
+        assert frame.meta["shaft_hz"][[0, -1]] == pytest.approx([20.0 + 5.0 * second, 25.0 + 5.0 * second], rel=1e-3)
