@@ -28,6 +28,7 @@ from iotlam_faults.signals import Signal, alike
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, by_cage, judge, unfit
 from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
+from iotlam_waveform.vibration_orders.lines import FEWEST_TURNS as LINES_TURNS
 
 if TYPE_CHECKING:  # it loads the model's libraries, which takes longer than a diagnosis
     from iotlam_faults.trained import Facts, Opinion, Trained
@@ -322,6 +323,9 @@ def _unasked(signal: Signal, verdict: Verdict | None, facts: Facts) -> str:
     seconds = len(signal.values_N) / signal.rate_hz
     if seconds < facts.window_s:
         return f"it needs {facts.window_s:g} s, and the recording holds {seconds:.3g}"
+    turns = facts.window_s * verdict.speed.hz
+    if turns < LINES_TURNS:
+        return f"it needs {LINES_TURNS:g} turns of the shaft in {facts.window_s:g} s, and there are {turns:.1f}"
     if signal.rate_hz < facts.rate_hz:
         return f"it needs {facts.rate_hz:g} Hz of sample rate, and the recording has {signal.rate_hz:g}"
     return ""

@@ -69,7 +69,11 @@ class Bench:
         Args:
             recordings: the windows.
             model: pretrained; None to do without the encoder.
+
+        Raises:
+            BadInput: if a window holds too few turns of the shaft.
         """
+        recordings.check_turns()
         found = recordings.evidence()
         profile_WC = profile(found.levels_BC, recordings.values_WN)
         baselines = fit_baselines(recordings.windows, profile_WC)

@@ -254,6 +254,7 @@ def _recorded(wanted: Source) -> list[list[Sample]]:
         got, fix = f"recordings at {parts}, none with these faults", "ask for others"
         raise BadInput(f"data of {wanted.name}", expected=f"recordings at '{wanted.part}'", got=got, fix=fix)
     recordings = cut(chosen, wanted.seconds)
+    recordings.check_turns()
     processor = _processor((SENSOR,))
     by_bearing: dict[str, list[Sample]] = {}
     for row, window in enumerate(recordings.windows):

@@ -30,6 +30,7 @@ from iotlam_faults.protocols import Window
 from iotlam_faults.splits import Piece
 from iotlam_machine.bearings import FaultOrders
 from iotlam_machine.machine import BEARING_FAULTS
+from iotlam_waveform.vibration_orders.lines import FEWEST_TURNS
 
 COMMON_SHARE = Fraction(5, 6)
 """Of the lowest rate: above it each recording's own anti-aliasing filter would show."""
@@ -78,6 +79,19 @@ class Recordings:
     def evidence(self) -> Evidence:
         """What physics sees in the windows."""
         return evidence(self.values_WN, self.rate_hz, self.shaft_W, self.orders)
+
+    def check_turns(self) -> None:
+        """Every window holds as many turns of the shaft as its lines take.
+
+        Raises:
+            BadInput: naming the slowest recording, if not.
+        """
+        slowest = int(self.shaft_W.argmin())
+        seconds, shaft_hz = self.values_WN.shape[1] / self.rate_hz, float(self.shaft_W[slowest])
+        if seconds * shaft_hz < FEWEST_TURNS:
+            got = f"{seconds * shaft_hz:.1f} of {self.windows[slowest].piece.recording}"
+            fix = f"make windows of {math.ceil(FEWEST_TURNS / shaft_hz)} s or more, as in --window-s"
+            raise BadInput("Windows", expected=f"{FEWEST_TURNS:g} turns of the shaft or more in each", got=got, fix=fix)
 
     @property
     def parts_W(self) -> NDArray[np.str_]:

@@ -93,7 +93,7 @@ class Trained:
         """Train on the damaged bearings of some recordings.
 
         Raises:
-            BadInput: if there are none, or only of one fault.
+            BadInput: if there are none, or only of one fault, or a window holds too few turns of the shaft.
         """
         bench = Bench.of(recordings, load_model(model))
         damaged = np.flatnonzero(bench.seen.present_WL.any(1))

@@ -151,12 +151,19 @@ def test_the_head_names_nothing_against_the_lines_that_physics_suspects(named: s
         assert answer.headline == "Damage, but its type is unclear."
 
 
+def slow(rpm: float) -> Signal:
+    """A damaged bearing on a slow shaft."""
+    run = simulate(Machine(speed_hz=rpm / 60.0, faults=(Fault("outer", 0.6, 0.05),)), 8.0, 0)
+    return Signal(run.vibration_NA[:, 0].astype(np.float32), RATE_HZ, "bearing", "s.npz", rpm / 60.0, BEARINGS["6205"])
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
         (lambda: swung("inner", 0.05)[0], "takes the speed as steady"),
         (lambda: signal(Fault("outer", 0.6, 0.05)).first(0.8), "needs 1 s, and the recording holds 0.8"),
         (lambda: signal(Fault("outer", 0.6, 0.05), bearing=None), "needs the bearing of the machine"),
+        (lambda: slow(300.0), "needs 6 turns of the shaft in 1 s, and there are 5.0"),
         (lambda: signal().first(0.6), "reads the lines of the bearing"),
     ],
 )

@@ -90,6 +90,14 @@ def test_a_recording_without_speed_is_named() -> None:
         cut([Waveform(one.values_NC, Entry.from_raw(raw, "test"), one.path)])
 
 
+def test_windows_of_too_few_turns_are_refused_before_anything_is_fitted() -> None:
+    one = wave("o", "outer", 0.5, 3)
+    slow = Waveform(one.values_NC, one.entry.changed(rpm=300.0), one.path)
+    with pytest.raises(BadInput, match="6 turns of the shaft or more in each, got 5.0 of o-3.wav.*windows of 2 s"):
+        Bench.of(cut([one, slow]), None)
+    assert Bench.of(cut([slow], 2.0), None).windows
+
+
 def test_the_baseline_is_known_and_not_tested(recordings: Recordings) -> None:
     bench = Bench.of(recordings, None)
     assert len(bench.set_aside) == 1 and len(bench.rows(split_of(recordings, 0.7).test)) == 3 + 12
