@@ -52,6 +52,16 @@ def test_hum_of_the_mains_is_no_speed(seed: int) -> None:
     assert found.faults == ("outer",) and not found.speed.contradicted
 
 
+@pytest.mark.parametrize("off", [1.0, 1.02])
+def test_of_a_fast_shaft_the_harmonics_that_the_rate_holds_count(off: float) -> None:
+    machine = Machine(speed_hz=500.0, vibration_rate_hz=8000.0)
+    values_N = torch.from_numpy(simulate(machine, 4.0, 0).vibration_NA[:, 0]).float()
+    time_N = torch.arange(len(values_N)) / 8000.0
+    for order in (1, 2, 3):
+        values_N += 3.0 * torch.sin(2.0 * torch.pi * 500.0 * order * time_N)
+    assert shaft_speed(values_N, 8000.0, 500.0 * off).hz == pytest.approx(500.0, rel=0.003)
+
+
 def test_of_few_turns_the_stated_speed_stands() -> None:
     machine = Machine(speed_hz=26.0, vibration_rate_hz=RATE_HZ)
     values_N = torch.from_numpy(simulate(machine, 8.0, 0).vibration_NA[:, 0]).float()

@@ -93,7 +93,7 @@ def _harmonics(values_N: Tensor, step_hz: float, speed_G: Tensor, mains: bool) -
     """Mean over the harmonics of log(1 + line over its surroundings), for every speed."""
     count = len(values_N)
     power_F = torch.fft.rfft((values_N - values_N.mean()) * torch.hann_window(count)).abs().square()
-    top = int(speed_G[-1] * (HARMONICS + 1) / step_hz)
+    top = min(int(speed_G[-1] * (HARMONICS + 1) / step_hz), len(power_F))
     clear_F = power_F[:top] / surroundings(power_F[None, :top], round(SURROUNDINGS_HZ / step_hz))[0]
     if not mains:
         clear_F = torch.where(of_mains(torch.arange(top) * step_hz, step_hz), 1.0, clear_F)
