@@ -245,7 +245,10 @@ def fit(
 @app.command()
 def evaluate(
     protocol: Annotated[
-        str, typer.Option(help="rosa, unseen-bearing-and-load, unseen-machine, leave-one-load-out or random-windows.")
+        str,
+        typer.Option(
+            help="rosa, unseen-bearing-and-load, unseen-machine, unseen-bearing, leave-one-load-out or random-windows."
+        ),
     ] = "rosa",
     data: Annotated[str, typer.Option("--set", help="A public data set.")] = "cwru",
     folder: Annotated[Path | None, typer.Option(help="Or a folder of own recordings with a catalogue.csv.")] = None,
@@ -264,7 +267,7 @@ def evaluate(
 
     iotlam faults evaluate --protocol unseen-bearing-and-load --methods forest,iotlam --json
 
-    iotlam faults evaluate --folder my-recordings --protocol unseen-machine --show
+    iotlam faults evaluate --folder my-recordings --protocol unseen-bearing --show
     """
     from iotlam.training.progress import progress
     from iotlam_faults.evaluate import Bench, run_splits, summary

@@ -1,7 +1,7 @@
 """Protocols by name: how recordings are split to learn and to test, honestly or, to show what that flatters, not.
 
-Each yields splits of windows. Those that do not leak test on sound bearings and never learn from them: these sets have
-one of each, which a model that has seen it would know again.
+Each yields splits of windows. Those that do not leak test on a place's only sound bearing and never learn from it: a
+model that has seen it would know it again. Where there are several, `unseen-bearing` learns from some and tests others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from iotlam_machine.machine import BEARING_FAULTS
 ROSA_SPLITS = 100
 ROSA_SEED = 2407_14625
 """Split n draws from `default_rng((ROSA_SEED, n))`; the number is the paper's on arXiv."""
+
+FOLDS, FOLDS_SEED = 5, 0
+"""Of `unseen-bearing`, at most: with fewer bearings of a kind each is tested more than once, beside others."""
 
 RANDOM_SHARE = 0.3
 """Of windows, tested on at random."""
@@ -86,6 +89,33 @@ def unseen_machine(windows: Sequence[Window]) -> Iterator[Split]:
             yield Split(f"unseen machine {tested}", train, test)
 
 
+def unseen_bearing(windows: Sequence[Window]) -> Iterator[Split]:
+    """Five folds or fewer: of each kind of bearing (its place and faults) some are tested, the others learnt from.
+
+    Of each kind that has two bearings or more some are on both sides of every split, and each is tested once at least.
+    A kind's only bearing is learnt from if it is damaged, and tested if it is sound.
+
+    Raises:
+        BadInput: if no kind of damaged bearing has two.
+    """
+    kinds = _kinds(windows)
+    folds = {kind: min(len(bearings), FOLDS) for kind, bearings in kinds.items()}
+    most = max((count for (_, faults), count in folds.items() if faults), default=0)
+    if most < 2:
+        expected, got = "two bearings or more with the same damage at one place", f"{most} of each"
+        raise BadInput("Protocol 'unseen-bearing'", expected=expected, got=got, fix="add recordings of others")
+    rng = np.random.default_rng(FOLDS_SEED)
+    shuffled = {kind: rng.permutation(bearings).tolist() for kind, bearings in kinds.items()}
+    for index in range(max(folds.values())):
+        tested = {
+            bearing
+            for kind, bearings in shuffled.items()
+            if folds[kind] > 1 or not kind[1]
+            for bearing in bearings[index % folds[kind] :: folds[kind]]
+        }
+        yield _split(f"unseen bearing {index}", windows, [one.piece.group in tested for one in windows])
+
+
 def leave_one_load_out(windows: Sequence[Window]) -> Iterator[Split]:
     """One load is tested, the others are learnt from: leaky, for the bearings are the same."""
     for load in sorted({one.entry.load for one in windows if one.entry.load is not None}):
@@ -102,6 +132,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "rosa": rosa,
     "unseen-bearing-and-load": unseen_bearing_and_load,
     "unseen-machine": unseen_machine,
+    "unseen-bearing": unseen_bearing,
     "leave-one-load-out": leave_one_load_out,
     "random-windows": random_windows,
 }
@@ -116,6 +147,19 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise BadInput("--protocol", expected=f"one of {', '.join(PROTOCOLS)}", got=f"'{name}'", fix="name one of them")
     return PROTOCOLS[name]
+
+
+def _kinds(windows: Sequence[Window]) -> dict[tuple[str, str], list[str]]:
+    """Bearings by their kind: the places where they were recorded, and all faults that they ever had."""
+    entries: dict[str, list[Entry]] = {}
+    for one in windows:
+        entries.setdefault(one.piece.group, []).append(one.entry)
+    found: dict[tuple[str, str], list[str]] = {}
+    for bearing in sorted(entries):
+        places = {entry.part for entry in entries[bearing]}
+        faults = {fault for entry in entries[bearing] for fault in entry.faults}
+        found.setdefault(("+".join(sorted(places)), "+".join(sorted(faults))), []).append(bearing)
+    return found
 
 
 def _sizes(windows: Sequence[Window], protocol: str) -> dict[tuple[str, str], list[float]]:

@@ -297,6 +297,24 @@ def test_an_evaluation_that_was_spoilt_is_named(recordings: Recordings, tmp_path
 
 
 @pytest.mark.slow
+def test_a_folder_with_bearings_at_one_place_is_evaluated_honestly(tmp_path: Path) -> None:
+    rows = ["file,bearing,faults,rpm,model"]
+    for fault in ("", "inner", "outer"):
+        for number in (1, 2):
+            one = wave(f"{fault or 'sound'}-{number}", fault, 0.6 if fault else 0.0, 40 + len(rows))
+            np.savez(tmp_path / f"{len(rows)}.npz", data=one.values_NC, rate_hz=RATE_HZ, units="m/s2")
+            rows.append(f"{len(rows)}.npz,{one.entry.bearing},{fault},{one.entry.rpm},6205")
+    (tmp_path / "catalogue.csv").write_text("\n".join(rows) + "\n")
+    options = ["--folder", str(tmp_path), "--protocol", "unseen-bearing", "--methods", "logistic,iotlam", "--json"]
+    result = CliRunner().invoke(app, ["evaluate", *options, "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    honest = [row for row in found["splits"] if not row["leaky"]]
+    assert {row["split"] for row in honest} == {"unseen bearing 0", "unseen bearing 1"}
+    assert all(len(row["by_bearing"]) == 2 for row in honest)
+    assert all(one["auroc"] > 0.8 for one in found["figures"])
+
+
 def test_the_command_prints_honest_beside_leaky_on_real_records() -> None:
     store = data()
     options = ["evaluate", "--splits", "1", "--methods", "logistic,iotlam", "--workers", "2", "--dir", str(store.root)]

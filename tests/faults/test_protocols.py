@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam_faults.data.catalogue import entries
-from iotlam_faults.protocols import PROTOCOLS, Window, find_protocol, rosa, unseen_machine
+from iotlam_faults.data.catalogue import SETS, entries
+from iotlam_faults.protocols import PROTOCOLS, Window, find_protocol, rosa, unseen_bearing, unseen_machine
 from iotlam_faults.splits import Piece
+from iotlam_machine.machine import BEARING_FAULTS
 
 
 def windows() -> list[Window]:
@@ -58,6 +59,42 @@ def test_only_the_leaky_ones_share_bearings_and_they_say_so(name: str) -> None:
         train, test = map(set, split.groups)
         assert bool(train & test) == split.leaky == ("LEAKY" in str(split))
         assert split.leaky == (name in ("leave-one-load-out", "random-windows"))
+
+
+def known_only(name: str) -> list[Window]:
+    """A window of every recording of a set that `evaluate` reads."""
+    of_vibration = [e for e in entries(name) if set(e.faults) <= set(BEARING_FAULTS) and not e.is_current]
+    return [Window(Piece(f"{at}", e.group, 0, 12_000, e.load), e) for at, e in enumerate(of_vibration)]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_unseen_bearings_of_every_set_are_split_or_refused_in_a_sentence(name: str) -> None:
+    windows = known_only(name)
+    bearings: dict[tuple[str, str], set[str]] = {}
+    for one in windows:
+        bearings.setdefault((one.entry.part, "+".join(one.entry.faults)), set()).add(one.piece.group)
+    several = [groups for (_, faults), groups in bearings.items() if faults and len(groups) > 1]
+    assert bool(several) == (name in ("adi_cbm", "cwru", "hust", "paderborn", "uored", "xjtu_sy"))
+    if not several:
+        with pytest.raises(BadInput, match="two bearings or more with the same damage at one place, got [01] of each"):
+            list(unseen_bearing(windows))
+        return
+    splits = list(unseen_bearing(windows))
+    assert 2 <= len(splits) == len({one.digest for one in splits}) <= 5
+    assert [one.digest for one in splits] == [one.digest for one in unseen_bearing(windows)]
+    for groups in several:
+        for split in splits:
+            assert all(groups & set(side) for side in split.groups)
+        assert groups <= {group for split in splits for group in split.groups[1]}
+    alone = [groups for (_, faults), groups in bearings.items() if faults and len(groups) == 1]
+    assert not {group for split in splits for group in split.groups[1]} & set().union(*alone)
+
+
+def test_the_only_sound_bearing_is_tested_and_of_several_some_are_learnt_from() -> None:
+    for name, learnt in (("adi_cbm", False), ("paderborn", True)):
+        for split in unseen_bearing(known_only(name)):
+            train, test = ({group for group in side if group[-3:] == "GoB" or "/K0" in group} for side in split.groups)
+            assert bool(train) == learnt and test
 
 
 def test_an_unknown_protocol_is_one_sentence() -> None:
