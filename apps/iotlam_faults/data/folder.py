@@ -71,13 +71,14 @@ def _waveform(folder: Path, row: dict[str, str], subject: str) -> Waveform:
     path = folder / filled["file"]
     notes = _notes(path, filled, subject)
     signal = _channel(read_signals(path, notes), filled.get("channel"), subject)
+    own_rpm = _rpm(signal, subject)
     entry = entry_of(
         {
             "set": folder.resolve().name,
             **{key: text for key, text in filled.items() if key in OF_ENTRY},
             "channel": signal.channel,
             "rate_hz": str(signal.rate_hz),
-            "rpm": filled.get("rpm") or _rpm(signal, subject),
+            "rpm": filled.get("rpm") or own_rpm,
         },
         subject,
     )
@@ -95,7 +96,7 @@ def _channel(signals: Sequence[Signal], wanted: str | None, subject: str) -> Sig
 
 
 def _rpm(signal: Signal, subject: str) -> str:
-    """The speed that a file states, empty where it states none; windows count as steady."""
+    """The speed that a file states, empty where it states none; one that moves is refused: windows count as steady."""
     if signal.speed_N is not None and moves(torch.from_numpy(signal.speed_N)):
         got = f"one from {60.0 * signal.speed_N.min():.0f} to {60.0 * signal.speed_N.max():.0f} rpm"
         expected, fix = "a speed that does not move", "cut out a part where it is steady, and state its rpm"
