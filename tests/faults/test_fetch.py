@@ -154,6 +154,9 @@ def test_archives_are_unpacked_as_far_as_they_are_wanted(
     (tmp_path / "paderborn" / "K001" / "N15_K001_2.mat").write_bytes(b"spoilt")
     before = verify_set(store, "paderborn", lambda size: None)
     assert "K001/N15_K001_2.mat" in before.damaged
+    get(store, [download], ["K001/N15_K001_*.mat"], lambda size: None)
+    mended = verify_set(store, "paderborn", lambda size: None)
+    assert "K001/N15_K001_2.mat" not in mended.damaged and mended.missing == before.missing
     (store.folder("paderborn") / "K001" / "N15_K001_2.mat").unlink()
     assert verify_set(store, "paderborn", lambda size: None).missing == before.missing + 1
 

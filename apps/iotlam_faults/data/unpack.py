@@ -21,7 +21,7 @@ Open = Callable[[str], IO[bytes]]
 
 
 def unpack(store: Store, download: Download, archive: Path, patterns: Sequence[str]) -> list[Path]:
-    """Unpack what is worth it, beside the archive; members that are already here are left as they are.
+    """Unpack what is worth it, beside the archive; members that are already here, and as pinned, are left.
 
     Args:
         store: where the set lies; members' checksums are pinned there.
@@ -72,7 +72,8 @@ def _write(store: Store, download: Download, name: str, open_member: Open) -> Pa
     if parts.is_absolute() or ".." in parts.parts:
         raise BadInput(f"Archive '{download.file}'", expected="paths inside of it", got=name, fix="do not trust it")
     target = store.folder(download.set) / parts
-    if target.exists():
+    pinned = store.lock(download.set).get(str(parts))
+    if target.exists() and (pinned is None or sha256(target) == pinned):
         return target
     try:
         with open_member(name) as source, whole_file(target) as partial, partial.open("wb") as file:
