@@ -41,7 +41,7 @@ def test_every_recording_has_a_file_with_an_address_and_a_checksum(name: str) ->
 def test_the_sets_are_as_large_as_they_should_be() -> None:
     found = {name: (len(entries(name)), len({entry.group for entry in entries(name)})) for name in SETS}
     assert found["cwru"] == (165, 22) and found["uored"] == (60, 20) and found["hust"] == (99, 33)
-    assert found["paderborn"] == (3 * 128, 32) and found["adi_cbm"] == (130, 7) and found["xjtu_sy"] == (15, 15)
+    assert found["paderborn"] == (3 * 129, 32) and found["adi_cbm"] == (130, 7) and found["xjtu_sy"] == (15, 15)
 
 
 def test_an_unknown_set_is_one_sentence() -> None:
@@ -128,6 +128,16 @@ def test_every_layout_is_read(name: str, tmp_path: Path) -> None:
         (wave,) = waveforms(Store(tmp_path), entry)
         scale = 9.80665 if name in ("hust", "mfpt") else -1.0 if entry.channel == "phase_current_2" else 1.0
         np.testing.assert_allclose(wave.values_NC[:, 0], scale * NOISE, rtol=1e-4, atol=1e-4)
+
+
+def test_the_record_of_paderborn_that_is_published_cut_off_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "paderborn" / "KA08"
+    for number in range(1, 21):
+        write_like("paderborn", folder / f"N15_M01_F10_KA08_{number}.mat", NOISE)
+    whole = (folder / "N15_M01_F10_KA08_2.mat").read_bytes()
+    (folder / "N15_M01_F10_KA08_2.mat").write_bytes(whole[: len(whole) // 2])
+    found = {wave.path.stem.rsplit("_")[-1] for wave in of_set(Store(tmp_path), "paderborn")}
+    assert found == {str(number) for number in range(1, 21) if number != 2}
 
 
 def test_a_motors_current_is_no_vibration_to_judge_by(tmp_path: Path) -> None:
