@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -153,7 +154,8 @@ def _known(wave: Waveform) -> tuple[float, FaultOrders]:
 def _pieces(wave: Waveform, starts: Iterable[int], size: int, recorded: float) -> Iterator[Piece]:
     """The windows of a recording, with checksums of what was recorded, so many samples for one of theirs."""
     entry, samples_N = wave.entry, np.ascontiguousarray(wave.values_NC[:, 0], np.float32)
-    name = f"{entry.file}/{wave.path.name}" if entry.member else entry.file
+    below = PurePosixPath(entry.member).parts  # as deep lies the recording in its set's folder
+    name = "/".join(wave.path.parts[-len(below) :]) if below else entry.file
     runs, runs_at = _runs(samples_N)
     for start in starts:
         first, end = round(start * recorded), round((start + size) * recorded)

@@ -15,7 +15,7 @@ from iotlam_faults.data.catalogue import SETS, downloads, entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, is_genuine
 from iotlam_faults.physics.speed import shaft_speed
-from iotlam_faults.recordings import of_set
+from iotlam_faults.recordings import cut, of_set
 
 NOISE = np.random.default_rng(0).normal(size=4000)
 
@@ -151,6 +151,20 @@ def test_a_pattern_names_its_recordings_in_the_order_of_time(tmp_path: Path) -> 
     for number in (10, 2, 1):
         write_like("xjtu_sy", tmp_path / "xjtu_sy" / entry.member.replace("*", str(number)), NOISE[:number])
     assert [len(wave.values_NC) for wave in waveforms(Store(tmp_path), entry)] == [1, 2, 10]
+
+
+def test_of_a_life_the_last_minutes_are_the_damaged_ones_and_each_has_a_name_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for entry in entries("xjtu_sy")[:2]:
+        for minute in range(1, 13):
+            path = tmp_path / "xjtu_sy" / entry.member.replace("*", str(minute))
+            write_like("xjtu_sy", path, rng.normal(size=2600))
+    names = {one.piece.recording for one in cut(of_set(Store(tmp_path), "xjtu_sy"), 0.1, 5120.0).windows}
+    assert names == {
+        f"XJTU-SY_Bearing_Datasets/35Hz12kN/Bearing1_{bearing}/{minute}.csv 0,1"
+        for bearing in (1, 2)
+        for minute in range(8, 13)
+    }
 
 
 def test_a_file_that_is_not_here_says_how_to_get_it(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class DataSet(Record, frozen=True):
         licence: as its publisher states it.
         cite: whom to cite.
         load_unit: unit of its recordings' `load`.
+        last_records: of those that a pattern names, how many at the end have the fault; 0 for all.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DataSet(Record, frozen=True):
     licence: str
     cite: str
     load_unit: str = ""
+    last_records: Annotated[int, Meta(ge=0)] = 0
 
 
 class Entry(Record, frozen=True):

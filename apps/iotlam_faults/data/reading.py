@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotlam.contracts import BadInput, SensorFrame, unit_factor
-from iotlam_faults.data.catalogue import Entry, downloads
+from iotlam_faults.data.catalogue import Entry, downloads, find_set
 from iotlam_faults.data.store import Store
 from iotlam_waveform.current import read as read_current
 from iotlam_waveform.files.matlab import MatError, matrices
@@ -45,13 +45,13 @@ class Waveform:
 
 
 def waveforms(store: Store, entry: Entry) -> list[Waveform]:
-    """The recordings of an entry; more than one where it names a pattern.
+    """The recordings of an entry; more than one where it names a pattern, of a life the last ones.
 
     Raises:
         BadInput: if the files are not here, or not what the catalogue says.
     """
     download = next(one for one in downloads(entry.set) if one.file == entry.file)
-    paths = store.recordings(entry, download)
+    paths = store.recordings(entry, download)[-find_set(entry.set).last_records :]  # -0 for all
     if not paths:
         raise BadInput(
             f"Data set '{entry.set}'",
