@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from iotlam.contracts import BadInput, whole_files
 from iotlam.contracts.records import Record
 from iotlam.model import IotlamModel
+from iotlam.model.folder import weights_sha256
 from iotlam_faults.evaluate import Bench, Trust, learn_trust
 from iotlam_faults.evidence import LEVELS, LINES
 from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing, Spread
@@ -30,7 +31,7 @@ from iotlam_faults.recordings import Recordings
 from iotlam_machine.machine import BEARING_FAULTS
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
-FORMAT = 1
+FORMAT = 2
 
 
 Positive = Annotated[float, Meta(gt=0.0, le=1e6)]
@@ -47,6 +48,7 @@ class Facts(Record, frozen=True):
         bearings: that it was trained on.
         temperature: of its probabilities, learnt on bearings held out one by one.
         model: folder of the encoder; empty for the shipped one.
+        model_sha256: of the encoder's weights.
     """
 
     format: int
@@ -56,6 +58,7 @@ class Facts(Record, frozen=True):
     bearings: tuple[str, ...]
     temperature: Positive
     model: str = ""
+    model_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ class Trained:
         Raises:
             BadInput: if there are none, or only of one fault, or a window holds too few turns of the shaft.
         """
-        bench = Bench.of(recordings, load_model(model))
+        encoder = load_model(model)
+        bench = Bench.of(recordings, encoder)
         damaged = np.flatnonzero(bench.seen.present_WL.any(1))
         kinds = int(bench.seen.present_WL[damaged].any(0).sum())
         if kinds < 2:
@@ -112,6 +116,7 @@ class Trained:
             bearings=tuple(sorted(set(groups_W[damaged].tolist()))),
             temperature=round(trust.temperature, 4),
             model=str(model.resolve()) if model else "",
+            model_sha256=weights_sha256(encoder),
         )
         return cls(head, facts)
 
@@ -136,6 +141,7 @@ class Trained:
                 raise BadInput(str(folder / CARD), expected=f"format {FORMAT}", got=got, fix="fit it again")
             arrays = load_file(folder / WEIGHTS)
             trained = cls(_head(arrays, facts.parts), facts)
+            trained._check_encoder(folder / CARD)
             _check(arrays, _shapes(len(facts.parts), trained._latents), folder / WEIGHTS)
             return trained
         except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
@@ -144,6 +150,14 @@ class Trained:
     @cached_property
     def _model(self) -> IotlamModel:
         return load_model(Path(self.facts.model) if self.facts.model else None)
+
+    def _check_encoder(self, path: Path) -> None:
+        """The encoder is the one that the head was fitted with."""
+        here = weights_sha256(self._model)
+        if here != self.facts.model_sha256:
+            expected = f"a head fitted with the weights {here[:12]} of {self.facts.model or 'the shipped model'}"
+            got = f"one fitted with {self.facts.model_sha256[:12] or 'others'}"
+            raise BadInput(str(path), expected=expected, got=got, fix="fit it again")
 
     @property
     def _latents(self) -> int:

@@ -67,7 +67,7 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
     adapter = get_peft_model_state_dict(model.decoder, save_embedding_layers=False)
     own = own_state(model)
     # Both files say which weights they belong to: a save that dies between the two leaves no mixture that would load.
-    metadata = {"saving": digest(adapter | own)}  # one key: safetensors writes several in any order
+    metadata = {"saving": weights_sha256(model)}  # one key: safetensors writes several in any order
     save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER, metadata)
     save_file({name: tensor.contiguous() for name, tensor in own.items()}, folder / WEIGHTS, metadata)
     config = model.config.changed(decoder_sha256=model.base_sha256)
@@ -78,6 +78,11 @@ def _write(model: IotlamModel, folder: Path, training: Mapping[str, object]) -> 
 def own_state(model: IotlamModel) -> dict[str, Tensor]:
     """Weights and buffers outside the decoder."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("decoder.")}
+
+
+def weights_sha256(model: IotlamModel) -> str:
+    """SHA-256 of what was learnt: the adapter and all outside the decoder."""
+    return digest(get_peft_model_state_dict(model.decoder, save_embedding_layers=False) | own_state(model))
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -14,13 +14,14 @@ import scipy.io
 from safetensors.numpy import save_file
 
 from iotlam.contracts import BadInput
+from iotlam.model.folder import weights_sha256
 from iotlam_faults.advice import advice
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
 from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal, read_motor_current
 from iotlam_faults.telling import in_numbers, in_words
-from iotlam_faults.trained import Facts, Opinion, Trained, _shapes
+from iotlam_faults.trained import FORMAT, Facts, Opinion, Trained, _shapes
 from iotlam_machine.bearings import BEARINGS
 from iotlam_machine.machine import Fault, Machine
 from iotlam_machine.simulate import simulate
@@ -234,8 +235,10 @@ def test_of_several_sensors_of_current_the_first_is_taken(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("wrong", ["encoder.weight", "ringing.0.scale", "ringing.0.balls.precision", ""])
 def test_a_head_of_other_shapes_is_refused_before_it_is_asked(tmp_path: Path, wrong: str) -> None:
-    facts = Facts(format=1, rate_hz=1e4, window_s=1.0, parts=("DE",), bearings=("a", "b"), temperature=1.0)
-    width = load_model(None).config.fusion.d_fusion
+    model = load_model(None)
+    known = {"parts": ("DE",), "bearings": ("a", "b"), "model_sha256": weights_sha256(model)}
+    facts = Facts(format=FORMAT, rate_hz=1e4, window_s=1.0, temperature=1.0, **known)
+    width = model.config.fusion.d_fusion
     arrays = {name: np.ones(shape) for name, shape in _shapes(1, 4 * width).items()}
     arrays = {name: array[:-1] if name == wrong else array for name, array in arrays.items()}
     (tmp_path / "head.json").write_text(facts.to_json())

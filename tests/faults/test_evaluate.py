@@ -12,6 +12,8 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from iotlam.contracts import BadInput
+from iotlam.model import save_pretrained
+from iotlam.model.folder import own_state
 from iotlam_faults.cli import app
 from iotlam_faults.data.catalogue import Entry
 from iotlam_faults.data.reading import Waveform
@@ -30,6 +32,7 @@ from iotlam_faults.evaluate import (
 from iotlam_faults.evaluation_page import read_evaluation, write_page
 from iotlam_faults.head import Columns
 from iotlam_faults.methods import METHODS, Scorer, Seen, find_methods
+from iotlam_faults.model import load_model
 from iotlam_faults.protocols import random_windows
 from iotlam_faults.recordings import Recordings, cut
 from iotlam_faults.splits import Fitted, Leak, Split
@@ -238,6 +241,18 @@ def test_a_spoilt_head_is_named(recordings: Recordings, tmp_path: Path, change: 
         (tmp_path / "head.json").write_text(json.dumps({**facts, change: 0}))
     with pytest.raises(BadInput, match=r"head\."):
         Trained.load(tmp_path)
+
+
+def test_a_head_of_another_encoder_is_refused(recordings: Recordings, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    model = load_model(None)
+    save_pretrained(model, encoder)
+    Trained.fit(recordings, encoder).save(tmp_path / "head")
+    Trained.load(tmp_path / "head")
+    list(own_state(model).values())[-1].add_(0.1)
+    save_pretrained(model, encoder)
+    with pytest.raises(BadInput, match="expected a head fitted with the weights .* got one fitted with .*fit it again"):
+        Trained.load(tmp_path / "head")
 
 
 def test_nothing_to_test_on_is_named() -> None:
