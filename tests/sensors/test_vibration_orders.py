@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from iotlam.contracts import SensorFrame
-from iotlam_waveform.vibration_orders.lines import ENVELOPE_LINES, FEATURES, SIGNAL_LINES
+from iotlam_waveform.vibration_orders.lines import ENVELOPE_LINES, FEATURES, SIGNAL_LINES, find_lines
 from iotlam_waveform.vibration_orders.places import ENVELOPE_Y, SIGNAL_Y, place_of
 from iotlam_waveform.vibration_orders.plugin import VibrationOrdersModality
+from iotlam_waveform.window import stretches
 
 MODALITY = VibrationOrdersModality()
 WHITE, VELOCITY = FEATURES.index("white_clear"), FEATURES.index("white_depth")
@@ -86,3 +88,22 @@ def test_without_a_speed_or_with_few_turns_there_are_no_lines() -> None:
     short = SensorFrame(t_ns=0, data=frame.data[:1200], meta={**frame.meta, "shaft_hz": 29.5})
     assert MODALITY.tokenize([still]).tokens_BTD.shape[1] == 0
     assert MODALITY.tokenize([short]).tokens_BTD.shape[1] == 0
+
+
+def test_an_offset_beside_gaps_draws_no_lines() -> None:
+    frame = struck(3.585, 29.5, 12_000.0)
+    measured_N = np.arange(len(frame.data)) % 1200 > 150  # a gap ten times a second
+    tokens = []
+    for offset in (0.0, 100.0):
+        data = np.where(measured_N[:, None], frame.data - frame.data[measured_N].mean() + offset, np.nan)
+        tokens.append(seen(SensorFrame(t_ns=0, data=data.astype(np.float32), meta=frame.meta)))
+    for without, beside in zip(*tokens, strict=True):
+        np.testing.assert_allclose(beside, without, atol=0.02)
+
+
+def test_of_a_whole_window_the_lines_are_those_of_its_samples_as_they_are() -> None:
+    frame = struck(3.585, 29.5, 12_000.0)
+    (stretch,) = stretches([frame], "vibration_orders", "shaft_hz")
+    assert stretch.speed_N is not None
+    lines = find_lines(torch.from_numpy(frame.data[:, 0]), stretch.rate_hz, stretch.speed_N)
+    np.testing.assert_array_equal(seen(frame)[2], lines.features_LF.astype(np.float32))

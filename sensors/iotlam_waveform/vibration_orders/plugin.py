@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from iotlam.blocks.window import one_batch
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
 from iotlam_waveform.vibration.synthetic import sample_vibration
 from iotlam_waveform.vibration_orders.lines import ENVELOPE_LINES, FEATURES, SIGNAL_LINES, find_lines
 from iotlam_waveform.vibration_orders.places import ENVELOPE_Y, SIGNAL_Y, place_of
-from iotlam_waveform.window import stretches
+from iotlam_waveform.window import Doubles, stretches
 
 NAME = "vibration_orders"
 MOST_AXES = 32
@@ -46,7 +47,8 @@ class VibrationOrdersModality:
             if stretch.speed_N is None:
                 continue
             for values_N, valid_N in zip(stretch.values_CN, stretch.valid_CN, strict=True):
-                lines = find_lines(torch.from_numpy(values_N).float(), stretch.rate_hz, stretch.speed_N)
+                centred_N = torch.from_numpy(_centred(values_N, valid_N)).float()
+                lines = find_lines(centred_N, stretch.rate_hz, stretch.speed_N)
                 orders.append(lines.order_L)
                 features.append(lines.features_LF)
                 times.append(np.full(len(lines.order_L), stretch.end_s))
@@ -64,3 +66,10 @@ class VibrationOrdersModality:
     def sample(self, seed: int) -> Sequence[SensorFrame]:
         """A second of a simulated bearing on a shaft."""
         return [sample_vibration(seed)]
+
+
+def _centred(values_N: Doubles, valid_N: NDArray[np.bool_]) -> Doubles:
+    """An axis with gaps less the mean of what was measured: beside an offset their zeros would be jolts."""
+    if valid_N.all() or not valid_N.any():
+        return values_N
+    return np.where(valid_N, values_N - values_N[valid_N].mean(), 0.0)
