@@ -22,7 +22,7 @@ from torch import Tensor
 
 from iotlam.contracts import BadInput
 from iotlam.training.progress import progress
-from iotlam_faults.data.catalogue import downloads, entries
+from iotlam_faults.data.catalogue import Entry, downloads, entries
 from iotlam_faults.data.reading import Waveform, waveforms
 from iotlam_faults.data.store import Store
 from iotlam_faults.evidence import Evidence, evidence
@@ -188,7 +188,7 @@ def _at_rate(values_N: NDArray[np.float32], rate_hz: float, new_hz: float) -> ND
 def of_set(store: Store, name: str) -> list[Waveform]:
     """Recordings of vibration of a published set, as far as they are here and speed and bearing are known.
 
-    Of a bearing that was recorded at several rates those of the lowest are taken, for the others repeat it.
+    Of what was recorded at several rates those of the lowest are taken, for the others repeat it.
 
     Raises:
         BadInput: if there is no such set, or none of it is here.
@@ -205,13 +205,19 @@ def of_set(store: Store, name: str) -> list[Waveform]:
     if not known:
         expected, fix = f"recordings in {store.folder(name)}", f"run: iotlam faults data get {name}"
         raise BadInput(f"Data set '{name}'", expected=expected, got="none of known speed and bearing", fix=fix)
-    lowest: dict[str, float] = {}
-    for entry in known:
-        lowest[entry.group] = min(entry.rate_hz, lowest.get(entry.group, entry.rate_hz))
-    chosen = [entry for entry in known if entry.rate_hz == lowest[entry.group]]
+    chosen = of_lowest_rate(known)
     found: list[Waveform] = []
     with progress(f"Reading {name}", total=len(chosen)) as step:
         for entry in chosen:
             found += waveforms(store, entry)
             step(1)
     return found
+
+
+def of_lowest_rate(known: Sequence[Entry]) -> list[Entry]:
+    """Of each bearing, place of its defect and load the entries of the lowest rate."""
+    lowest: dict[tuple[str, str, float | None], float] = {}
+    for entry in known:
+        alike = entry.group, entry.place, entry.load
+        lowest[alike] = min(entry.rate_hz, lowest.get(alike, entry.rate_hz))
+    return [entry for entry in known if entry.rate_hz == lowest[entry.group, entry.place, entry.load]]

@@ -15,7 +15,7 @@ from iotlam_faults.data.catalogue import SETS, downloads, entries
 from iotlam_faults.data.reading import waveforms
 from iotlam_faults.data.store import Store, is_genuine
 from iotlam_faults.physics.speed import shaft_speed
-from iotlam_faults.recordings import cut, of_set
+from iotlam_faults.recordings import cut, of_lowest_rate, of_set
 
 NOISE = np.random.default_rng(0).normal(size=4000)
 
@@ -138,6 +138,13 @@ def test_the_record_of_paderborn_that_is_published_cut_off_is_left_out(tmp_path:
     (folder / "N15_M01_F10_KA08_2.mat").write_bytes(whole[: len(whole) // 2])
     found = {wave.path.stem.rsplit("_")[-1] for wave in of_set(Store(tmp_path), "paderborn")}
     assert found == {str(number) for number in range(1, 21) if number != 2}
+
+
+def test_of_what_was_recorded_at_several_rates_the_lowest_is_taken_and_nothing_else_is_left_out() -> None:
+    assert len(of_lowest_rate(entries("mfpt"))) == 20  # ten of the outer race: at other loads, whatever their rate
+    known = entries("cwru")
+    lowest = {entry.group: min(one.rate_hz for one in known if one.group == entry.group) for entry in known}
+    assert of_lowest_rate(known) == [entry for entry in known if entry.rate_hz == lowest[entry.group]]
 
 
 def test_a_motors_current_is_no_vibration_to_judge_by(tmp_path: Path) -> None:
