@@ -42,8 +42,8 @@ Protocol = Callable[[Sequence[Window]], Iterator[Split]]
 def rosa(windows: Sequence[Window]) -> Iterator[Split]:
     """A hundred bearing-wise splits: for each end and fault one defect size is tested, the others are learnt from.
 
-    Rosa et al., arXiv 2407.14625 (2024); 100 of the 3^6 = 729 that three sizes allow. Sizes that not every fault of an
-    end has are left out, as there.
+    Rosa et al., arXiv 2407.14625 (2024); 100 of the 3^6 = 729 that three sizes allow, with replacement. Sizes that not
+    every fault of an end has are left out, as there.
 
     Raises:
         BadInput: if an end lacks a fault or has a single size of it.

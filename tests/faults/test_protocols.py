@@ -26,7 +26,7 @@ def windows() -> list[Window]:
 def test_rosas_splits_are_a_hundred_and_always_the_same() -> None:
     first, again = list(rosa(windows())), list(rosa(windows()))
     assert len(first) == 100 and [one.digest for one in first] == [one.digest for one in again]
-    assert len({one.digest for one in first}) > 85
+    assert len({one.digest for one in first}) == 99  # drawn with replacement, as docs/benchmarks.md says
 
 
 def test_rosa_tests_one_bearing_of_each_fault_and_end_and_the_sound_ones() -> None:
