@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from iotlam.contracts import BadInput
 from iotlam.training.progress import progress
 from iotlam_faults.data.catalogue import entries
-from iotlam_faults.suites.physics import UNCLEAR, figures, physics
+from iotlam_faults.suites.physics import UNCLEAR, figures, gain_db, physics
 
 from .test_catalogue import data
 
@@ -37,6 +38,10 @@ def test_what_the_figures_count() -> None:
     assert found["wrong_named_on_unclear"].value == 1 and found["records_beyond_experts"].value == 1
     assert found["wrong_named_on_clear"].value == 1
     assert found["ball_right"].value == pytest.approx(1 / 3) and found["ball_right"].n == 3
+
+
+def test_what_tracking_gains_is_told_of_the_band_whose_tracked_line_is_highest() -> None:
+    assert gain_db(torch.tensor([0.2, 0.8, 0.5]), torch.tensor([0.01, 0.4, 0.1])) == pytest.approx(6.02, abs=0.01)
 
 
 def test_a_quick_run_works_on_real_records() -> None:

@@ -191,12 +191,18 @@ def _swing(time_s: np.ndarray) -> np.ndarray:
 
 
 def _gain_db(values_N: torch.Tensor, speed_N: torch.Tensor, run: Run) -> float:
-    """By how much the outer race's line is higher over angle than over time, in the band where it gains most."""
+    """By how much the outer race's line is higher over angle than over time."""
     rate_hz, outer_hz = run.machine.vibration_rate_hz, SWEEP_HZ * BEARINGS["6205"].orders.outer
     smeared = squared_envelopes(values_N[None], rate_hz, Bands.of_rate(rate_hz))
     tracked = over_angle(smeared, ShaftSpeed(float(speed_N.mean()), SWEEP_HZ, False, speed_N))
     tracked_K, smeared_K = _height(tracked, outer_hz, 0.02), _height(smeared, outer_hz, SWEEP + 0.02)
-    return 20.0 * math.log10(float((tracked_K / smeared_K).max()))
+    return gain_db(tracked_K, smeared_K)
+
+
+def gain_db(tracked_K: torch.Tensor, smeared_K: torch.Tensor) -> float:
+    """Tracked over smeared height of a line in the band where the tracked one is highest, whatever the gain there."""
+    band = int(tracked_K.argmax())
+    return 20.0 * math.log10(float(tracked_K[band] / smeared_K[band]))
 
 
 def _height(envelopes: Envelopes, line_hz: float, within: float) -> torch.Tensor:
