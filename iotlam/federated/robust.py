@@ -52,9 +52,14 @@ def gram(changes: Sequence[Mapping[str, Factors]], others: Sequence[Tensor] | No
 def median(products_NN: Tensor, attackers: int) -> Tensor:
     """The geometric median (Weiszfeld's steps, as in RFA, Pillutla et al., 2022).
 
-    It stands wherever less than half of the devices are moved to, however many `attackers` are named.
+    It stands wherever less than half of the devices are moved to, however many `attackers` are named. Steps begin from
+    the half and one that lie closest around one of them: from all of them they end far off, where one is huge.
     """
-    share_N = torch.full_like(products_NN[0], 1 / len(products_NN))
+    half = len(products_NN) // 2 + 1
+    near_NH = _apart(products_NN).sqrt().sort(1)
+    middle = int(near_NH.values[:, :half].sum(1).argmin())
+    share_N = torch.zeros_like(products_NN[0])
+    share_N[near_NH.indices[middle, :half]] = 1 / half
     scale = products_NN.diagonal().clamp_min(0).median().sqrt()  # of a mean, attackers make what they like
     for _ in range(STEPS):
         closer_N = 1 / _distances(products_NN, share_N).clamp_min(float(scale) * NEAR + 1e-300)
@@ -78,10 +83,8 @@ def multi_krum(products_NN: Tensor, attackers: int) -> Tensor:
     Where n is less than `least`, f that agree among themselves would be the nearest.
     """
     count = len(products_NN)
-    square_N = products_NN.diagonal()
-    apart_NN = (square_N[:, None] + square_N[None] - 2 * products_NN).clamp_min(0)
     near = count - attackers - 2
-    score_N = apart_NN.sort(1).values[:, 1 : near + 1].sum(1)  # the first is the device itself
+    score_N = _apart(products_NN).sort(1).values[:, 1 : near + 1].sum(1)  # the first is the device itself
     return _only(score_N, count - attackers)
 
 
@@ -100,6 +103,12 @@ def least(rule: str, attackers: int) -> int:
     A median or a trimmed mean needs more sound answers than others; Krum two more besides (Blanchard et al., 2017).
     """
     return 2 * attackers + (3 if rule == "multi_krum" else 1)
+
+
+def _apart(products_NN: Tensor) -> Tensor:
+    """Squared distances of changes from each other."""
+    square_N = products_NN.diagonal()
+    return (square_N[:, None] + square_N[None] - 2 * products_NN).clamp_min(0)
 
 
 def _distances(products_NN: Tensor, share_N: Tensor) -> Tensor:

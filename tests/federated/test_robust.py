@@ -81,6 +81,22 @@ def test_however_much_a_device_sends_it_moves_nothing(rule: str) -> None:
     assert (found - clean).norm() < 0.1 * clean.norm()
 
 
+@pytest.mark.parametrize(("count", "attackers"), [(3, 1), (5, 2), (7, 3)])
+@pytest.mark.parametrize("power", range(0, 16, 3))
+def test_attackers_of_any_size_in_a_direction_of_their_own_leave_the_median(
+    count: int, attackers: int, power: int
+) -> None:
+    draw = torch.Generator().manual_seed(count)
+    changes_NX = torch.zeros(count, 12, dtype=torch.float64)
+    changes_NX[:attackers, 0] = 10.0**power
+    changes_NX[attackers:, 1:] = 1 + 0.1 * torch.randn(count - attackers, 11, generator=draw, dtype=torch.float64)
+    honest_NX = changes_NX[attackers:]
+    radius = float((honest_NX - honest_NX.mean(0)).norm(dim=1).max())
+    found_X = RULES["median"](changes_NX @ changes_NX.T, attackers) @ changes_NX
+    bound = 2 * (count - attackers) / (count - 2 * attackers) * radius
+    assert float((found_X - honest_NX.mean(0)).norm()) < bound
+
+
 def test_of_many_devices_products_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gram(mixed(3))
     monkeypatch.setattr("iotlam.federated.robust.MANY", 5)
