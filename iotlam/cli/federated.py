@@ -69,19 +69,20 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], as_
     Example: iotlam federated status runs/plant
     """
     from iotlam.federated.journal import read
-    from iotlam.federated.leading import MODEL, STOPPED, read_plan
+    from iotlam.federated.leading import MODEL, STOPPED, has_model, read_plan
     from iotlam.federated.outcome import JOURNAL, Outcome
 
     wanted = read_plan(folder).settings.rounds
     records = read(folder / JOURNAL)[0] if (folder / JOURNAL).exists() else []  # waits for its devices
     outcomes = [Outcome.of(record, str(folder)) for record in records if record["kind"] == "round"]
     stopped = (folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""
-    found = {"of": wanted, "stopped": stopped, "rounds": [one.to_raw() for one in outcomes]}
+    model = str(folder / MODEL) if has_model(folder) else ""
+    found = {"of": wanted, "stopped": stopped, "model": model, "rounds": [one.to_raw() for one in outcomes]}
     print_rows(_rows(outcomes), as_json, found)
     if not as_json:
-        going = f"not over; its server has stopped: {stopped}" if stopped else "not over"
-        over = f"over; the model is in {folder / MODEL}" if len(outcomes) == wanted else going
-        typer.echo(f"{len(outcomes)} of {wanted} rounds: {over}")
+        over = _over(folder, outcomes, model) if len(outcomes) == wanted else "not over"
+        told = f"; its server has stopped: {stopped}" if stopped and not model else ""
+        typer.echo(f"{len(outcomes)} of {wanted} rounds: {over}{told}")
 
 
 @app.command()
@@ -186,6 +187,15 @@ def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     else:
         print_rows(_rows(outcomes), False)
         typer.echo(f"{model}: an ordinary model folder")
+
+
+def _over(folder: Path, outcomes: Sequence[Outcome], model: str) -> str:
+    """What came of a run whose rounds are done."""
+    if model:
+        return f"over; the model is in {model}"
+    if not any(outcome.counted for outcome in outcomes):
+        return "over; none has changed anything, so there is no model"
+    return f"over, but for its model, which 'iotlam federated resume {folder}' writes"
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[Json]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -14,10 +14,11 @@ from iotlam.federated.flower import play
 from iotlam.federated.grids import Carries
 from iotlam.federated.journal import read
 from iotlam.federated.local import Local, Task, own_model
-from iotlam.federated.outcome import JOURNAL
+from iotlam.federated.outcome import JOURNAL, Outcome
 from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
 from iotlam.model import save_pretrained
+from iotlam.model.folder import CONFIG
 
 PLAN, MODEL, DEVICES, STOPPED = "plan.json", "model", "devices", "stopped"
 """Of a run's folder: the plan, the model that results, what devices keep, why a SuperLink's server app has ended."""
@@ -74,7 +75,7 @@ def lead(
         Folder of the model that results.
 
     Raises:
-        BadInput: if the plan cannot be carried out, or the folder holds another run.
+        BadInput: if the plan cannot be carried out, the folder holds another run, or no round has changed anything.
     """
     config = plan.config_for(examples or {})
     task = plan.task()
@@ -83,11 +84,15 @@ def lead(
     run = Run(folder, task.base, config, plan.to_json())
     try:
         play(run, grid, on_round, planner)
+        counted = {name for outcome in run.outcomes for name in outcome.counted}
+        if not counted:
+            raise _nothing_learnt(folder, run.outcomes)
+        of_all = f"{len(counted)} of {len(config.devices)}"
         facts = {
-            "Task": f"{plan.app}, learnt by {len(config.devices)} devices whose data stayed where they are",
+            "Task": f"{plan.app}, learnt by {of_all} devices whose data stayed where they are",
             "Rounds": config.rounds,
             "Aggregation": config.mode,
-            "Ranks": ", ".join(str(device.rank) for device in config.devices),
+            "Ranks": ", ".join(str(device.rank) for device in config.devices if device.name in counted),
             "Seed": config.seed,
         }
         with writing(folder / MODEL):
@@ -131,6 +136,20 @@ def rounds_left(plan: Plan, folder: Path) -> int:
     """How many rounds there are still to do."""
     done = sum(record["kind"] == "round" for record in _records(folder))
     return int(max(plan.settings.rounds - done, 0))
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a run's model is written: its configuration comes last."""
+    return (folder / MODEL / CONFIG).exists()
+
+
+def _nothing_learnt(folder: Path, outcomes: Sequence[Outcome]) -> BadInput:
+    """What to say of a run whose rounds have all changed nothing."""
+    causes = {name: why for one in outcomes for name, why in {**one.missing, **one.refused}.items()}
+    why = "; ".join(f"{name}: {cause}" for name, cause in list(causes.items())[:1])
+    got = f"{len(outcomes)} that changed nothing" + (f" ({why})" if why else "")
+    fix = f"see 'iotlam federated status {folder}', then begin another run"
+    return BadInput(str(folder), expected="a round with enough answers", got=got, fix=fix)
 
 
 def _records(folder: Path) -> list[Json]:

@@ -140,6 +140,40 @@ def test_a_plan_is_carried_out_and_ends_in_a_model_of_faults(tmp_path: Path) -> 
     assert len(rows) == 3 and last == f"2 of 2 rounds: over; the model is in {folder / 'model'}"
 
 
+def test_a_run_to_which_nobody_has_contributed_ends_in_no_model(tmp_path: Path) -> None:
+    text = PLAN.replace("rounds = 2", "rounds = 1").replace("rank", "examples = 1, rank")
+    (tmp_path / "plan.toml").write_text(text)
+    folder = tmp_path / "run"
+    told = CliRunner().invoke(app, ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(folder)])
+    assert told.exit_code == 2 and told.stderr.count("\n") == 1
+    assert "got 1 that changed nothing (" in told.stderr and "1 examples" in told.stderr, told.stderr
+    assert not (folder / "model").exists() and len(list(folder.glob("round-*.safetensors"))) == 1
+    table = CliRunner().invoke(app, ["federated", "status", str(folder)]).stdout
+    assert table.endswith("1 of 1 rounds: over; none has changed anything, so there is no model\n")
+
+
+def test_a_model_that_could_not_be_written_is_written_by_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.replace("rounds = 2", "rounds = 1"))
+    folder = tmp_path / "run"
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("iotlam.federated.leading.save_pretrained", full)
+        told = CliRunner().invoke(app, ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(folder)])
+    assert told.exit_code == 2 and "no space left" in told.stderr
+    status = ["federated", "status", str(folder)]
+    last = CliRunner().invoke(app, status).stdout.splitlines()[-1]
+    assert last == f"1 of 1 rounds: over, but for its model, which 'iotlam federated resume {folder}' writes"
+    assert json.loads(CliRunner().invoke(app, [*status, "--json"]).stdout)["model"] == ""
+    assert CliRunner().invoke(app, ["federated", "resume", str(folder)]).exit_code == 0
+    assert CliRunner().invoke(app, status).stdout.endswith(f"over; the model is in {folder / 'model'}\n")
+    assert "learnt by 2 of 2 devices" in (folder / "model" / "README.md").read_text()
+
+
 def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path) -> None:
     entries = [
         Entry(set="plant", file=f"{name}.wav", bearing=name, rate_hz=1e4, part=part, faults=faults)
