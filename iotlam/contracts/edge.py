@@ -22,7 +22,7 @@ class Device(Record, frozen=True):
         compute_flops: sustained speed, floating-point operations per second.
         memory_bytes: memory for weights and state.
         energy_j_per_flop: energy of one floating-point operation, joule.
-        position_m: x, y, z in site coordinates, metres.
+        position_m: x, y, z in site coordinates, metres; a base station of `iotlam_edge` stands at (0, 0, 25).
         transmit_w: radiated power of its radio, watt.
     """
 

@@ -19,7 +19,7 @@ class Outcome(Record, frozen=True):
     Attributes:
         round: its number, from 0.
         shares: how much each device that answered counted, by name; none where too few did, and all stayed.
-        missing: cause of each device that did not answer, by name.
+        missing: cause of each device that did not answer, or that a planned radio does not hear, by name.
         refused: why an answer was not taken, by name.
         scores: of what each device was sent, on its own held-out examples, by name.
         loss: mean loss of the devices' steps; -1 without answers.

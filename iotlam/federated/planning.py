@@ -2,8 +2,9 @@
 
 A device asks for its greatest rank, and for a half and a quarter of it. What its answer is worth, in seconds of a
 round, grows with its examples and with the rounds that it has waited, so none is left out for ever; a lower rank is
-worth less by the square root. The plan depends on the run's journal and the channels alone, so a run that goes on plans
-the same.
+worth less by the square root, and each order in a row that came to nothing halves it. As many as make a round are asked
+besides devices whose last order did. The plan depends on the run's journal and the channels alone, so a run that goes
+on plans the same.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ PARTS = (1, 2, 4)
 
 FAINT = 1e-9
 """Signal over noise in the whole band below which a device is not heard: a bit would take seconds in 5 MHz."""
+
+HALVINGS = 5
+"""At most; a device that has come back is to be met again."""
 
 Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
 
@@ -84,6 +88,7 @@ class _Request:
     device: Device
     rank: int
     worth: float
+    failed: int
     work: Work
     channel: ChannelState
 
@@ -109,6 +114,7 @@ class Planner:
             raise BadInput("Radio, channels", expected="one noise density for all", got="several", fix=fix)
         asking = self._asking(run, channels)
         heard: Json = {
+            "unheard": sorted({one.name for one in self._devices} - {one.device.name for one in asking}),
             "gain": {one.name: channel.gain for one, channel in zip(self._devices, channels, strict=True)},
             "noise_w_per_hz": channels[0].noise_w_per_hz,
         }
@@ -124,9 +130,11 @@ class Planner:
         alone_s = seconds(asked, self._radio.band_hz / 2, self._radio.band_hz / 2)
         worth_s = self._radio.worth * float(np.median(alone_s)) * np.array([one.worth for one in asking])
         grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
-        while len(grant.granted) < min(run.config.needed, len(set(device_R))):  # fewer would be a round for nothing
-            worth_s *= 2
-            grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
+        answers_R = np.array([one.failed == 0 for one in asking])
+        for some_R in (answers_R, np.ones_like(answers_R)):  # fewer would be a round for nothing
+            while np.count_nonzero(some_R[grant.granted]) < min(run.config.needed, len(set(device_R[some_R]))):
+                worth_s[some_R] *= 2
+                grant = select(Choice(asked, device_R, worth_s), self._radio.band_hz)
         granted = [asking[place] for place in grant.granted]
         return Planned(
             {one.device.name: one.rank for one in granted},
@@ -148,7 +156,7 @@ class Planner:
         ]
         enrolled = {one.name: one for one in run.config.devices}
         mean = sum(one.examples for one in enrolled.values()) / len(enrolled)
-        waited, size_bit = run.waited(), cache(run.size_bit)
+        waited, failed, size_bit = _waited(run), _failed(run), cache(run.size_bit)
         found = []
         for device, channel in heard:
             one = enrolled[device.name]
@@ -157,7 +165,9 @@ class Planner:
             for rank in sorted({max(one.rank // part, 1) for part in PARTS}):
                 down_bit, up_bit = size_bit(rank)
                 worth = one.examples / mean * (1 + waited[one.name]) * (rank / one.rank) ** 0.5
-                found.append(_Request(device, rank, worth, Work(down_bit, compute_s, up_bit), channel))
+                worth /= 2 ** min(failed[one.name], HALVINGS)
+                work = Work(down_bit, compute_s, up_bit)
+                found.append(_Request(device, rank, worth, failed[one.name], work, channel))
         return found
 
     @staticmethod
@@ -178,3 +188,18 @@ class Planner:
             }
             for place, one in enumerate(granted)
         }
+
+
+def _waited(run: Run) -> dict[str, int]:
+    """Rounds since each device was last asked, by name; all rounds where it never was."""
+    last = {name: number for number, asked in enumerate(run.asked_before) for name in asked}
+    return {one.name: run.number - 1 - last.get(one.name, -1) for one in run.config.devices}
+
+
+def _failed(run: Run) -> dict[str, int]:
+    """Orders in a row, to the last, that each device did not answer or whose answer was refused, by name."""
+    found = {one.name: 0 for one in run.config.devices}
+    for asked, outcome in zip(run.asked_before, run.outcomes, strict=True):
+        for name in asked:
+            found[name] = found[name] + 1 if name in outcome.missing or name in outcome.refused else 0
+    return found

@@ -45,6 +45,9 @@ from iotlam.model import IotlamModel
 LONGEST = 300
 """Characters of a reason or a name that are kept: devices give some."""
 
+UNHEARD = "not heard over the radio"
+"""Why a device was not asked."""
+
 Verdict = Literal["taken", "doubled", "late", "stranger", "refused"]
 
 
@@ -84,7 +87,7 @@ class Run:
         self._taken: dict[str, Taken] = {}
         self._answers: Answers | None = None
         self._refused: dict[str, str] = {}
-        self._radio_s, self._sent_bytes = -1.0, 0
+        self._radio_s, self._unheard, self._sent_bytes = -1.0, list[str](), 0
         self._journal = Journal(folder / JOURNAL)
         try:
             self.name = self._begin(hashlib.sha256(about.encode()).hexdigest())
@@ -128,7 +131,7 @@ class Run:
             BadInput: if a device is planned that is not enrolled, or cannot train that rank.
         """
         plan = self._planned(planner)
-        self._radio_s = float(plan["radio"].get("round_s", -1.0))
+        self._radio_s, self._unheard = float(plan["radio"].get("round_s", -1.0)), plan["radio"].get("unheard", [])
         self._asked, self._taken, self._refused, self._sent_bytes = {}, {}, {}, 0
         found: list[tuple[Order, Arrays]] = []
         made: dict[tuple[int, ...], tuple[dict[str, Assignment], Arrays]] = {}
@@ -218,7 +221,8 @@ class Run:
         Args:
             causes: why devices have not answered, by name.
         """
-        missing = {name: causes.get(name, "no answer by the deadline") for name in self.awaited}
+        missing = dict.fromkeys(self._unheard, UNHEARD)
+        missing |= {name: causes.get(name, "no answer by the deadline") for name in self.awaited}
         taken = dict(sorted(self._taken.items()))
         shares = self._merge(taken) if len(taken) >= self.config.needed else {}
         outcome = Outcome(
@@ -242,11 +246,11 @@ class Run:
         self._asked, self._taken, self._refused = {}, {}, {}
         return outcome
 
-    def waited(self) -> dict[str, int]:
-        """Rounds since each device was last asked, by name; all rounds where it never was."""
-        plans = [record for record in self._journal.of("plan") if record["round"] < self.number]
-        last = {name: record["round"] for record in plans for name in record["ranks"]}
-        return {name: self.number - 1 - last.get(name, -1) for name in self._enrolled}
+    @property
+    def asked_before(self) -> list[list[str]]:
+        """Who was asked in each round that is over, by name."""
+        plans = {record["round"]: list(record["ranks"]) for record in self._journal.of("plan")}
+        return [plans[outcome.round] for outcome in self.outcomes]
 
     def size_bit(self, rank: int) -> tuple[int, int]:
         """Bits of an order of the round to come, and of its answer.

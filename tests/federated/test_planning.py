@@ -11,10 +11,11 @@ from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.distillation import Distillation
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.messages import size_bytes
-from iotlam.federated.outcome import Planned
-from iotlam.federated.planning import Planner, Radio, channels_of
+from iotlam.federated.outcome import Outcome, Planned
+from iotlam.federated.planning import Planner, Radio, _failed, _waited, channels_of
 from iotlam.federated.rounds import Run
 from iotlam.federated.trace import Trace
+from iotlam_edge.fleet import draw_fleet
 
 from .conftest import counted
 
@@ -46,6 +47,26 @@ def answered(run: Run, task: Task, folder: Path, planner: Planner) -> None:
         answer, sent = Local(order.device, task, data, folder / f"{order.device}.st").work(order, arrays)
         assert run.take(order.device, run.number, answer, sent) == "taken"
     run.close({})
+
+
+class Played:
+    """As much of a run as its planner asks for, without the training."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.outcomes, self.asked_before = config, list[Outcome](), list[list[str]]()
+
+    @property
+    def number(self) -> int:
+        return len(self.outcomes)
+
+    def size_bit(self, rank: int) -> tuple[int, int]:
+        return rank * 1_000_000, rank * 250_000
+
+    def round(self, planner: Planner, dead: str) -> None:
+        asked = planner(self).ranks  # type: ignore[arg-type]
+        missing = {dead: "not connected"} if dead in asked else {}
+        self.outcomes.append(Outcome(self.number, {}, missing, {}, {}, -1.0, 0, 0, -1.0, ""))
+        self.asked_before.append(list(asked))
 
 
 def test_slots_fill_the_band_and_all_end_together(run: Run) -> None:
@@ -137,7 +158,28 @@ def test_one_device_that_is_hardly_there_leaves_the_plan_sound(run: Run) -> None
 def test_who_was_asked_and_did_not_answer_has_had_its_turn(run: Run) -> None:
     run.orders(lambda _: Planned({"fan": 2, "press": 4}))
     run.close({})
-    assert run.waited() == {"fan": 0, "press": 0, "pump": 1}
+    assert _waited(run) == {"fan": 0, "press": 0, "pump": 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dead_device_costs_the_others_hardly_a_round(seed: int) -> None:
+    fleet, radio = draw_fleet(10, seed), Radio(1e6, worth=0.3, seed=seed)
+    enrolled = tuple(Enrolled(one.name, fleet.ranks[one.name], 40) for one in fleet.devices)
+    config, plans = RunConfig(enrolled, at_least=7), Planner(radio, fleet.devices, channels_of(radio), step_flops=1e8)
+    for dead in fleet.ranks:
+        played = Played(config)
+        for _ in range(20):
+            played.round(plans, dead)
+        asked = sum(dead in some for some in played.asked_before)
+        assert sum(len(some) - (dead in some) < 7 for some in played.asked_before) <= 1
+        assert 1 <= asked < 10
+
+
+def test_who_is_too_faint_is_named(run: Run, task: Task, tmp_path: Path) -> None:
+    mute = [DEVICES[0].changed(transmit_w=0.0), *DEVICES[1:]]
+    answered(run, task, tmp_path, Planner(Radio(1e5), mute, faded, step_flops=1e8))
+    assert run.outcomes[0].missing == {"fan": "not heard over the radio"}
+    assert _failed(run)["fan"] == 0, "it was not asked"
 
 
 def test_both_modules_of_a_device_take_their_time(task: Task, tmp_path: Path) -> None:
