@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import count, islice
+from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,7 +43,7 @@ TELLS: Mapping[str, tuple[Kind, ...]] = {
 """Sensors that a device may have, and the faults that show in what each measures."""
 
 HELD_OUT_EVERY = 4
-"""One bearing in so many is kept from learning, where a device has as many."""
+"""One bearing in so many, rounded up, is kept from learning, where a device has as many."""
 
 FIRST_MACHINE = 9_000_000
 """Simulated machines begin here: the model that is shipped has met none of them."""
@@ -110,7 +111,7 @@ def task(base: Path | None) -> Task:
 
 
 def data(source: Json) -> LocalData:
-    """What a device has, bearings held out from learning apart.
+    """What a device has, bearings held out from learning apart; none where those would tell no fault from another.
 
     Args:
         source: as a `Source`.
@@ -119,10 +120,31 @@ def data(source: Json) -> LocalData:
         BadInput: if it is no source, or there is nothing of what it asks for.
     """
     by_bearing = bearings(Source.from_raw(source, "data"))
-    held_out = by_bearing[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-    learnt = [one for place, one in enumerate(by_bearing) if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
+    apart = _held_out([_kind(bearing) for bearing in by_bearing])
+    held_out = [sample for place in apart for sample in by_bearing[place]]
+    if not held_out or not _told_P(held_out).any():
+        apart, held_out = [], []
+    learnt = [bearing for place, bearing in enumerate(by_bearing) if place not in apart]
     groups = [number for number, bearing in enumerate(learnt) for _ in bearing]
-    return LocalData([s for bearing in learnt for s in bearing], [s for bearing in held_out for s in bearing], groups)
+    return LocalData([sample for bearing in learnt for sample in bearing], held_out, groups)
+
+
+def _held_out(kinds: Sequence[frozenset[str]]) -> list[int]:
+    """Places of bearings to measure with: of each kind in turn, the first of which is learnt from."""
+    places: dict[frozenset[str], list[int]] = {}
+    for place, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(place)
+    in_turn = [
+        place for some in zip_longest(*(of[1:] for of in places.values())) for place in some if place is not None
+    ]
+    most = math.ceil(len(kinds) / HELD_OUT_EVERY) if len(kinds) >= HELD_OUT_EVERY else 0
+    return sorted(in_turn[:most])
+
+
+def _kind(bearing: Sequence[Sample]) -> frozenset[str]:
+    """Faults that a bearing has in any of its windows."""
+    present_P = np.any([sample.targets[PRESENT] > 0.5 for sample in bearing], axis=0)
+    return frozenset(fault for fault, there in zip(FAULTS, present_P, strict=True) if there and fault in BEARING_FAULTS)
 
 
 def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Window]) -> None:
@@ -195,13 +217,24 @@ def logits_of(model: IotlamModel, samples: Sequence[Sample]) -> NDArray[np.float
 
 def mean_auroc(logits_NP: NDArray[np.float32], samples: Sequence[Sample]) -> float:
     """As `told_apart`, of logits that a model has given."""
-    present_NP = np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])
-    asked_NP = np.stack([sample.query.allowed_P for sample in samples])
+    present_NP, asked_NP = _present_and_asked_NP(samples)
     found = []
-    for logits_N, present_N, asked_N in zip(logits_NP.T, present_NP.T, asked_NP.T, strict=True):
-        if 0 < present_N[asked_N].sum() < asked_N.sum():
-            found.append(auroc(logits_N[asked_N], present_N[asked_N]))
+    for place in np.flatnonzero(_told_P(samples)):
+        asked_N = asked_NP[:, place]
+        found.append(auroc(logits_NP[asked_N, place], present_NP[asked_N, place]))
     return float(np.mean(found)) if found else 0.5
+
+
+def _told_P(samples: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Faults that are asked about and that some windows have and others do not."""
+    present_NP, asked_NP = _present_and_asked_NP(samples)
+    with_NP, without_NP = present_NP & asked_NP, ~present_NP & asked_NP
+    return np.logical_and(with_NP.any(0), without_NP.any(0))
+
+
+def _present_and_asked_NP(samples: Sequence[Sample]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    present_NP = np.stack([sample.targets[PRESENT] > 0.5 for sample in samples])
+    return present_NP, np.stack([sample.query.allowed_P for sample in samples])
 
 
 def unlearnt(folder: Path) -> Path:

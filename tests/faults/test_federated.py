@@ -17,7 +17,7 @@ from iotlam.federated.plan import Plan
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
 from iotlam_faults.data.catalogue import Entry
-from iotlam_faults.federated import check_unlearnt, data, mean_auroc, task, told_apart
+from iotlam_faults.federated import _held_out, check_unlearnt, data, mean_auroc, task, told_apart
 from iotlam_faults.model import load_model
 from iotlam_faults.protocols import Window
 from iotlam_faults.query import FAULTS
@@ -56,7 +56,24 @@ def test_a_device_is_asked_about_what_its_sensors_can_show() -> None:
     assert both == set(FAULTS)
     usual = data(SIMULATED)
     assert list(usual.learnt[0].tokens) == ["vibration_orders"]
-    assert usual.groups == [0, 1, 2], "a bearing each"
+    assert usual.groups == [0, 1, 2, 3], "a bearing each"
+
+
+def test_no_kind_of_bearing_is_taken_from_learning_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, inner, outer, ball = (frozenset(some) for some in ((), {"inner"}, {"outer"}, {"ball"}))
+    assert _held_out([inner, sound, outer, ball]) == [], "as in JNU"
+    assert _held_out([sound, inner, outer, ball] * 3) == [4, 5, 6], "machine by machine"
+    assert _held_out([sound, ball, inner, outer, ball, inner, outer]) == [4, 5], "as in Analog Devices' recordings"
+    assert _held_out([inner] * 3) == []
+    of_faults = {
+        fault: data({**SIMULATED, "faults": [fault], "machines": 4}).learnt[:1] for fault in ("inner", "outer")
+    }
+    for kinds, learnt in ((["inner"] * 8, 8), (["inner", "outer"] * 4, 6)):
+        monkeypatch.setattr(
+            "iotlam_faults.federated.bearings", lambda _, kinds=kinds: [of_faults[one] for one in kinds]
+        )
+        assert (len(found := data(SIMULATED).learnt), len(data(SIMULATED).held_out)) == (learnt, 8 - learnt)
+        assert len({sample.targets[PRESENT].tobytes() for sample in found}) == len(set(kinds))
 
 
 def test_a_fault_that_nobody_is_asked_about_does_not_count() -> None:
@@ -112,7 +129,9 @@ def test_rounds_without_own_scores_or_radio_are_in_one_table() -> None:
 
 @pytest.mark.slow
 def test_an_own_module_is_an_ordinary_model_of_faults(tmp_path: Path) -> None:
-    (tmp_path / "plan.toml").write_text(PLAN.replace("steps = 1", "steps = 1, distil = {}"))
+    (tmp_path / "plan.toml").write_text(
+        PLAN.replace("steps = 1", "steps = 1, distil = {}").replace("machines = 4", "machines = 8")
+    )
     folder = tmp_path / "run"
     told = CliRunner().invoke(app, ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(folder)])
     assert told.exit_code == 0 and " own " in told.stdout, told.output
