@@ -29,6 +29,7 @@ from iotlam_faults.suites.fed_quality import (
     MODES,
     ONE_CLASS,
     RANKS,
+    ROUNDED,
     _attackable,
     _plant,
     figures,
@@ -119,7 +120,8 @@ def test_flipped_labels_say_the_opposite() -> None:
 
 def curve_row(setting: str, method: str, seed: int, curve: list[float], up: int = 1) -> Json:
     facts = {"setting": setting, "method": method, "seed": seed, "curve": curve}
-    return {**facts, "up_bytes": [up] * len(curve), "up_share": 0.01, "weakest": 0.9, "strongest": 0.9}
+    weakest = 0.45 if method == "stack" else 0.9
+    return {**facts, "up_bytes": [up] * len(curve), "up_share": 0.01, "weakest": weakest, "strongest": 0.9}
 
 
 def test_the_figures_follow_from_the_rows() -> None:
@@ -130,6 +132,7 @@ def test_the_figures_follow_from_the_rows() -> None:
         rows += [curve_row(ONE_CLASS, method, seed, [0.5, 0.5, 0.5, end]) for method, end in ends.items()]
         rows.append(curve_row(ONE_CLASS, "product_svd", seed, [0.5, 0.92, 0.91, 0.94]))
         rows.append(curve_row(ONE_CLASS, "zero_pad", seed, [0.7, 0.8, 0.9, 0.92], 4))
+        rows.append(curve_row(ONE_CLASS, ROUNDED, seed, [0.7, 0.8, 0.9, 0.93]))
         rows += [curve_row(ALIKE, method, seed, [0.9]) for method in (CENTRAL, *MODES[:2])]
         rows += [curve_row(ATTACKED, CLEAN, seed, [0.9])]
         rows += [curve_row(ATTACKED, name, seed, [0.9 - 0.09 * place]) for place, name in enumerate(ATTACKS)]
@@ -137,6 +140,8 @@ def test_the_figures_follow_from_the_rows() -> None:
     assert found["gap_to_central_one_class_per_client_points"].value == pytest.approx(1.0)
     assert found["above_zero_pad_points"].value == pytest.approx(2.0)
     assert found["above_zero_pad_at_equal_bytes_points"].value == pytest.approx(24.0)
+    assert found[f"above_{ROUNDED}_at_equal_bytes_points"].value == pytest.approx(1.0)
+    assert found["weakest_tier_over_strongest"].anchor.endswith("fold 1.0000, stack 0.5000")
     assert found["bytes_to_target_over_zero_pad"].value == pytest.approx(2 / 16)
     assert found["byzantine_30pct_retained"].value == pytest.approx(0.8)
     assert not found["byzantine_30pct_retained"].met and found["weakest_tier_over_strongest"].met

@@ -10,6 +10,7 @@ from iotlam.federated.factors import Factors
 from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
 from iotlam.federated.runtimes import carry_out
+from iotlam_faults.federated import data
 from iotlam_faults.suites.fed_scale import eight, figures, plain, small_model
 
 
@@ -28,7 +29,8 @@ def test_the_plain_loop_does_what_a_run_does(base: Path, tmp_path: Path) -> None
     """With zero-padding, and changes as they are, both end in the same weights but for rounding."""
     plan = small(base, mode="zero_pad", eight_bits=False)
     carry_out(plan, tmp_path)
-    run = Run(tmp_path, base, plan.config_for(dict.fromkeys((one.name for one in plan.devices), 3)), plan.to_json())
+    examples = {one.name: len(data(one.data).learnt) for one in plan.devices}
+    run = Run(tmp_path, base, plan.config_for(examples), plan.to_json())
     found, scale = plain(plan), run.model().config
     for name, tensor in run._others.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)

@@ -38,7 +38,7 @@ REPETITIONS, ROUNDS, STEPS = 6, 2, 5
 
 RANKS = (2, 4, 8, 16)
 MACHINES = 8
-"""Of a device, two of them held out."""
+"""Of a device, up to two of them held out."""
 
 THOUSAND, MANY_ROUNDS, MANY_RANKS, MANY_MACHINES = 1000, 10, (2, 4, 8), 2
 WIDTH, FUSION = 32, 16
@@ -137,7 +137,8 @@ def plain(plan: Plan) -> dict[str, Tensor]:
             with torch.no_grad():
                 for name, parameter in _parameters(model).items():
                     parameter.copy_(shared[name][tuple(slice(size) for size in parameter.shape)])
-            what.score(model.eval(), own.held_out)
+            if own.held_out:
+                what.score(model.eval(), own.held_out)
             _train(what, model, own, (config.seed * 1_000_003 + place, number), config.steps, config.learning_rate)
             for name, tensor in _learning(model).items():
                 mean[name][tuple(slice(size) for size in tensor.shape)] += len(own.learnt) / learnt * tensor
