@@ -18,10 +18,12 @@ from iotlam.model import IotlamModel
 from iotlam.training.imitation import choice_loss
 from iotlam.training.ppo import PpoConfig
 from iotlam.training.shards import TEACHER, Sample, Shard
+from iotlam_street.scenarios import find_scenario
 from iotlam_traffic.curriculum import FIRST_TRAINING_SEED, check_maps, tasks
 from iotlam_traffic.lanes import SHIPPED as LANES
 from iotlam_traffic.lanes import WEIGHTS
 from iotlam_traffic.policy import SHIPPED, load_policy
+from iotlam_traffic.race import contents
 from iotlam_traffic.record import Recording, record
 from iotlam_traffic.train import TEACHING, WATCHED, TrainConfig
 
@@ -107,10 +109,19 @@ def _recordings(wanted: Source) -> list[Recording]:
     with (LANES / WEIGHTS).open("rb") as file:
         teacher = hashlib.file_digest(file, "sha256").hexdigest()[:12]  # another teacher would have done otherwise
     root = Path(wanted.folder) if wanted.folder else Path.home() / ".cache" / "iotlam" / "episodes"
-    folder = root / f"{'+'.join(wanted.sensors)}-{teacher}-{wanted.span_s:g}s"
+    folder = root / f"{'+'.join(wanted.sensors)}-{teacher}-{wanted.span_s:g}s{_content(wanted.map)}"
     todo = tasks((wanted.map,), wanted.episodes, FIRST + MOST_SEEDS * wanted.seed, wanted.span_s)
     gamma = PpoConfig().gamma
     return [Recording(one, folder, wanted.sensors, gamma, LANES, explore=0.05, watched=WATCHED) for one in todo]
+
+
+def _content(map_name: str) -> str:
+    """Digest of a net of one's own, with its routes and times: what was recorded before they changed is another's."""
+    if not map_name.endswith(".sumocfg"):
+        return ""
+    scenario = find_scenario(map_name)
+    facts = scenario.begin_s, scenario.end_s, contents(scenario)
+    return f"-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
 
 
 def _samples(recording: Recording) -> list[Sample]:

@@ -23,6 +23,7 @@ from iotlam.plugins.discovery import entries
 from iotlam.plugins.registry import GROUP as MODALITIES
 from iotlam.plugins.registry import package_folders
 from iotlam_street.metrics import TripGroup, TripMetrics
+from iotlam_street.scenarios import Scenario
 from iotlam_traffic.controller import SensorController
 from iotlam_traffic.discharge import Discharge
 from iotlam_traffic.evaluate import OURS, Outcome, Trial, run_trials
@@ -82,7 +83,6 @@ def race(
 def digest(trial: Trial) -> str:
     """Sixteen hexadecimal digits that change with anything that decides what comes of a trial."""
     scenario = trial.scenario
-    files = [scenario.net, *scenario.routes, *scenario.additional]
     facts: list[Any] = [
         _code(trial.controller),
         trial.controller,
@@ -90,10 +90,16 @@ def digest(trial: Trial) -> str:
         (trial.modalities, trial.faults, trial.weather) if trial.controller == OURS else (),
         asdict(trial.rules),
         {key: value for key, value in asdict(scenario).items() if key not in ("name", "net", "routes", "additional")},
-        [_contents(str(path), path.stat().st_mtime_ns) for path in files],
+        contents(scenario),
         [sorted(_digests(folder, ("*.safetensors", "*.json"))) for folder in _weights(trial)],
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def contents(scenario: Scenario) -> list[str]:
+    """Digests of the files of a scenario."""
+    files = [scenario.net, *scenario.routes, *scenario.additional]
+    return [_contents(str(path), path.stat().st_mtime_ns) for path in files]
 
 
 def _weights(trial: Trial) -> list[Path]:

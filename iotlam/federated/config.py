@@ -96,6 +96,18 @@ class RunConfig(Record, frozen=True):
         if not self.attackers and self.rule in LEAVING_OUT:
             raise _bad("attackers", f"1 or more for '{self.rule}'", "0", "say how many it should stand")
 
+    def check_counts(self, now: RunConfig) -> None:
+        """Refuse to go on with a run, if devices of the same names and ranks have more or fewer examples than it had.
+
+        Raises:
+            BadInput: naming the first such device.
+        """
+        for before, after in zip(self.devices, now.devices, strict=False):
+            if before != after == before.changed(examples=after.examples):
+                expected = f"{before.examples:,} examples, as when the run began"
+                fix = "bring its data to what they were, or begin another run with another --out"
+                raise BadInput(f"Device '{after.name}'", expected=expected, got=f"{after.examples:,}", fix=fix)
+
     @property
     def needed(self) -> int:
         """Answers that make a round: `at_least`, and as many as the rule needs to stand its attackers."""

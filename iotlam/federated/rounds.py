@@ -330,7 +330,10 @@ class Run:
             facts = {"config": self.config.to_raw(), "base": self.digest, "about": about}
             return str(self._journal.append("begin", run=secrets.token_hex(8), **facts)["run"])
         config = RunConfig.from_raw(begun[0]["config"], str(self.folder / JOURNAL))
-        if (config, begun[0]["base"], begun[0]["about"]) != (self.config, self.digest, about):
+        same = (begun[0]["base"], begun[0]["about"]) == (self.digest, about)
+        if same:
+            config.check_counts(self.config)
+        if not same or config != self.config:
             raise BadInput(
                 str(self.folder),
                 expected="an empty folder or a run with the same options",

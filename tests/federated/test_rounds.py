@@ -232,6 +232,9 @@ def test_other_options_and_other_leaders_are_refused(task: Task, other_base: Pat
         Run(tmp_path / "run", other_base, config())
     with pytest.raises(BadInput, match="other options"):
         Run(tmp_path / "run", task.base, config(), about="other data")
+    more = (*DEVICES[:2], DEVICES[2].changed(examples=25))
+    with pytest.raises(BadInput, match="Device 'pump': expected 24 examples, as when the run began, got 25"):
+        Run(tmp_path / "run", task.base, config(devices=more))
     Run(tmp_path / "run", task.base, config()).leave()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.training.shards import TEACHER
-from iotlam_traffic.federated import agreed, data
+from iotlam_street.scenarios import find_scenario
+from iotlam_traffic.federated import Source, _recordings, agreed, data
 from iotlam_traffic.policy import load_policy
 
 PLAN = """
@@ -63,3 +65,16 @@ def test_two_cities_learn_one_policy(tmp_path: Path) -> None:
 def test_sources_that_are_none_are_refused(source: dict[str, object], why: str) -> None:
     with pytest.raises(BadInput, match=why):
         data(source)
+
+
+def test_a_net_that_has_changed_is_recorded_anew(config_in: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = config_in(tmp_path)
+    routes = find_scenario(str(path)).routes[0]
+    own = tmp_path / "own.rou.xml"
+    own.write_bytes(routes.read_bytes())
+    path.write_text(path.read_text().replace(str(routes), str(own)))
+    wanted = Source(str(path), episodes=1, folder=str(tmp_path / "episodes"))
+    (before,) = _recordings(wanted)
+    assert _recordings(wanted) == [before]
+    own.write_bytes(routes.read_bytes() + b"<!-- one car less -->")
+    assert _recordings(wanted)[0].folder != before.folder
