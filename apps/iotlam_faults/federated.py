@@ -168,7 +168,7 @@ def check_unlearnt(model: Path, splits: Sequence[Split], windows: Sequence[Windo
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "move the model out of its folder"
         raise BadInput(str(plan), expected="the plan of a federated run", got=str(error), fix=fix) from error
-    learnt = {one.piece.group for one in windows if any(_has_learnt(source, one.entry) for source in sources)}
+    learnt = {group for source in sources for group in _learnt_groups(source, windows)}
     for split in splits:
         if tested := sorted(learnt & set(split.groups[1])):
             expected = "a model that has not learnt from the bearings that are tested"
@@ -183,7 +183,33 @@ def _plan_of(model: Path) -> Path | None:
     return next((one / "plan.json" for one in model.resolve().parents[:3] if (one / "plan.json").is_file()), None)
 
 
-def _has_learnt(source: Source, entry: Entry) -> bool:
+def _learnt_groups(source: Source, windows: Sequence[Window]) -> set[str]:
+    """Bearings that a device has learnt from.
+
+    Recordings of a folder are known by their samples, wherever they are now. Where the folder is not here, or may be
+    another because its path is relative, they are known by the folder's last name, too.
+    """
+    marks = _marks_of(source)
+    by_name = not marks or not Path(source.name).is_absolute()
+    return {
+        one.piece.group
+        for one in windows
+        if not marks.isdisjoint(one.piece.marks) or (by_name and _is_named(source, one.entry))
+    }
+
+
+def _marks_of(source: Source) -> set[str | int]:
+    """What copies of a device's own recordings have in common with them; nothing where they cannot be read here."""
+    if source.kind != "folder":
+        return set()
+    try:
+        waves = [wave for wave in own_waveforms(Path(source.name)) if _asked_for(wave, source)]
+        return {mark for one in cut(waves, source.seconds).windows for mark in one.piece.marks}
+    except BadInput:
+        return set()
+
+
+def _is_named(source: Source, entry: Entry) -> bool:
     name = Path(source.name).resolve().name if source.kind == "folder" else source.name
     return entry.set == name and source.wants(entry.faults) and source.part in ("", entry.part)
 

@@ -17,10 +17,12 @@ from iotlam.federated.plan import Plan
 from iotlam.model import from_pretrained
 from iotlam.training.shards import PRESENT
 from iotlam_faults.data.catalogue import Entry
+from iotlam_faults.data.folder import own_waveforms
 from iotlam_faults.federated import _held_out, check_unlearnt, data, mean_auroc, task, told_apart
 from iotlam_faults.model import load_model
 from iotlam_faults.protocols import Window
 from iotlam_faults.query import FAULTS
+from iotlam_faults.recordings import cut
 from iotlam_faults.splits import Piece, Split
 
 SIMULATED = {"kind": "simulated", "machines": 4}
@@ -225,6 +227,35 @@ def test_a_model_of_a_run_is_not_tested_on_what_its_devices_have(tmp_path: Path)
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(BadInput, match="the plan of a federated run"):
         check_unlearnt(tmp_path / "run" / "model", [Split("its own", (b,), (a,))], windows)
+
+
+def test_own_recordings_are_known_by_their_samples(tmp_path: Path) -> None:
+    def recorded(place: str, seed: int, begin: int = 0) -> list[Window]:
+        (tmp_path / place).mkdir(parents=True)
+        for name, number in (("a", seed), ("b", seed + 1)):
+            values_N = np.random.default_rng(number).normal(size=20_000)[begin:]
+            np.savez(tmp_path / place / f"{name}.npz", data=values_N, rate_hz=6000.0, units="m/s2")
+        table = "file,bearing,faults,rpm,model\na.npz,a,inner,1480,6205\nb.npz,b,,1480,6205\n"
+        (tmp_path / place / "catalogue.csv").write_text(table)
+        return list(cut(own_waveforms(tmp_path / place)).windows)
+
+    learnt, others, copies = recorded("one/plant", 1), recorded("two/plant", 5), recorded("copies", 1, begin=500)
+    has = {"kind": "folder", "name": str(tmp_path / "one" / "plant"), "faults": ["inner"]}
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+
+    def check(windows: list[Window], **data: object) -> None:
+        (model.parent / "plan.json").write_text(json.dumps({"devices": [{"name": "x", "data": has | data}]}))
+        a, b = ([one.piece for one in windows if one.piece.group.endswith(f"/{name}")] for name in "ab")
+        check_unlearnt(model, [Split("a", tuple(b), tuple(a))], windows)
+
+    check(others)
+    for windows in (learnt, copies):
+        with pytest.raises(BadInput, match="that has from"):
+            check(windows)
+        check(windows, faults=["ball"])
+    with pytest.raises(BadInput, match="that has from plant/a"):
+        check(others, name="plant")
 
 
 def test_a_plans_base_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
