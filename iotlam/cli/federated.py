@@ -22,6 +22,9 @@ app = typer.Typer(no_args_is_help=True, help="Train one model on many devices wh
 In = Annotated[
     str, typer.Option("--runtime", help="Where the devices are: in this process, or in Ray's: process, ray.")
 ]
+OWN = "own after"
+"""Column of the own modules' score, after the round; that of the shared module is of what was sent, before it."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -201,7 +204,7 @@ def _over(folder: Path, outcomes: Sequence[Outcome], model: str) -> str:
 def _rows(outcomes: Sequence[Outcome]) -> list[Json]:
     """A row for each round; what no round has is no column."""
     rows = [_row(outcome) for outcome in outcomes]
-    bare = [name for name in ("own", "radio s") if all(row[name] == "-" for row in rows)]
+    bare = [name for name in (OWN, "radio s") if all(row[name] == "-" for row in rows)]
     return [{name: value for name, value in row.items() if name not in bare} for row in rows]
 
 
@@ -210,8 +213,8 @@ def _row(outcome: Outcome) -> Json:
     return {
         "round": outcome.round,
         "devices": len(outcome.counted),
-        "score": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
-        "own": f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-",
+        "score before": f"{outcome.score:.3f}" if outcome.score >= 0 else "-",
+        OWN: f"{mean(outcome.own_scores.values()):.3f}" if outcome.own_scores else "-",
         "loss": f"{outcome.loss:.4f}" if outcome.shares else "-",
         "up kB": f"{outcome.up_bytes / 1000:.0f}",
         "down kB": f"{outcome.down_bytes / 1000:.0f}",

@@ -124,9 +124,10 @@ def test_rounds_without_own_scores_or_radio_are_in_one_table() -> None:
     """A round that nobody answered has none, in a run whose others do."""
     first = Outcome(0, {"a": 1.0}, {}, {}, {"a": 0.5}, 0.5, 1, 1, -1.0, "", {"a": 0.25})
     some = [first, first.changed(round=1, own_scores={})]
-    assert [row["own"] for row in _rows(some)] == ["0.250", "-"]
+    assert [row["own after"] for row in _rows(some)] == ["0.250", "-"]
     assert all(row.keys() == _rows(some)[0].keys() and "radio s" not in row for row in _rows(some))
-    assert "own" not in _rows(some[1:])[0]
+    assert "own after" not in _rows(some[1:])[0]
+    assert _rows(some)[0]["score before"] == "0.500"
 
 
 @pytest.mark.slow
@@ -136,7 +137,7 @@ def test_an_own_module_is_an_ordinary_model_of_faults(tmp_path: Path) -> None:
     )
     folder = tmp_path / "run"
     told = CliRunner().invoke(app, ["federated", "run", str(tmp_path / "plan.toml"), "--out", str(folder)])
-    assert told.exit_code == 0 and " own " in told.stdout, told.output
+    assert told.exit_code == 0 and " own after " in told.stdout, told.output
     told = CliRunner().invoke(app, ["federated", "own", str(folder), "press"])
     assert told.exit_code == 0, told.output
     assert load_model(folder / "devices" / "press" / "model").config.head == "classify"

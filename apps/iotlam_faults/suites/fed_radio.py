@@ -26,6 +26,9 @@ BAND_HZ, SERVER_W = 5e6, 1.0
 
 DRAWS, SMALL, LARGE, LARGE_DRAWS, LATENCY_DRAWS, FLEETS, ROUNDS = 1000, 10, 100, 30, 40, 10, 40
 
+WITH_RANKS = 8
+"""Devices up to which a small fleet asks for several ranks: of ten that do, too many sets would have to be tried."""
+
 VALUES = 29_280
 """Numbers of the shipped model's adapter for each unit of rank: four bytes each on the way down, one on the way up."""
 
@@ -128,9 +131,16 @@ def _choice(count: int, seed: int, options: int) -> Choice:
     return Choice(asked, device_R, worth_N[device_R] * np.sqrt(place_R))
 
 
+def _sizes(seed: int) -> tuple[int, int]:
+    """Devices of a small fleet, and ranks that each may ask for: every count meets every number of them in turn."""
+    turn, place = divmod(seed, SMALL - 1)
+    count = 2 + place
+    return count, 1 if count > WITH_RANKS else 1 + turn % OPTIONS
+
+
 def _small(seed: int) -> Json:
-    count = 2 + seed % (SMALL - 1)
-    choice = _choice(count, seed, options=1 if count > 6 else 1 + seed % 3)
+    count, options = _sizes(seed)
+    choice = _choice(count, seed, options)
     best = cheapest(choice, BAND_HZ)
     return {"kind": "small", "seed": seed, "devices": count, "gap": select(choice, BAND_HZ).cost_s / best.cost_s - 1}
 
