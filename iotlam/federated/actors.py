@@ -21,7 +21,7 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
 from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 
 from iotlam.federated import deployed
 from iotlam.federated.grids import LocalGrid
@@ -31,6 +31,8 @@ BACKEND = {
     "client_resources": {"num_cpus": 1, "max_restarts": -1},  # an actor that was killed is started anew
 }
 START_S, STOP_S = 300.0, 10.0
+AGAIN_S = 0.2
+"""Until an actor that is being started anew is asked again; on a busy machine that takes seconds."""
 
 
 class RayGrid(LocalGrid):
@@ -80,12 +82,17 @@ class RayGrid(LocalGrid):
         return ids
 
     def _ask(self, message: Message, context: Context) -> Message:
-        try:
-            return self._backend.process_message(message, context)[0]
-        except RayActorError as error:  # killed, as for want of memory
-            return Message(Error(ErrorCode.CLIENT_APP_CRASHED, str(error)), reply_to=message)
-        except RayTaskError as error:  # the text of Ray's own error is a whole traceback
-            raise error.cause from error
+        late_s = time.monotonic() + message.metadata.ttl
+        while True:
+            try:
+                return self._backend.process_message(message, context)[0]
+            except RayActorError as error:  # killed, as for want of memory
+                restarts = isinstance(error, ActorUnavailableError) and time.monotonic() < late_s
+                if not restarts:
+                    return Message(Error(ErrorCode.CLIENT_APP_CRASHED, str(error)), reply_to=message)
+                time.sleep(AGAIN_S)  # what was done of the order a device has on its disk
+            except RayTaskError as error:  # the text of Ray's own error is a whole traceback
+                raise error.cause from error
 
 
 def _app() -> ClientApp:

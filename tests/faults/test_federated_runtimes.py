@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from flwr.app import Context, Message, RecordDict
 from typer.testing import CliRunner
 
 from iotlam.cli.main import app
 from iotlam.contracts import BadInput
+from iotlam.federated.grids import set_identity
 from iotlam.federated.leading import Fleet
 from iotlam.federated.outcome import Outcome
 from iotlam.federated.plan import Plan
@@ -80,6 +82,34 @@ def test_a_run_begun_in_process_ends_under_ray_in_the_same_weights_though_an_act
     assert all(began(pid) == -1 for pid in actors), "no process is left"
     assert len(set(actors)) > len(actors) / 2, "one was started anew"
     assert os.environ.get("PYTHONPATH") == path
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'iotlam[ray]'")
+def test_an_actor_that_takes_long_to_start_anew_is_no_device_that_crashes_again_and_again() -> None:
+    from ray.exceptions import ActorUnavailableError
+
+    from iotlam.federated.actors import RayGrid
+
+    set_identity()
+    grid, asked = RayGrid.__new__(RayGrid), Message(RecordDict(), 2, "train", ttl=30.0)
+    asked.metadata.__dict__["_message_id"] = "asked"
+    left = [5]
+
+    class Backend:
+        def process_message(self, message: Message, context: Context) -> tuple[Message, Context]:
+            if left[0]:
+                left[0] -= 1
+                raise ActorUnavailableError("The actor is restarting.", None)
+            return Message(RecordDict(), reply_to=message), context
+
+    grid._backend = Backend()  # type: ignore[assignment]
+    context = Context(1, 2, {}, RecordDict(), {})
+    assert grid._ask(asked, context).has_content() and left == [0]
+    left[0] = 10**6
+    late = Message(RecordDict(), 2, "train", ttl=0.5)
+    late.metadata.__dict__["_message_id"] = "late"
+    reply = grid._ask(late, context)
+    assert "restarting" in (reply.error.reason or "")
 
 
 def test_a_runtime_that_is_not_there_is_refused_in_one_sentence(
