@@ -87,10 +87,9 @@ class RayGrid(LocalGrid):
             try:
                 return self._backend.process_message(message, context)[0]
             except RayActorError as error:  # killed, as for want of memory
-                restarts = isinstance(error, ActorUnavailableError) and time.monotonic() < late_s
-                if not restarts:
+                if not isinstance(error, ActorUnavailableError) or time.monotonic() > late_s:
                     return Message(Error(ErrorCode.CLIENT_APP_CRASHED, str(error)), reply_to=message)
-                time.sleep(AGAIN_S)  # what was done of the order a device has on its disk
+                time.sleep(AGAIN_S)  # it is being started anew; what was done of the order a device has on its disk
             except RayTaskError as error:  # the text of Ray's own error is a whole traceback
                 raise error.cause from error
 

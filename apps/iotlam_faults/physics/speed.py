@@ -22,7 +22,7 @@ NEAR = 0.003
 CLEARLY = 0.8
 """How much stronger, in nats a line, other harmonics must be than those near the stated speed to be believed."""
 
-FEWEST_TURNS = 100.0
+TRUSTED_TURNS = 100.0
 """With fewer the shaft's lines are not told from noise and from the bearing's, and the stated speed stands."""
 
 MAINS_HZ, MAINS_WANDER_HZ = (50.0, 60.0), 0.1
@@ -63,7 +63,7 @@ def shaft_speed(values_N: Tensor, rate_hz: float, stated_hz: float) -> ShaftSpee
 def speeds(values_N: Tensor, rate_hz: float, stated_hz: float) -> list[ShaftSpeed]:
     """As `shaft_speed`; where that contradicts the stated speed, what the lines say near that stands behind it."""
     step_hz = rate_hz / len(values_N)
-    if stated_hz / step_hz < FEWEST_TURNS:
+    if stated_hz / step_hz < TRUSTED_TURNS:
         return [ShaftSpeed(stated_hz, stated_hz, False)]
     share_G = torch.arange(-WITHIN, WITHIN + STEP, STEP)
     speed_G, is_near_G = stated_hz * (1.0 + share_G), share_G.abs() <= NEAR

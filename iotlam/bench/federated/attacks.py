@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import product
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -227,8 +226,8 @@ def _messages() -> Iterator[Attack]:
 
 def _objects() -> Iterator[Attack]:
     """Answers of which Flower cannot make a message, or makes another."""
-    for kind, (harm, change) in product(objects.KINDS, objects.HARMS.items()):
-        if objects.is_harmed(kind, harm):
+    for kind in objects.KINDS:
+        for harm, change in objects.harms(kind).items():
 
             def harmed(known: Overheard, kind: str = kind, change: objects.Harm = change) -> objects.Objects:
                 return objects.Objects.of(known.reply(_honest(known), known.honest[1])).harmed(kind, change)

@@ -76,10 +76,14 @@ HARMS: dict[str, Harm] = {
     "of a kind that there is not": _head(lambda head: [b"os.system", *head[1:]]),
     "made of what is not there": _head(lambda head: [head[0], b"0" * 64, *head[2:]]),
     "whose length is a word": _head(lambda head: [*head[:2], b"long"]),
-    **{f"that says it is {kind}": _head(lambda head, kind=kind: [kind.encode(), *head[1:]]) for kind in KINDS},  # type: ignore[misc]
 }
 
 
-def is_harmed(kind: str, harm: str) -> bool:
-    """Whether a harm is one: no object is harmed by saying what it is."""
-    return harm != f"that says it is {kind}"
+def harms(kind: str) -> dict[str, Harm]:
+    """What is done to an object of a kind; it may say that it is of any other."""
+    others = (other for other in KINDS if other != kind)
+    return HARMS | {f"that says it is {other}": _head(_called(other)) for other in others}
+
+
+def _called(kind: str) -> Callable[[list[bytes]], list[bytes]]:
+    return lambda head: [kind.encode(), *head[1:]]
