@@ -14,6 +14,7 @@ from typing import Any
 import iotlam
 from iotlam.bench.docs import refresh
 from iotlam.bench.host import Host, describe_host, torch_threads
+from iotlam.bench.kept import forget
 from iotlam.contracts import BadInput, Json, check_writable, whole_file
 from iotlam.plugins import load_entry
 from iotlam.training.progress import Step, progress
@@ -112,6 +113,8 @@ def run_suite(name: str, quick: bool = False, json_path: Path | None = None) -> 
     host = describe_host()
     result = suite(quick, progress)
     write_result(path, result, replace(host, threads=torch_threads()))
+    if not quick:
+        forget(name)
     if path == default_path(name, quick=False):
         refresh(path.parent)
     return result

@@ -22,14 +22,20 @@ Result = TypeVar("Result")
 
 
 def run_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, on_done: Callable[[Result], None]
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    on_done: Callable[[Result], None],
+    preload: str = "",
 ) -> list[Result]:
     """Apply `work` to every item, each in a fresh process; results in the order of the items.
+
+    Processes are forked with `preload` imported, by default the module of `work`.
 
     An error or Ctrl-C cancels what has not begun, ends the processes, and is raised here.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the new processes
-    module = getattr(work, "func", work).__module__  # of what a partial calls
+    module = preload or getattr(work, "func", work).__module__  # of what a partial calls
     pool = ProcessPoolExecutor(max(workers, 1), _context(module), _end_tidily, max_tasks_per_child=1)
     try:
         futures = [pool.submit(_unless_ended, work, item) for item in items]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iotlam.bench.kept import run_kept
 from iotlam.bench.statistics import mean_ci95
 from iotlam.bench.suite import Metric, Progress, figure
 from iotlam.contracts import Json
@@ -28,7 +29,6 @@ from iotlam.federated.distillation import Distillation
 from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
-from iotlam.training.parallel import run_parallel
 from iotlam.training.shards import Sample
 from iotlam_faults.federated import SENSOR, Source, logits_of, mean_auroc, seen_by, task
 from iotlam_faults.model import load_model
@@ -157,14 +157,18 @@ def measure(quick: bool, progress: Progress) -> list[Json]:
     with TemporaryDirectory() as folder:
         base = _base(Path(folder) / "base")
         if quick:
-            todo = [Piece(0, MAIN, base, 5, 20, 1, 2)]
+            todo = {"own modules, quick": Piece(0, MAIN, base, 5, 20, 1, 2)}
         else:
-            todo = [Piece(seed, tuple(ARMS) if seed < ABLATED else MAIN, base) for seed in range(SEEDS)]
+            todo = {
+                f"own modules, seed {seed}": Piece(seed, tuple(ARMS) if seed < ABLATED else MAIN, base)
+                for seed in range(SEEDS)
+            }
         with progress("Distillation", len(todo)) as step:
-            return [row for rows in run_parallel(measured, todo, WORKERS, lambda _: step(1)) for row in rows]
+            found = run_kept("fed-quality", measured, todo, WORKERS, step)
+        return [row for one in found for row in one["rows"]]
 
 
-def measured(piece: Piece) -> list[Json]:
+def measured(piece: Piece) -> Json:
     """Rows of one seed: each device alone, all data in one place, and the arms."""
     torch.set_num_threads(1)
     what, fleet, seed = task(piece.base), drawn(piece.seed, piece.machines, piece.unmet), piece.seed
@@ -173,7 +177,7 @@ def measured(piece: Piece) -> list[Json]:
     for arm in piece.arms:
         with TemporaryDirectory() as folder:
             rows += _federated(what, fleet, arm, piece.rounds, piece.steps, seed, Path(folder) / "run")
-    return rows
+    return {"rows": rows}
 
 
 def figures(rows: Sequence[Json]) -> dict[str, Metric]:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from iotlam.bench.kept import run_kept
 from iotlam.bench.statistics import mean_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
@@ -27,7 +28,6 @@ from iotlam.federated.config import Enrolled, RunConfig
 from iotlam.federated.local import Local, LocalData, Task
 from iotlam.federated.rounds import Run
 from iotlam.model import IotlamModel
-from iotlam.training.parallel import run_parallel
 from iotlam.training.shards import PRESENT, Sample, Shard
 from iotlam_faults.federated import Source, bearings, task, told_apart, unlearnt
 from iotlam_faults.query import FAULTS
@@ -107,8 +107,8 @@ def quality(quick: bool, progress: Progress) -> SuiteResult:
     with TemporaryDirectory() as folder:
         base, windows = unlearnt(Path(folder) / "base"), Path(folder) / "windows"
         _keep_windows(windows)
-        todo = [
-            Piece(setting, method, seed, base, windows, rounds)
+        todo = {
+            f"{setting}, {method}, seed {seed}, {rounds} rounds": Piece(setting, method, seed, base, windows, rounds)
             for seed in range(seeds)
             for setting, methods in (
                 (ONE_CLASS, (CENTRAL, ALONE, *MODES, ROUNDED)),
@@ -116,9 +116,9 @@ def quality(quick: bool, progress: Progress) -> SuiteResult:
                 (ATTACKED, (CLEAN, *ATTACKS)),
             )
             for method in methods
-        ]
+        }
         with progress("Trainings", len(todo)) as step:
-            rows = run_parallel(measured, todo, WORKERS, lambda _: step(1))
+            rows = run_kept("fed-quality", measured, todo, WORKERS, step)
     distilled = fed_distillation.measure(quick, progress)
     found = figures(rows) | fed_distillation.figures(distilled)
     return SuiteResult("fed-quality", rows + distilled, found, time.monotonic() - start)
