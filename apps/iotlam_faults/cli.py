@@ -191,9 +191,11 @@ def diagnose(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; started again, it resumes.")] = Path("runs/faults"),
-    machines: Annotated[int, typer.Option(min=10, help="Machines to simulate, each of another kind.")] = 4000,
+    machines: Annotated[int, typer.Option(min=10, help="Machines to simulate, each of another kind.")] = 8000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of learning.")] = 3000,
-    modalities: Annotated[str, typer.Option(help="Sensors, comma-separated.")] = "vibration_orders,current",
+    modalities: Annotated[
+        str, typer.Option(help="Sensors, comma-separated.")
+    ] = "vibration_orders,vibration_residual,current",
     decoder: Annotated[str, typer.Option(help="Preset, folder or hub name of the decoder.")] = "nano",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=1000, help="Seed of everything.")] = 0,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,14 +23,13 @@ from iotlam_faults.physics.kurtogram import kurtogram
 from iotlam_faults.physics.sidebands import CurrentLines, current_lines
 from iotlam_faults.physics.speed import WITHIN, of_mains
 from iotlam_faults.physics.velocity import velocity_rms_mm_s
+from iotlam_faults.second_opinion import with_opinion
 from iotlam_faults.signals import Signal, alike
 from iotlam_faults.verdict import FEWEST_TURNS, WORDS, Verdict, by_cage, judge, unfit
-from iotlam_machine.bearings import Bearing
 from iotlam_waveform.envelope import Bands, modulation, squared_envelopes, surroundings
-from iotlam_waveform.vibration_orders.lines import FEWEST_TURNS as LINES_TURNS
 
 if TYPE_CHECKING:  # it loads the model's libraries, which takes longer than a diagnosis
-    from iotlam_faults.trained import Facts, Opinion, Trained
+    from iotlam_faults.trained import Trained
 
 LONGEST_S = 20.0
 """Of a longer recording the first seconds count, and as many as a slow shaft's fewest turns take."""
@@ -84,11 +82,13 @@ class Past:
     Attributes:
         change: how far it is from them; None where they cannot tell.
         before: how deep its lines were.
+        near: those that are a baseline, of about its speed.
         doubts: what is odd about them.
     """
 
     change: float | None = None
     before: tuple[Before, ...] = ()
+    near: tuple[Heard, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
@@ -131,7 +131,9 @@ def diagnose(
         before=past.before,
         current=lines,
     )
-    return answer if trained is None else _with_opinion(answer, trained)
+    if trained is None:
+        return answer
+    return with_opinion(answer, trained, [(one.signal, one.verdict) for one in past.near])
 
 
 def strongest(
@@ -223,7 +225,8 @@ def _past(now: Heard, healthy: Sequence[Signal]) -> Past:
         doubts.append(
             "the change is from one healthy recording alone: another load, mounting or recorder changes as much"
         )
-    return Past(change, tuple(before for one in sound if (before := _before(one))), tuple(doubts))
+    before = tuple(lines for one in sound if (lines := _before(one)))
+    return Past(change, before, tuple(near), tuple(doubts))
 
 
 def _at_speed(healthy: Signal, signal: Signal) -> Signal:
@@ -282,72 +285,6 @@ def _profiles(signal: Signal) -> NDArray[np.float64]:
     count = len(values_N) // size
     values_WN = torch.from_numpy(np.ascontiguousarray(values_N[: count * size])).reshape(count, size)
     return profile(levels(values_WN, signal.rate_hz), values_WN)
-
-
-def _with_opinion(answer: Answer, trained: Trained) -> Answer:
-    """With what the trained head says and, where that counts, what of it is to be doubted; or why it says nothing."""
-    signal, verdict = answer.signal, answer.verdict
-    reason = _unasked(signal, verdict, trained.facts)
-    if verdict is None or reason:
-        return replace(answer, doubts=(*answer.doubts, f"the trained head is not asked: {reason}"))
-    opinion = _opinion(signal, verdict, trained)
-    answer = replace(answer, opinion=opinion)
-    doubts = []
-    if not opinion.named:
-        doubts.append(
-            f"the trained head's readings disagree: {WORDS[opinion.by_physics]} by physics, "
-            f"{WORDS[opinion.by_encoder]} by the encoder"
-        )
-    elif answer.contradicted:
-        if verdict.faults:
-            doubts.append(f"physics names the {WORDS[verdict.faults[0]]}, the trained head the {WORDS[opinion.named]}")
-        else:
-            seen = " and the ".join(WORDS[name] for name in verdict.suspects)
-            doubts.append(
-                f"the lines that are there are of the {seen}, the trained head names the {WORDS[opinion.named]}"
-            )
-    if signal.part not in trained.facts.parts:
-        known = ", ".join(trained.facts.parts) or "none"
-        doubts.append(f"the trained head does not know how '{signal.part}' rings; it knows {known}")
-    return replace(answer, doubts=(*answer.doubts, *(doubts if answer.damaged else ())))
-
-
-def _unasked(signal: Signal, verdict: Verdict | None, facts: Facts) -> str:
-    """Why a trained head cannot say anything of a signal, in words; empty where it can."""
-    if signal.lacking:
-        return f"it needs the {' and the '.join(signal.lacking)} of the machine"
-    if verdict is None:
-        return "it reads the lines of the bearing, which this recording cannot tell"
-    if verdict.speed.path_N is not None:
-        return "it takes the speed as steady, which it is not"
-    seconds = len(signal.values_N) / signal.rate_hz
-    if seconds < facts.window_s:
-        return f"it needs {facts.window_s:g} s, and the recording holds {seconds:.3g}"
-    turns = facts.window_s * verdict.speed.hz
-    if turns < LINES_TURNS:
-        return f"it needs {LINES_TURNS:g} turns of the shaft in {facts.window_s:g} s, and there are {turns:.1f}"
-    if signal.rate_hz < facts.rate_hz:
-        return f"it needs {facts.rate_hz:g} Hz of sample rate, and the recording has {signal.rate_hz:g}"
-    return ""
-
-
-def _opinion(signal: Signal, verdict: Verdict, trained: Trained) -> Opinion:
-    """What the trained head says."""
-    from iotlam_faults.data.catalogue import Entry
-    from iotlam_faults.data.reading import Waveform
-    from iotlam_faults.recordings import cut
-
-    entry = Entry(
-        set="own",
-        file=signal.source,
-        bearing="asked",
-        rate_hz=signal.rate_hz,
-        part=signal.part,
-        rpm=60.0 * verdict.speed.hz,
-        own_geometry=signal.bearing if isinstance(signal.bearing, Bearing) else None,
-    )
-    wave = Waveform(signal.values_N[:, None], entry, Path(signal.source))
-    return trained.judge(cut([wave], trained.facts.window_s, trained.facts.rate_hz))
 
 
 def _verdict(signal: Signal) -> Verdict | None:

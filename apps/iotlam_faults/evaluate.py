@@ -25,6 +25,7 @@ from iotlam.training.parallel import run_parallel
 from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.head import Doubles, Flags
 from iotlam_faults.methods import METHODS, OPINIONS, Method, Rows, Scorer, Seen
+from iotlam_faults.pasts import first_windows, fit_baselines, healthy_windows
 from iotlam_faults.protocols import Window
 from iotlam_faults.recordings import Recordings
 from iotlam_faults.splits import Fitted, Piece, Split, known_before
@@ -53,7 +54,7 @@ class Bench:
         seen: what methods may look at.
         profile_WC: what baselines look at.
         baselines: of each recording, how its place vibrates while sound; none where that is not known.
-        set_aside: windows that are the baseline of their own recording, never tested.
+        set_aside: the first window of every sound recording: others are held against it, and it is never tested.
     """
 
     windows: tuple[Window, ...]
@@ -77,8 +78,10 @@ class Bench:
         found = recordings.evidence()
         profile_WC = profile(found.levels_BC, recordings.values_WN)
         baselines = fit_baselines(recordings.windows, profile_WC)
-        own = {piece for name, fitted in baselines.items() for piece in fitted.pieces if piece.recording == name}
-        return cls(recordings.windows, Seen.of(recordings, found, model), profile_WC, baselines, frozenset(own))
+        first = first_windows(recordings.windows)
+        seen = Seen.of(recordings, found, model, healthy_windows(recordings, first))
+        set_aside = frozenset(piece for pieces in first.values() for piece in pieces)
+        return cls(recordings.windows, seen, profile_WC, baselines, set_aside)
 
     def rows(self, pieces: Iterable[Piece]) -> Rows:
         """Rows of pieces, without those set aside."""
@@ -118,26 +121,6 @@ class Bench:
     def recordings_W(self) -> NDArray[np.str_]:
         """The recording of each window."""
         return np.array([one.piece.recording for one in self.windows])
-
-
-def fit_baselines(windows: Sequence[Window], profile_WC: Doubles) -> dict[str, Fitted[Baseline]]:
-    """The healthy baseline of each recording: all sound windows at its place in other recordings.
-
-    Where there is one sound recording alone, its first window is the baseline of the place.
-    """
-    row_of = {one.piece: row for row, one in enumerate(windows)}
-    found = {}
-    for part in {one.entry.part for one in windows}:
-        here = [one for one in windows if one.entry.part == part]
-        sound = [one.piece for one in here if not one.entry.faults]
-        several = len({piece.recording for piece in sound}) > 1
-        for recording in {one.piece.recording for one in here}:
-            past = [piece for piece in sound if piece.recording != recording] if several else sound[:1]
-            if past:
-                found[recording] = Fitted.on(
-                    past, lambda pieces: Baseline.fit(profile_WC[[row_of[piece] for piece in pieces]])
-                )
-    return found
 
 
 @dataclass(frozen=True, slots=True)

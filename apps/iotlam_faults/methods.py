@@ -5,8 +5,8 @@ Shapes: W windows, L faults of a bearing, C columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from iotlam.model import IotlamModel, IotlamProcessor
 from iotlam_faults.evidence import LINES, Evidence
 from iotlam_faults.head import Columns, Doubles, Encoded, Encoding, Flags, Head, Linear, Names
 from iotlam_faults.query import FAULTS, PLACES, machine_query
-from iotlam_faults.recordings import Recordings
-from iotlam_faults.windows import ROI
+from iotlam_faults.recordings import Recordings, Vibration
+from iotlam_faults.windows import ROI, by_modality
 from iotlam_machine.machine import BEARING_FAULTS
 
 Rows = NDArray[np.intp]
@@ -44,15 +44,23 @@ class Seen:
     present_WL: Flags
 
     @classmethod
-    def of(cls, recordings: Recordings, found: Evidence, model: IotlamModel | None) -> Seen:
+    def of(
+        cls,
+        recordings: Recordings,
+        found: Evidence,
+        model: IotlamModel | None,
+        healthy_W: Sequence[Vibration | None],
+    ) -> Seen:
         """Look at all windows, once for all splits: nothing is fitted here.
 
         Args:
             recordings: the windows.
             found: evidence of them.
             model: pretrained; None to do without the encoder.
+            healthy_W: what the encoder holds each against.
         """
-        columns = Columns.of(found, recordings.parts_W, embed(model, recordings) if model else None)
+        encoding = embed(model, recordings, healthy_W) if model else None
+        columns = Columns.of(found, recordings.parts_W, encoding)
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
 
     def rows(self, rows: Rows) -> Seen:
@@ -67,8 +75,19 @@ Method = Callable[[Seen], Scorer]
 """Windows to learn from -> what scores others; of those it sees no truth."""
 
 
-def embed(model: IotlamModel, recordings: Recordings) -> Encoding:
-    """Let the encoder read every window."""
+def embed(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibration | None]) -> Encoding:
+    """Let the encoder read every window.
+
+    What its own head says is read beside a healthy window, where there is one: it has learnt to be asked either way.
+    Latents are of the window alone, for what learns from them meets few windows, and may be asked without a past.
+    """
+    alone = _read(model, recordings, [None] * len(healthy_W))
+    if not any(healthy_W):
+        return alone
+    return replace(_read(model, recordings, healthy_W), latents_WC=alone.latents_WC)
+
+
+def _read(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibration | None]) -> Encoding:
     processor = IotlamProcessor(tuple(spec.modality for spec in model.config.modalities), ROI)
     latents, odds, severity = [], [], []
     places = [PLACES.index(fault) for fault in BEARING_FAULTS]
@@ -76,7 +95,10 @@ def embed(model: IotlamModel, recordings: Recordings) -> Encoding:
         questions = []
         for row in range(start, min(start + BATCH, len(recordings.windows))):
             query = machine_query(recordings.orders[row], float(recordings.shaft_W[row]))
-            questions.append((processor.tokenize(_frames(processor, recordings, row), query), query))
+            healthy = healthy_W[row]
+            now = [_frame(recordings.vibration(row), recordings.rate_hz)]
+            past = [_frame(healthy, recordings.rate_hz)] if healthy else []
+            questions.append((processor.tokenize(by_modality(processor.plugins, now, past), query), query))
         with torch.no_grad():
             answer = model.answer_all(questions)
         assert answer.facts_BKF is not None  # what load_model asks for
@@ -86,10 +108,9 @@ def embed(model: IotlamModel, recordings: Recordings) -> Encoding:
     return Encoding(*(torch.cat(parts).double().numpy() for parts in (latents, odds, severity)))
 
 
-def _frames(processor: IotlamProcessor, recordings: Recordings, row: int) -> dict[str, list[SensorFrame]]:
-    meta = {"sensor": "bearing", "rate_hz": recordings.rate_hz, "shaft_hz": float(recordings.shaft_W[row])}
-    frame = SensorFrame(0, recordings.values_WN[row].numpy()[:, None], meta=meta)
-    return {name: [frame] for name in processor.plugins if name.startswith("vibration")}
+def _frame(window: Vibration, rate_hz: float) -> SensorFrame:
+    meta = {"sensor": "bearing", "rate_hz": rate_hz, "shaft_hz": window.shaft_hz}
+    return SensorFrame(0, window.values_N.numpy()[:, None], meta=meta)
 
 
 def dummy(seen: Seen) -> Scorer:

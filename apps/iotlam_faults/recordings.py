@@ -51,6 +51,19 @@ TIMES = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
+class Vibration:
+    """One window's samples, and how the shaft turned meanwhile.
+
+    Attributes:
+        values_N: m/s2, float32.
+        shaft_hz: speed of the shaft.
+    """
+
+    values_N: Tensor
+    shaft_hz: float
+
+
+@dataclass(frozen=True, slots=True)
 class Recordings:
     """Windows of many recordings, at one rate.
 
@@ -93,6 +106,10 @@ class Recordings:
             got = f"{seconds * shaft_hz:.1f} of {self.windows[slowest].piece.recording}"
             fix = f"make windows of {math.ceil(FEWEST_TURNS / shaft_hz)} s or more, as in --window-s"
             raise BadInput("Windows", expected=f"{FEWEST_TURNS:g} turns of the shaft or more in each", got=got, fix=fix)
+
+    def vibration(self, row: int) -> Vibration:
+        """What was measured in one of the windows."""
+        return Vibration(self.values_WN[row], float(self.shaft_W[row]))
 
     @property
     def parts_W(self) -> NDArray[np.str_]:

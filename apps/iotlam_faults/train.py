@@ -26,7 +26,7 @@ from iotlam_faults.windows import ROI, simulated
 from iotlam_faults.words import describe
 from iotlam_machine.machine import random_machine
 
-MACHINES = 4000
+MACHINES = 8000
 HELD_OUT_EVERY = 10
 """One machine in so many is kept from learning, to measure with."""
 
@@ -57,8 +57,8 @@ class TrainConfig:
     """
 
     machines: int = MACHINES
-    windows: int = 2
-    modalities: tuple[str, ...] = ("vibration_orders", "current")
+    windows: int = 1
+    modalities: tuple[str, ...] = ("vibration_orders", "vibration_residual", "current")
     decoder: str = "nano"
     learning: ImitationConfig = LEARNING
     workers: int = 2
@@ -142,12 +142,12 @@ def streams(folder: Path, seed: int, machines: int = MACHINES) -> Streams:
     """Streams of vibration to pretrain a decoder on, with words: the machines that `iotlam faults train` starts with.
 
     Args:
-        folder: a run's folder; training there later finds the machines simulated.
+        folder: where they are kept.
         seed: the run's seed.
         machines: how many, the first ones.
     """
-    shards = record_machines(folder, TrainConfig(machines=machines, seed=seed))
-    return Streams(shards, describe, ("vibration_orders",))
+    sensors = ("vibration_orders",)
+    return Streams(record_machines(folder, TrainConfig(machines, modalities=sensors, seed=seed)), describe, sensors)
 
 
 def simulate_machines(todo: Simulation) -> list[Path]:

@@ -27,7 +27,7 @@ from iotlam_faults.head import Columns, Doubles, Encoded, Head, Linear, Ringing,
 from iotlam_faults.methods import embed, ours
 from iotlam_faults.model import load_model
 from iotlam_faults.query import PLACES
-from iotlam_faults.recordings import Recordings
+from iotlam_faults.recordings import Recordings, Vibration
 from iotlam_machine.machine import BEARING_FAULTS
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
@@ -164,9 +164,14 @@ class Trained:
         """Columns of the encoder's latents."""
         return PLACES.index("turns") * self._model.config.fusion.d_fusion
 
-    def judge(self, recordings: Recordings) -> Opinion:
-        """What it says of the windows of one bearing, taken together."""
-        encoding = embed(self._model, recordings)
+    def judge(self, recordings: Recordings, healthy: Vibration | None = None) -> Opinion:
+        """What it says of the windows of one bearing, taken together.
+
+        Args:
+            recordings: the windows.
+            healthy: a window of the same sensor while the machine was sound.
+        """
+        encoding = embed(self._model, recordings, [healthy] * len(recordings.windows))
         columns = Columns.of(recordings.evidence(), recordings.parts_W, encoding)
         whole, physics, encoder = (
             self._mean(head, part)

@@ -19,7 +19,7 @@ SHARED = {"cage": "ball", "turns": "shaft"}
 def describe(sample: Sample, places: Sequence[int]) -> str:
     """One place: how bad the damage is that shows there. Several: of each, and which is worst.
 
-    Places are counted from one, in the order given; `sample` needs the target of `windows.sample_of`.
+    Places are counted from one, in the order given; `sample` needs the target of `windows.simulated`.
     """
     severity_K = sample.targets[FACTS][:, 0]
     shown = [float(severity_K[PLACES.index(SHARED.get(PLACES[place], PLACES[place]))]) for place in places]

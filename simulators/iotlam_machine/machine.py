@@ -46,6 +46,8 @@ class Machine(Record, frozen=True):
         unsteady: standard deviation of the speed, as a share.
         zone_spread: Stribeck's epsilon of the load zone.
         structure: seed of the housing's modes; machines of one kind share it.
+        mounting: seed of what has shifted in them when the machine was last opened; 0 for as it was built.
+        noise_m_s2: root mean square of what the bearing sounds like when it is sound, at half of the rated load.
         roughness: how strongly races and load zone modulate the noise of the sound bearing.
         play: how strongly the noise swells once a turn, by looseness, rubbing and eccentricity.
         gear_teeth: of a gear on the shaft, 0 for none.
@@ -67,6 +69,8 @@ class Machine(Record, frozen=True):
     unsteady: Share = 0.001
     zone_spread: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.6
     structure: Annotated[int, Meta(ge=0)] = 0
+    mounting: Annotated[int, Meta(ge=0)] = 0
+    noise_m_s2: Annotated[float, Meta(gt=0.0, le=1e3)] = 0.5
     roughness: Share = 0.1
     play: Share = 0.1
     gear_teeth: Annotated[int, Meta(ge=0, le=500)] = 0
@@ -116,9 +120,32 @@ def random_machine(seed: int) -> Machine:
         pole_pairs=int(rng.integers(1, 4)),
         current_a=float(np.exp(rng.uniform(0.0, 4.0))),
         drift_ppm=float(rng.normal(0.0, 50.0)),
+        noise_m_s2=float(rng.lognormal(-0.7, 0.8)),
     )
     zone = LoadZone(spread=machine.zone_spread)
     return machine.changed(faults=tuple(_loaded(fault, zone) for fault in faults))
+
+
+def when_sound(machine: Machine, seed: int) -> Machine:
+    """The machine before anything was wrong with it: at another load, about the speed, and mounted otherwise.
+
+    Load and speed change what a housing passes on, too: that is in how it was mounted.
+
+    Args:
+        machine: as it is now.
+        seed: of what was otherwise.
+    """
+    rng = np.random.default_rng((seed, 85))
+    return machine.changed(
+        faults=(),
+        load=float(rng.uniform(0.1, 1.0)),
+        speed_hz=machine.speed_hz * float(rng.uniform(0.9, 1.1)),
+        slip=float(rng.uniform(-0.01, 0.01)),
+        noise_m_s2=machine.noise_m_s2 * float(rng.lognormal(0.0, 0.4)),
+        roughness=min(machine.roughness * float(rng.lognormal(0.0, 0.3)), 1.0),
+        play=min(machine.play * float(rng.lognormal(0.0, 0.3)), 1.0),
+        mounting=seed + 1,
+    )
 
 
 def _loaded(fault: Fault, zone: LoadZone) -> Fault:

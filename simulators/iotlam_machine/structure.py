@@ -41,6 +41,16 @@ class Modes:
         response_F[0] = 0.0
         return np.fft.irfft(np.fft.rfft(force_N) * response_F, count)
 
+    def remounted(self, rng: np.random.Generator) -> Modes:
+        """The path after the machine was opened: joints are stiffer or looser, modes a little elsewhere and louder."""
+        count = len(self.gain)
+        return Modes(
+            tuple(np.array(self.natural_hz) * rng.lognormal(0.0, 0.03, count)),
+            tuple(np.array(self.damping) * rng.lognormal(0.0, 0.3, count)),
+            tuple(np.array(self.gain) * rng.lognormal(0.0, 0.4, count)),
+            self.stiff,
+        )
+
 
 def random_modes(rng: np.random.Generator) -> Modes:
     """A path of three to seven modes: of those above half of its rate a sensor has what they do below."""

@@ -15,9 +15,6 @@ from iotlam_machine.structure import Modes, random_modes
 
 Doubles = NDArray[np.float64]
 
-NOISE_M_S2 = 0.5
-"""Root mean square of a sound bearing's noise."""
-
 LEAST_PEAK, MOST_PEAK = 1.0, 40.0
 """Peak of the strikes over that noise at severity 0 and 1."""
 
@@ -27,16 +24,24 @@ def vibration(rng: np.random.Generator, machine: Machine, turning: Turning) -> D
     rate_hz = 1.0 / turning.time_s[1]
     zone = LoadZone(spread=machine.zone_spread)
     kind = np.random.default_rng((machine.structure, 82))  # of the structure, not of the run
-    housing = [random_modes(kind) for _ in range(machine.axes)]
-    paths = {fault: [random_modes(kind) for _ in range(machine.axes)] for fault in BEARING_FAULTS}
+    shifts = np.random.default_rng((machine.mounting, 86)) if machine.mounting else None
+    housing = _paths(kind, machine, shifts)
+    paths = {fault: _paths(kind, machine, shifts) for fault in BEARING_FAULTS}
     noise_N = rng.normal(size=len(turning.time_s)) * _roughness(kind, machine, turning, zone)
     axes = []
     for axis in range(machine.axes):
         sound_N = _unit(housing[axis].pass_on(noise_N, rate_hz))
         damage_N = sum((_damage(rng, machine, turning, zone, fault, paths[fault][axis])
                         for fault in BEARING_FAULTS), np.zeros_like(sound_N))  # fmt: skip
-        axes.append(NOISE_M_S2 * (sound_N + damage_N) + _turns(kind, machine, turning))
+        loud = machine.noise_m_s2 * (0.7 + 0.6 * machine.load)
+        axes.append(loud * (sound_N + damage_N) + _turns(kind, machine, turning))
     return np.stack(axes, 1)
+
+
+def _paths(kind: np.random.Generator, machine: Machine, shifts: np.random.Generator | None) -> list[Modes]:
+    """A path to each axis, as it is since the machine was last opened."""
+    paths = [random_modes(kind) for _ in range(machine.axes)]
+    return [path.remounted(shifts) for path in paths] if shifts else paths
 
 
 def _roughness(kind: np.random.Generator, machine: Machine, turning: Turning, zone: LoadZone) -> Doubles:

@@ -18,6 +18,7 @@ from iotlam.model.folder import weights_sha256
 from iotlam_faults.advice import advice
 from iotlam_faults.diagnose import diagnose
 from iotlam_faults.model import load_model
+from iotlam_faults.recordings import Recordings, Vibration
 from iotlam_faults.report import write_page
 from iotlam_faults.signals import Signal, read_motor_current
 from iotlam_faults.telling import in_numbers, in_words
@@ -115,7 +116,42 @@ class Head:
 
     def __init__(self, by_physics: str, by_encoder: str) -> None:
         probability = {"inner": 0.1, "outer": 0.1, "ball": 0.1} | {by_physics: 0.8}
-        self.judge = lambda recordings: Opinion(probability, by_physics, by_encoder, probability)
+        self.opinion = Opinion(probability, by_physics, by_encoder, probability)
+
+    def judge(self, recordings: Recordings, healthy: Vibration | None) -> Opinion:
+        """As it was told; what it is asked about is kept."""
+        self.asked = recordings, healthy
+        return self.opinion
+
+
+def test_the_head_holds_the_signal_against_the_healthy_recording_of_about_its_speed() -> None:
+    now, january = signal(Fault("outer", 0.6, 0.05), part="DE"), signal()
+    for healthy in ([january], [january.first(0.8), january]):
+        head = Head("outer", "outer")
+        diagnose(now, healthy, head)  # type: ignore[arg-type]
+        recordings, past = head.asked
+        assert recordings.windows and past is not None
+        assert past.shaft_hz == pytest.approx(29.5, rel=0.01) and past.values_N.shape == (10_000,)
+        assert past.values_N.std() == pytest.approx(january.values_N.std(), rel=0.2), "not today's"
+
+
+@pytest.mark.parametrize(
+    ("healthy", "said"),
+    [
+        (lambda: [], ""),
+        (lambda: [signal().first(0.8)], "does not hold it against .*: it needs 1 s, and the recording holds 0.8"),
+        (lambda: [replace(signal(), bearing=None)], ""),
+    ],
+)
+def test_without_a_healthy_recording_that_the_head_can_read_it_is_asked_alone(
+    healthy: Callable[[], list[Signal]], said: str
+) -> None:
+    head = Head("outer", "outer")
+    answer = diagnose(signal(Fault("outer", 0.6, 0.05), part="DE"), healthy(), head)  # type: ignore[arg-type]
+    if said:
+        assert head.asked[1] is None and any(re.search(said, doubt) for doubt in answer.doubts)
+    else:
+        assert not any("does not hold it" in doubt for doubt in answer.doubts)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from iotlam_faults.data.catalogue import entries
-from iotlam_faults.evaluate import Bench, fit_baselines, run_split
+from iotlam_faults.evaluate import Bench, run_split
 from iotlam_faults.head import Columns
 from iotlam_faults.methods import METHODS, Seen
 from iotlam_faults.monitor.ledger import Alarm
+from iotlam_faults.pasts import fit_baselines
 from iotlam_faults.protocols import Window, rosa
 from iotlam_faults.splits import Piece
 from iotlam_faults.suites import honest, speed, stream

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, SensorFrame
 from iotlam.fusion.sanity import auroc
-from iotlam.training.shards import FACTS, PRESENT, Shard
+from iotlam.model import IotlamProcessor
+from iotlam.training.shards import FACTS, PRESENT, Sample, Shard
 from iotlam_faults.model import load_model
 from iotlam_faults.query import ANCHORS, FAULTS, FEATURES, PLACES, machine_query
 from iotlam_faults.train import LEARNING, Run, Simulation, TrainConfig, simulate_machines, told_apart
+from iotlam_faults.windows import ROI, by_modality, simulated
 from iotlam_machine.bearings import BEARINGS
+from iotlam_machine.machine import Fault, Machine
 from iotlam_waveform.vibration_orders.places import ENVELOPE_Y, SIGNAL_Y
+from iotlam_waveform.vibration_residual.rises import FEATURES as RISES
 
 ORDERS = ("vibration_orders",)
 
@@ -129,3 +133,32 @@ def test_it_learns_to_tell_faults_apart_on_machines_it_never_met(tmp_path: Path,
     paths = simulate_machines(Simulation(5000, 80, 1, ORDERS, tmp_path / "others"))
     found = told_apart(model, [Shard.load(path) for path in paths])
     assert found["inner"] > 0.75 and found["ball"] > 0.7
+
+
+def test_each_modality_reads_what_is_its_own() -> None:
+    now, past, phase = (
+        SensorFrame(t_ns, np.zeros((4, 1), np.float32), meta={"sensor": sensor, "rate_hz": 1e4})
+        for t_ns, sensor in ((0, "bearing"), (10**18, "bearing"), (0, "motor"))
+    )
+    names = ("vibration", "vibration_orders", "vibration_residual", "current")
+    found = by_modality(names, [now], [past], [phase])
+    assert found["vibration"] == found["vibration_orders"] == [now] and found["current"] == [phase]
+    healthy, today = found["vibration_residual"]
+    assert today is now and healthy.meta["healthy"] is True and healthy.t_ns < now.t_ns
+    assert set(by_modality(names, [now])) == {"vibration", "vibration_orders"}, "without a past there is no residual"
+
+
+def test_a_simulated_machine_is_held_against_itself_while_it_was_sound() -> None:
+    processor = IotlamProcessor(("vibration_orders", "vibration_residual"), ROI)
+    machine = Machine(structure=3, faults=(Fault("outer", severity=0.7),))
+    damaged, sound = (simulated(processor, one, 2, 5) for one in (machine, machine.changed(faults=())))
+    rise = RISES.index("white_rise")
+    outer_x = damaged.query.anchors_KHX[PLACES.index("outer"), 0, 0]
+
+    def at_the_outer_race(sample: Sample) -> float:
+        batch = sample.tokens["vibration_residual"]
+        assert batch.position_BTX is not None
+        near_T = (batch.position_BTX[0] - torch.tensor([outer_x, ENVELOPE_Y])).norm(dim=-1) < 2.0
+        return float(batch.tokens_BTD[0, near_T, rise].max()) if near_T.any() else 0.0
+
+    assert at_the_outer_race(damaged) > 1.0 > 0.5 > at_the_outer_race(sound)

@@ -43,7 +43,7 @@ def test_words_about_places(severity: dict[str, float], places: list[int], text:
 def test_machines_are_material_to_pretrain_on(tmp_path: Path) -> None:
     material = prepare({"faults": streams(tmp_path, seed=0, machines=12)}, 640, seed=0)
     learnt, held_out = material.learnt["faults"], material.held_out["faults"]
-    assert len(learnt) == 10 * 2 * len(PLACES) and len(held_out) == 2 * 2 * len(PLACES)
+    assert len(learnt) == 10 * len(PLACES) and len(held_out) == 2 * len(PLACES)
     line = learnt.line(np.random.default_rng(0), looks=6, scene=True)
     codes = code_range(material.tokenizer, "vibration_orders")
     assert sum(entry in codes for entry in line.looks) == 6 * 8  # eight lines of each of six places; no code of current

@@ -7,7 +7,7 @@ import pytest
 
 from iotlam.contracts import BadInput
 from iotlam_machine.bearings import BEARINGS, Bearing, find_bearing
-from iotlam_machine.machine import Fault, Machine, random_machine
+from iotlam_machine.machine import Fault, Machine, random_machine, when_sound
 from iotlam_machine.shaft import turning
 from iotlam_machine.simulate import simulate
 from iotlam_machine.strikes import LoadZone, strikes
@@ -167,3 +167,40 @@ def test_frames_state_the_speed_as_readers_spread_it() -> None:
     run = simulate(Machine(unsteady=0.0), 4.0, 0, lambda time_s: 20.0 + 5.0 * time_s)
     for second, frame in enumerate(list(run.frames())[::2]):
         assert frame.meta["shaft_hz"][[0, -1]] == pytest.approx([20.0 + 5.0 * second, 25.0 + 5.0 * second], rel=1e-3)
+
+
+def test_a_machine_was_sound_before_at_about_its_speed_and_mounted_otherwise() -> None:
+    machines = [random_machine(seed) for seed in range(60)]
+    before = [when_sound(machine, seed) for seed, machine in enumerate(machines)]
+    assert not any(one.faults for one in before)
+    assert all(abs(was.speed_hz / now.speed_hz - 1.0) <= 0.1 for was, now in zip(before, machines, strict=True))
+    assert all(was.structure == now.structure for was, now in zip(before, machines, strict=True))
+    assert all(was.mounting and not now.mounting for was, now in zip(before, machines, strict=True))
+    assert when_sound(machines[0], 3) == when_sound(machines[0], 3) != when_sound(machines[0], 4)
+
+
+def test_how_loud_a_sound_machine_is_does_not_tell_whether_one_is_damaged() -> None:
+    louder = []
+    for damaged in (True, False):
+        machines = [one for seed in range(120) if bool((one := random_machine(seed)).faults) is damaged]
+        runs = [
+            (simulate(one, 1.0, seed), simulate(when_sound(one, seed), 1.0, seed + 1000))
+            for seed, one in enumerate(machines)
+        ]
+        louder.append([np.log(now.vibration_NA.std() / sound.vibration_NA.std()) for now, sound in runs])
+    assert 0.2 < np.std(louder[1]) < 1.0 and np.median(louder[0]) > np.median(louder[1])
+    assert (np.array(louder[0]) < np.quantile(louder[1], 0.9)).mean() > 0.2
+    base = Machine(noise_m_s2=1.5)
+    assert simulate(base, 2.0, 0).vibration_NA.std() == pytest.approx(
+        3.0 * simulate(base.changed(noise_m_s2=0.5), 2.0, 0).vibration_NA.std(), rel=0.05
+    )
+
+
+def test_what_rings_shifts_a_little_when_a_machine_is_opened() -> None:
+    spectra = []
+    for machine in (Machine(structure=4), Machine(structure=4, mounting=1), Machine(structure=5)):
+        values_N = simulate(machine, 8.0, 2).vibration_NA[:, 0]
+        power_F = np.abs(np.fft.rfft(values_N)) ** 2
+        spectra.append(np.log([part.mean() for part in np.array_split(power_F[4000:], 40)]))
+    shift, other = (np.abs(spectra[0] - one).mean() for one in spectra[1:])
+    assert 0.03 < shift < 0.5 * other

@@ -67,6 +67,20 @@ def test_the_unit_of_the_signal_moves_the_level_alone() -> None:
     np.testing.assert_allclose((loud_TF - features_TF)[~envelope_T][:5, VELOCITY + 3], 2.0, atol=0.05)
 
 
+@pytest.mark.parametrize("amplitude", [0.5, 5.0, 50.0, 500.0])
+def test_a_line_far_above_all_else_is_as_large_as_it_is(amplitude: float) -> None:
+    frame = struck(3.585, 29.5, 12_000.0)
+    time_N = np.arange(len(frame.data)) / 12_000.0
+    turning_N = amplitude * np.cos(2 * np.pi * 29.5 * time_N + 1.0)
+    data = frame.data + turning_N[:, None].astype(np.float32)
+    orders_T, envelope_T, features_TF = seen(SensorFrame(t_ns=0, data=data, meta={**frame.meta, "shaft_hz": 29.5}))
+    first = int(np.abs(orders_T[~envelope_T] - 1.0).argmin())
+    both = abs(2.0 + amplitude * np.exp(1j))  # beside the imbalance that is there
+    assert orders_T[~envelope_T][first] == pytest.approx(1.0, abs=0.3 / 118.0)
+    mm_s = 10.0 ** features_TF[~envelope_T][first, VELOCITY + 3]
+    assert mm_s == pytest.approx(1e3 * both / (2 * np.pi * 29.5), rel=0.03)
+
+
 def test_places_are_even_shares_of_high_orders_and_even_steps_of_low_ones() -> None:
     steps = np.diff(place_of([3.585, 3.585 * 1.01, 10.0, 10.1]))[[0, 2]]
     np.testing.assert_allclose(steps, 1.0, rtol=0.06)

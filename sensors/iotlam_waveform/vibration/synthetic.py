@@ -19,13 +19,21 @@ FAULTS = ("none", "outer", "inner", "ball")
 SLIP = 0.01
 
 
-def sample_vibration(seed: int) -> SensorFrame:
-    """A second of one axis, in m/s2, with the shaft's speed; machine, speed, fault, level and rate from `seed`."""
+def sample_vibration(seed: int, rate_hz: float | None = None, fault: str | None = None) -> SensorFrame:
+    """A second of one axis, in m/s2, with the shaft's speed.
+
+    Args:
+        seed: of machine, speed and level, and of what is not given.
+        rate_hz: sample rate.
+        fault: one of `FAULTS`.
+    """
     rng = np.random.default_rng((seed, 71))
-    rate_hz, shaft_hz = float(rng.choice(RATES_HZ)), rng.uniform(10.0, 60.0)
+    drawn_hz, shaft_hz = float(rng.choice(RATES_HZ)), rng.uniform(10.0, 60.0)
+    rate_hz = rate_hz or drawn_hz
     count = round(DURATION_S * rate_hz)
     freq_F = np.linspace(0.0, rate_hz / 2.0, count // 2 + 1)
-    fault = FAULTS[rng.integers(len(FAULTS))]
+    drawn = FAULTS[rng.integers(len(FAULTS))]
+    fault = fault or drawn
     noise_N = _shaped(rng.normal(0.0, 1.0, count), _structure(rng, freq_F))
     noise_N /= noise_N.std()
     strikes_N = _shaped(_strikes(rng, fault, shaft_hz, count, rate_hz), _resonance(rng, freq_F))

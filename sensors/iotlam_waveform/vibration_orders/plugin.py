@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from iotlam.blocks.window import one_batch
 from iotlam.contracts import SensorFrame, TokenBatch, TokenSpec
@@ -47,15 +48,13 @@ class VibrationOrdersModality:
             if stretch.speed_N is None:
                 continue
             for values_N, valid_N in zip(stretch.values_CN, stretch.valid_CN, strict=True):
-                centred_N = torch.from_numpy(_centred(values_N, valid_N)).float()
-                lines = find_lines(centred_N, stretch.rate_hz, stretch.speed_N)
+                lines = find_lines(centred(values_N, valid_N), stretch.rate_hz, stretch.speed_N)
                 orders.append(lines.order_L)
                 features.append(lines.features_LF)
                 times.append(np.full(len(lines.order_L), stretch.end_s))
                 valid.append(np.full(len(lines.order_L), valid_N.mean() >= FEWEST_VALID))
         order_T, features_TF = np.concatenate(orders), np.concatenate(features)
-        y_T = np.where(features_TF[:, FEATURES.index("is_signal")] > 0.5, SIGNAL_Y, ENVELOPE_Y)
-        position_TX = np.stack([place_of(order_T), y_T], 1)
+        position_TX = places(order_T, features_TF[:, FEATURES.index("is_signal")] > 0.5)
         return one_batch(self.token_spec(), features_TF, np.concatenate(valid), np.concatenate(times), position_TX)
 
     def token_spec(self) -> TokenSpec:
@@ -68,8 +67,13 @@ class VibrationOrdersModality:
         return [sample_vibration(seed)]
 
 
-def _centred(values_N: Doubles, valid_N: NDArray[np.bool_]) -> Doubles:
-    """An axis with gaps less the mean of what was measured: beside an offset their zeros would be jolts."""
-    if valid_N.all() or not valid_N.any():
-        return values_N
-    return np.where(valid_N, values_N - values_N[valid_N].mean(), 0.0)
+def centred(values_N: Doubles, valid_N: NDArray[np.bool_]) -> Tensor:
+    """An axis, float32; with gaps less the mean of what was measured: beside an offset their zeros would be jolts."""
+    if not valid_N.all() and valid_N.any():
+        values_N = np.where(valid_N, values_N - values_N[valid_N].mean(), 0.0)
+    return torch.from_numpy(values_N).float()
+
+
+def places(order_T: Doubles, is_signal_T: NDArray[np.bool_]) -> Doubles:
+    """Where lines lie in the plane of orders, (T, 2)."""
+    return np.stack([place_of(order_T), np.where(is_signal_T, SIGNAL_Y, ENVELOPE_Y)], 1)
