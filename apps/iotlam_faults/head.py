@@ -14,7 +14,7 @@ Shapes: W windows, C columns of evidence, L faults.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,12 +133,14 @@ class Encoding:
 
     Attributes:
         latents_WC: of the bearing's places.
-        odds_WL: log odds of its faults, by the pretrained head.
+        alone_WL: log odds of its faults, by the pretrained head.
+        beside_WL: the same beside a healthy window, where there is one.
         severity_WL: how bad each would be, 0 hardly measurable to 1 drowning all else, as simulated machines taught it.
     """
 
     latents_WC: Doubles
-    odds_WL: Doubles
+    alone_WL: Doubles
+    beside_WL: Doubles
     severity_WL: Doubles
 
 
@@ -149,35 +151,52 @@ class Columns:
     Attributes:
         lines_WC: how lines stand out.
         latents_WC: of the pretrained encoder; no columns where there is none.
-        unasked_WL: log odds by its pretrained head, which has seen simulated machines alone.
+        alone_WL: log odds by its pretrained head, which has seen simulated machines alone.
+        beside_WL: the same beside a healthy window, where there is one.
         levels_WC: what rings.
         parts_W: place in the machine of each window's sensor.
+        rises_WC: by how much lines stand out more than in that window, 0 where there is none; no columns if not asked.
     """
 
     lines_WC: Doubles
     latents_WC: Doubles
-    unasked_WL: Doubles
+    alone_WL: Doubles
+    beside_WL: Doubles
     levels_WC: Doubles
     parts_W: Names
+    rises_WC: Doubles
 
     @classmethod
-    def of(cls, found: Evidence, parts_W: Names, encoding: Encoding | None = None) -> Columns:
+    def of(
+        cls,
+        found: Evidence,
+        parts_W: Names,
+        encoding: Encoding | None = None,
+        rises_WC: Doubles | None = None,
+    ) -> Columns:
         """From evidence of physics, and the encoder's view of the same windows if there is one."""
         lines_WC, levels_WC = found.lines_BC.astype(np.float64), found.levels_BC.astype(np.float64)
+        rises_WC = lines_WC[:, :0] if rises_WC is None else rises_WC
         if encoding is None:
-            return cls(lines_WC, lines_WC[:, :0], lines_WC[:, :0], levels_WC, parts_W)
-        return cls(lines_WC, encoding.latents_WC, encoding.odds_WL, levels_WC, parts_W)
+            none_WC = lines_WC[:, :0]
+            return cls(lines_WC, none_WC, none_WC, none_WC, levels_WC, parts_W, rises_WC)
+        return cls(lines_WC, encoding.latents_WC, encoding.alone_WL, encoding.beside_WL, levels_WC, parts_W, rises_WC)
 
     def rows(self, rows: NDArray[np.intp]) -> Columns:
         """Some of the windows."""
-        return Columns(
-            self.lines_WC[rows], self.latents_WC[rows], self.unasked_WL[rows], self.levels_WC[rows], self.parts_W[rows]
-        )
+        return Columns(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def without_encoder(self) -> Columns:
         """Physics alone."""
-        return replace(self, latents_WC=self.latents_WC[:, :0], unasked_WL=self.unasked_WL[:, :0])
+        return replace(
+            self, latents_WC=self.latents_WC[:, :0], alone_WL=self.alone_WL[:, :0], beside_WL=self.beside_WL[:, :0]
+        )
+
+    @property
+    def without_past(self) -> Columns:
+        """Without what healthy windows tell."""
+        return replace(self, beside_WL=self.alone_WL, rises_WC=self.rises_WC[:, :0])
 
     @property
     def without_lines(self) -> Columns:
@@ -198,7 +217,7 @@ class Encoded:
 
     def scores(self, columns: Columns) -> Doubles:
         """Log odds of each fault, (W, L)."""
-        return 0.5 * (self.linear.scores(columns.latents_WC) + columns.unasked_WL)
+        return 0.5 * (self.linear.scores(columns.latents_WC) + columns.beside_WL)
 
 
 @dataclass(frozen=True, slots=True)

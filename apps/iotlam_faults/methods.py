@@ -16,7 +16,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from iotlam.contracts import BadInput, SensorFrame
 from iotlam.model import IotlamModel, IotlamProcessor
-from iotlam_faults.evidence import LINES, Evidence
+from iotlam_faults.evidence import LINES, Evidence, lines
 from iotlam_faults.head import Columns, Doubles, Encoded, Encoding, Flags, Head, Linear, Names
 from iotlam_faults.query import FAULTS, PLACES, machine_query
 from iotlam_faults.recordings import Recordings, Vibration
@@ -57,10 +57,10 @@ class Seen:
             recordings: the windows.
             found: evidence of them.
             model: pretrained; None to do without the encoder.
-            healthy_W: what the encoder holds each against.
+            healthy_W: what each is held against.
         """
         encoding = embed(model, recordings, healthy_W) if model else None
-        columns = Columns.of(found, recordings.parts_W, encoding)
+        columns = Columns.of(found, recordings.parts_W, encoding, rises(recordings, found, healthy_W))
         return cls(columns, recordings.groups_W, recordings.faults_WL(BEARING_FAULTS))
 
     def rows(self, rows: Rows) -> Seen:
@@ -84,7 +84,7 @@ def embed(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibrat
     alone = _read(model, recordings, [None] * len(healthy_W))
     if not any(healthy_W):
         return alone
-    return replace(_read(model, recordings, healthy_W), latents_WC=alone.latents_WC)
+    return replace(_read(model, recordings, healthy_W), latents_WC=alone.latents_WC, alone_WL=alone.alone_WL)
 
 
 def _read(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibration | None]) -> Encoding:
@@ -105,12 +105,27 @@ def _read(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibrat
         latents.append(answer.latents_BKD[:, : PLACES.index("turns")].flatten(1))
         odds.append(answer.logits_BP[:, [FAULTS.index(fault) for fault in BEARING_FAULTS]])
         severity.append(answer.facts_BKF[:, places, 0])
-    return Encoding(*(torch.cat(parts).double().numpy() for parts in (latents, odds, severity)))
+    return Encoding(*(torch.cat(parts).double().numpy() for parts in (latents, odds, odds, severity)))
 
 
 def _frame(window: Vibration, rate_hz: float) -> SensorFrame:
     meta = {"sensor": "bearing", "rate_hz": rate_hz, "shaft_hz": window.shaft_hz}
     return SensorFrame(0, window.values_N.numpy()[:, None], meta=meta)
+
+
+def rises(recordings: Recordings, found: Evidence, healthy_W: Sequence[Vibration | None]) -> Doubles:
+    """By how much each window's lines stand out more than in the one it is held against, nats, (W, C)."""
+    rises_WC = np.zeros(found.lines_BC.shape)
+    known = [(row, one) for row, one in enumerate(healthy_W) if one]
+    if known:
+        rows = [row for row, _ in known]
+        past_BN, shaft_B = (
+            torch.stack([one.values_N for _, one in known]),
+            torch.tensor([one.shaft_hz for _, one in known]),
+        )
+        orders = [recordings.orders[row] for row in rows]
+        rises_WC[rows] = found.lines_BC[rows] - lines(past_BN, recordings.rate_hz, shaft_B, orders)
+    return rises_WC
 
 
 def dummy(seen: Seen) -> Scorer:
@@ -131,8 +146,8 @@ def forest(seen: Seen) -> Scorer:
 
 
 def forest_all(seen: Seen) -> Scorer:
-    """A random forest on all that ours sees of physics, lines and levels."""
-    return _forest(seen, lambda columns: np.concatenate([columns.lines_WC, columns.levels_WC], 1))
+    """A random forest on all that ours sees: lines, levels, and how far lines have risen since the healthy window."""
+    return _forest(seen, lambda columns: np.concatenate([columns.lines_WC, columns.levels_WC, columns.rises_WC], 1))
 
 
 def logistic(seen: Seen) -> Scorer:
@@ -142,8 +157,9 @@ def logistic(seen: Seen) -> Scorer:
 
 
 def encoder(seen: Seen) -> Scorer:
-    """The frozen pretrained encoder: its own head's odds, and those of a linear head."""
-    return Encoded.fit(seen.columns, seen.present_WL).scores
+    """The frozen pretrained encoder on the window alone, as its rivals: its own head's odds, and a linear head's."""
+    found = Encoded.fit(seen.columns, seen.present_WL)
+    return lambda columns: found.scores(columns.without_past)
 
 
 def physics_head(seen: Seen) -> Scorer:

@@ -100,7 +100,7 @@ def columns(rng: np.random.Generator, faults_W: np.ndarray, groups_W: np.ndarray
     levels_WC = rng.normal(0.0, 0.2, (len(faults_W), 4)) + np.stack([wander[name] for name in groups_W])
     side = np.where(parts_W == "DE", 2.0, -2.0)
     levels_WC[:, 2] += side * (faults_W == 2)
-    return Columns(lines_WC, lines_WC[:, :0], lines_WC[:, :0], levels_WC, parts_W)
+    return Columns(lines_WC, *[lines_WC[:, :0]] * 3, levels_WC, parts_W, lines_WC[:, :0])
 
 
 def test_the_head_learns_lines_from_all_and_ringing_from_each_place() -> None:

@@ -77,7 +77,8 @@ def bench() -> Bench:
         for start in (0, 12_000)
     ]
     noise_WC = np.random.default_rng(0).normal(size=(len(windows), 10))
-    columns = Columns(noise_WC, noise_WC, noise_WC, noise_WC, np.array([one.entry.part for one in windows]))
+    parts_W = np.array([one.entry.part for one in windows])
+    columns = Columns(noise_WC, noise_WC, noise_WC, noise_WC, noise_WC, parts_W, noise_WC)
     present_WL = np.array([[fault in one.entry.faults for fault in BEARING_FAULTS] for one in windows])
     seen = Seen(columns, np.array([one.piece.group for one in windows]), present_WL)
     return Bench(tuple(windows), seen, noise_WC, fit_baselines(windows, noise_WC), frozenset())

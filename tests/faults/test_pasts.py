@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from iotlam_faults.evaluate import Bench
-from iotlam_faults.methods import embed
+from iotlam_faults.evidence import LINES
+from iotlam_faults.methods import embed, rises
 from iotlam_faults.model import load_model
 from iotlam_faults.pasts import first_windows, healthy_windows
 from iotlam_faults.protocols import PROTOCOLS
@@ -69,6 +70,17 @@ def test_the_encoder_reads_the_past_beside_the_window_and_latents_are_of_the_win
         embed(load_model(None), recordings, past) for past in ([None] * 4 + [sound] * 4, [None] * 8, [sound] * 8)
     )
     np.testing.assert_array_equal(mixed.latents_WC, alone.latents_WC)
-    np.testing.assert_allclose(mixed.odds_WL[:4], alone.odds_WL[:4], atol=1e-4)
-    np.testing.assert_allclose(mixed.odds_WL[4:], beside.odds_WL[4:], atol=1e-4)
-    assert np.abs(mixed.odds_WL[4:] - alone.odds_WL[4:]).max() > 0.1
+    np.testing.assert_array_equal(mixed.alone_WL, alone.beside_WL)
+    np.testing.assert_allclose(mixed.beside_WL[:4], alone.beside_WL[:4], atol=1e-4)
+    np.testing.assert_allclose(mixed.beside_WL[4:], beside.beside_WL[4:], atol=1e-4)
+    assert np.abs(mixed.beside_WL[4:] - alone.beside_WL[4:]).max() > 0.1
+
+
+def test_lines_that_a_sound_machine_had_have_not_risen() -> None:
+    recordings = cut([wave("a", "", 0.0, 1), wave("b", "", 0.0, 2), wave("o", "outer", 0.8, 3)])
+    found = recordings.evidence()
+    sound = recordings.vibration(0)
+    rises_WC = rises(recordings, found, [sound, *[None] * 3, *[sound] * 8])
+    outer = [index for index, name in enumerate(LINES) if name.startswith("outer")]
+    assert np.abs(rises_WC[0]).max() < 1e-5 and not rises_WC[1:4].any()
+    assert rises_WC[8:, outer].mean() > 1.0 > 0.5 > abs(rises_WC[4:8, outer].mean())
