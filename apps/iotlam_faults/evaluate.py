@@ -25,7 +25,7 @@ from iotlam.training.parallel import run_parallel
 from iotlam_faults.baseline import CHANGED, Baseline, profile
 from iotlam_faults.head import Doubles, Flags
 from iotlam_faults.methods import METHODS, OPINIONS, Method, Rows, Scorer, Seen
-from iotlam_faults.pasts import first_windows, fit_baselines, healthy_windows
+from iotlam_faults.pasts import fit_baselines, healthy_windows, references
 from iotlam_faults.protocols import Window
 from iotlam_faults.recordings import Recordings
 from iotlam_faults.splits import Fitted, Piece, Split, known_before
@@ -54,7 +54,7 @@ class Bench:
         seen: what methods may look at.
         profile_WC: what baselines look at.
         baselines: of each recording, how its place vibrates while sound; none where that is not known.
-        set_aside: the first window of every sound recording: others are held against it, and it is never tested.
+        set_aside: sound windows that others are held against, never learnt from nor tested.
     """
 
     windows: tuple[Window, ...]
@@ -78,9 +78,9 @@ class Bench:
         found = recordings.evidence()
         profile_WC = profile(found.levels_BC, recordings.values_WN)
         baselines = fit_baselines(recordings.windows, profile_WC)
-        first = first_windows(recordings.windows)
-        seen = Seen.of(recordings, found, model, healthy_windows(recordings, first))
-        set_aside = frozenset(piece for pieces in first.values() for piece in pieces)
+        known = references(recordings)
+        seen = Seen.of(recordings, found, model, healthy_windows(recordings, known))
+        set_aside = frozenset(piece for pieces in known.values() for piece in pieces)
         return cls(recordings.windows, seen, profile_WC, baselines, set_aside)
 
     def rows(self, pieces: Iterable[Piece]) -> Rows:

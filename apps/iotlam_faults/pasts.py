@@ -11,13 +11,19 @@ from iotlam_faults.recordings import Recordings, Vibration
 from iotlam_faults.splits import Fitted, Piece
 
 
-def first_windows(windows: Sequence[Window]) -> dict[str, list[Piece]]:
-    """Of each place the first window of every sound recording: what others are held against, and never tested."""
-    found: dict[str, dict[str, Piece]] = {}
-    for one in windows:
-        if not one.entry.faults:
-            found.setdefault(one.entry.part, {}).setdefault(one.piece.recording, one.piece)
-    return {part: list(pieces.values()) for part, pieces in found.items()}
+def references(recordings: Recordings) -> dict[str, list[Piece]]:
+    """Of each place what windows of other recordings are held against, and what is therefore never tested.
+
+    The first window of a sound recording at every speed that differs enough to need its own.
+    """
+    found: dict[str, list[Piece]] = {}
+    speeds_hz: dict[str, list[float]] = {}
+    for one, shaft_hz in zip(recordings.windows, recordings.shaft_W.tolist(), strict=True):
+        known_hz = speeds_hz.setdefault(one.entry.part, [])
+        if not one.entry.faults and not any(near_speed(shaft_hz, known, known) for known in known_hz):
+            known_hz.append(shaft_hz)
+            found.setdefault(one.entry.part, []).append(one.piece)
+    return found
 
 
 def fit_baselines(windows: Sequence[Window], profile_WC: Doubles) -> dict[str, Fitted[Baseline]]:
@@ -40,15 +46,15 @@ def fit_baselines(windows: Sequence[Window], profile_WC: Doubles) -> dict[str, F
     return found
 
 
-def healthy_windows(recordings: Recordings, first: Mapping[str, Sequence[Piece]]) -> list[Vibration | None]:
-    """What the encoder holds each window against: of its place's `first_windows` that whose shaft turned most alike.
+def healthy_windows(recordings: Recordings, known: Mapping[str, Sequence[Piece]]) -> list[Vibration | None]:
+    """What each window is held against: of its place's `references` that whose shaft turned most alike.
 
     None where there is none of another recording, or none of about that speed.
     """
     row_of = {one.piece: row for row, one in enumerate(recordings.windows)}
     found = []
     for one, shaft_hz in zip(recordings.windows, recordings.shaft_W.tolist(), strict=True):
-        others = [piece for piece in first.get(one.entry.part, ()) if piece.recording != one.piece.recording]
+        others = [piece for piece in known.get(one.entry.part, ()) if piece.recording != one.piece.recording]
         found.append(nearest((recordings.vibration(row_of[piece]) for piece in others), shaft_hz))
     return found
 
