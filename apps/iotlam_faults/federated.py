@@ -16,7 +16,7 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from iotlam.contracts import BadInput, Json, Record, SensorFrame
+from iotlam.contracts import BadInput, Json, Record
 from iotlam.federated.local import LocalData, Task
 from iotlam.fusion.sanity import auroc
 from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
@@ -328,8 +328,7 @@ def _asked_for(wave: Waveform, wanted: Source) -> bool:
 def _sample(processor: IotlamProcessor, recordings: Recordings, row: int) -> Sample:
     """A window of a recording; of faults elsewhere than in the bearing nothing is known, and nothing is asked."""
     query = machine_query(recordings.orders[row], float(recordings.shaft_W[row]), BEARING_FAULTS)
-    meta = {"sensor": "bearing", "rate_hz": recordings.rate_hz, "shaft_hz": float(recordings.shaft_W[row])}
-    frame = SensorFrame(0, recordings.values_WN[row].numpy()[:, None], meta=meta)
+    frame = recordings.vibration(row).frame(recordings.rate_hz)
     faults = recordings.windows[row].entry.faults
     present_P = np.array([fault in faults for fault in FAULTS], np.float32)
     severity_KF = np.zeros((len(PLACES), 1), np.float32)  # not known; nothing is learnt from it

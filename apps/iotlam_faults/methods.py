@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from iotlam.contracts import BadInput, SensorFrame
+from iotlam.contracts import BadInput
 from iotlam.model import IotlamModel, IotlamProcessor
 from iotlam_faults.evidence import LINES, Evidence, lines
 from iotlam_faults.head import Columns, Doubles, Encoded, Encoding, Flags, Head, Linear, Names
@@ -96,8 +96,8 @@ def _read(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibrat
         for row in range(start, min(start + BATCH, len(recordings.windows))):
             query = machine_query(recordings.orders[row], float(recordings.shaft_W[row]))
             healthy = healthy_W[row]
-            now = [_frame(recordings.vibration(row), recordings.rate_hz)]
-            past = [_frame(healthy, recordings.rate_hz)] if healthy else []
+            now = [recordings.vibration(row).frame(recordings.rate_hz)]
+            past = [healthy.frame(recordings.rate_hz)] if healthy else []
             questions.append((processor.tokenize(by_modality(processor.plugins, now, past), query), query))
         with torch.no_grad():
             answer = model.answer_all(questions)
@@ -108,23 +108,14 @@ def _read(model: IotlamModel, recordings: Recordings, healthy_W: Sequence[Vibrat
     return Encoding(*(torch.cat(parts).double().numpy() for parts in (latents, odds, odds, severity)))
 
 
-def _frame(window: Vibration, rate_hz: float) -> SensorFrame:
-    meta = {"sensor": "bearing", "rate_hz": rate_hz, "shaft_hz": window.shaft_hz}
-    return SensorFrame(0, window.values_N.numpy()[:, None], meta=meta)
-
-
 def rises(recordings: Recordings, found: Evidence, healthy_W: Sequence[Vibration | None]) -> Doubles:
     """By how much each window's lines stand out more than in the one it is held against, nats, (W, C)."""
     rises_WC = np.zeros(found.lines_BC.shape)
-    known = [(row, one) for row, one in enumerate(healthy_W) if one]
-    if known:
-        rows = [row for row, _ in known]
-        past_BN, shaft_B = (
-            torch.stack([one.values_N for _, one in known]),
-            torch.tensor([one.shaft_hz for _, one in known]),
-        )
-        orders = [recordings.orders[row] for row in rows]
-        rises_WC[rows] = found.lines_BC[rows] - lines(past_BN, recordings.rate_hz, shaft_B, orders)
+    rows, past = [row for row, one in enumerate(healthy_W) if one], [one for one in healthy_W if one]
+    if past:
+        values_BN, shaft_B = torch.stack([one.values_N for one in past]), torch.tensor([one.shaft_hz for one in past])
+        was_BC = lines(values_BN, recordings.rate_hz, shaft_B, [recordings.orders[row] for row in rows])
+        rises_WC[rows] = found.lines_BC[rows] - was_BC
     return rises_WC
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from iotlam.contracts import BadInput
+from iotlam.contracts import BadInput, SensorFrame
 from iotlam.training.progress import progress
 from iotlam_faults.data.catalogue import Entry, downloads, entries
 from iotlam_faults.data.reading import Waveform, waveforms
@@ -61,6 +61,11 @@ class Vibration:
 
     values_N: Tensor
     shaft_hz: float
+
+    def frame(self, rate_hz: float) -> SensorFrame:
+        """As the sensor of a bearing gives it, at a sample rate."""
+        meta = {"sensor": "bearing", "rate_hz": rate_hz, "shaft_hz": self.shaft_hz}
+        return SensorFrame(0, self.values_N.numpy()[:, None], meta=meta)
 
 
 @dataclass(frozen=True, slots=True)
