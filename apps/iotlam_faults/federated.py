@@ -23,13 +23,13 @@ from iotlam.model import IotlamModel, IotlamProcessor, save_pretrained
 from iotlam.training.imitation import label_loss
 from iotlam.training.shards import FACTS, PRESENT, Sample
 from iotlam_faults.data.catalogue import Entry
-from iotlam_faults.data.folder import own_waveforms
+from iotlam_faults.data.folder import catalogue, own_waveforms
 from iotlam_faults.data.reading import Waveform
 from iotlam_faults.data.store import Store, default_root
 from iotlam_faults.model import SHIPPED, load_model, new_config
 from iotlam_faults.protocols import Window
 from iotlam_faults.query import FAULTS, PLACES, machine_query
-from iotlam_faults.recordings import Recordings, cut, of_set
+from iotlam_faults.recordings import Recordings, cut, entries_here, of_set
 from iotlam_faults.splits import Split
 from iotlam_faults.train import LEARNING
 from iotlam_faults.windows import ROI, simulated
@@ -108,6 +108,19 @@ def task(base: Path | None) -> Task:
     load_model(base)  # refuses one for other questions
     learning = replace(LEARNING, batch=16, drop=0.0, facts_weight=0.0)
     return Task(base or SHIPPED, label_loss, told_apart, learning, STEP_FLOPS)
+
+
+def check(source: Json) -> None:
+    """Refuse a source whose recordings are not here.
+
+    Raises:
+        BadInput: if it is no source, or there is nothing of its set, or no catalogue in its folder.
+    """
+    wanted = Source.from_raw(source, "data")
+    if wanted.kind == "set":
+        entries_here(Store(default_root()), wanted.name)
+    elif wanted.kind == "folder":
+        catalogue(Path(wanted.name))
 
 
 def data(source: Json) -> LocalData:

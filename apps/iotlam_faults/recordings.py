@@ -215,6 +215,21 @@ def of_set(store: Store, name: str) -> list[Waveform]:
     Raises:
         BadInput: if there is no such set, or none of it is here.
     """
+    chosen = of_lowest_rate(entries_here(store, name))
+    found: list[Waveform] = []
+    with progress(f"Reading {name}", total=len(chosen)) as step:
+        for entry in chosen:
+            found += waveforms(store, entry)
+            step(1)
+    return found
+
+
+def entries_here(store: Store, name: str) -> list[Entry]:
+    """Recordings of vibration of a published set that are here, and whose speed and bearing are known.
+
+    Raises:
+        BadInput: if there is no such set, or none of it is here.
+    """
     files = {one.file: one for one in downloads(name)}
     known = [
         entry
@@ -227,13 +242,7 @@ def of_set(store: Store, name: str) -> list[Waveform]:
     if not known:
         expected, fix = f"recordings in {store.folder(name)}", f"run: iotlam faults data get {name}"
         raise BadInput(f"Data set '{name}'", expected=expected, got="none of known speed and bearing", fix=fix)
-    chosen = of_lowest_rate(known)
-    found: list[Waveform] = []
-    with progress(f"Reading {name}", total=len(chosen)) as step:
-        for entry in chosen:
-            found += waveforms(store, entry)
-            step(1)
-    return found
+    return known
 
 
 def of_lowest_rate(known: Sequence[Entry]) -> list[Entry]:

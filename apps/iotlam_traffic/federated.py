@@ -77,6 +77,15 @@ def task(base: Path | None) -> Task:
     return Task(base or SHIPPED, choice_loss, agreed, replace(TEACHING, batch=16, drop=0.0), STEP_FLOPS)
 
 
+def check(source: Json) -> None:
+    """Refuse a source whose map is not here.
+
+    Raises:
+        BadInput: if it is no source, or there is no such map or sensor.
+    """
+    check_maps([Source.from_raw(source, "data").map])
+
+
 def data(source: Json) -> LocalData:
     """What a device's sensors saw, and what the teacher did; recorded in SUMO where it has not been.
 

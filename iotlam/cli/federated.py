@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iotlam.cli.output import print_json, print_rows
-from iotlam.contracts import Json, check_writable
+from iotlam.contracts import BadInput, Json, check_writable
 
 if TYPE_CHECKING:
     from iotlam.federated.outcome import Outcome
@@ -107,29 +107,37 @@ def up(
     plan: Annotated[Path, typer.Argument(help="What to do (.toml); each device with its bound of `examples`.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/federated"),
     port: Annotated[
-        int, typer.Option(min=1024, max=65000, help="Of the SuperLink; each device here has one more.")
-    ] = 8000,
+        int | None,
+        typer.Option(
+            min=1024, max=65000, help="Of the SuperLink; each device here has one more. Default: as before, else 8000."
+        ),
+    ] = None,
     host: Annotated[
-        str, typer.Option(help="Name or address of this host for devices on other hosts; default: all are on this one.")
+        str,
+        typer.Option(
+            help="Name or address of this host for devices on other hosts; 127.0.0.1 where all are on this one. "
+            "Default: as before, else all on this one."
+        ),
     ] = "",
 ) -> None:
     """Bring up a SuperLink and a SuperNode for each device on this machine, with TLS and node keys, and begin the run.
 
     With --host devices are on hosts of their own: each gets a folder to copy there, and a script in it that starts it.
-    The first round begins when all are there. Of a run that is up, whatever has died here is started again, and it
-    goes on.
+    The first round begins when all are there, or after `deadline_s` with as many as make a round. Of a run that is up,
+    whatever has died here is started again, and it goes on.
 
     Example: iotlam federated up plan.toml --out runs/plant && iotlam federated status runs/plant
 
     Example: iotlam federated up plan.toml --out runs/plant --host plant.example
     """
-    from iotlam.federated.trial import HOST, Trial
+    from iotlam.federated.trial import Trial
 
     check_writable("--out", out)
-    trial, found = Trial(out, port, host or HOST), _read(plan)
+    trial, found = Trial.of(out, port, host), _read(plan)
     trial.up(found)
     if trial.elsewhere:
-        typer.echo("copy each of these to its device, and run start.sh there; the first round waits for all of them:")
+        wait = f"the first round waits {found.settings.deadline_s:g} s for all of them"
+        typer.echo(f"copy each of these to its device, and run start.sh there; {wait}:")
         for device in found.devices:
             typer.echo(f"  {trial.handed_out(device.name)}")
     typer.echo(f"{out}: up; see 'iotlam federated status {out}', end it with 'iotlam federated down {out}'")
@@ -174,8 +182,12 @@ def _read(path: Path) -> Plan:
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     from iotlam.federated.leading import rounds_left
     from iotlam.federated.runtimes import carry_out
+    from iotlam.federated.trial import Trial
     from iotlam.training.progress import progress
 
+    if rounds_left(plan, folder) and Trial.of(folder).elsewhere:
+        expected, got = "a run whose devices are on this machine", "one with devices on hosts of their own"
+        raise BadInput(str(folder), expected=expected, got=got, fix="bring it up, with 'iotlam federated up'")
     outcomes: list[Outcome] = []
     with progress("Rounds", total=rounds_left(plan, folder)) as step:
 

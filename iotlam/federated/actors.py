@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from iotlam.federated import deployed
 from iotlam.federated.grids import LocalGrid
+from iotlam.federated.processes import over
 
 BACKEND = {
     "init_args": {"log_to_driver": False, "logging_level": "ERROR"},
@@ -68,11 +70,10 @@ class RayGrid(LocalGrid):
             left = []
         finally:
             self._backend.terminate()
-        deadline = time.monotonic() + STOP_S
-        while (left := [pid for pid in left if _runs(pid)]) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        for pid in _outlasting(left, STOP_S):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _outlasting(left, STOP_S)
 
     def _processes(self, seconds: float) -> list[int]:
         """Ids of the actors' processes, once all are up."""
@@ -103,12 +104,12 @@ def _own_id(actor: object) -> int:
     return os.getpid()
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _outlasting(processes: Sequence[int], seconds: float) -> list[int]:
+    """Wait until processes are over; returns those that are not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := [pid for pid in processes if not over(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from iotlam.contracts import BadInput, Json
 from iotlam.federated.appended import Appended
@@ -35,7 +35,7 @@ class Journal:
             got, fix = str(error), "name another folder"
             raise BadInput(str(path), expected="a journal that can be written", got=got, fix=fix) from error
         try:
-            _lock(self._file)
+            _lock(self._file, path)
             self.records, good = read(path)
             self._file.cut(good)
         except BaseException:
@@ -77,12 +77,23 @@ class Journal:
         self.close()
 
 
-def _lock(file: Appended) -> None:
+def check_unled(path: Path) -> None:
+    """Refuse a run that another process leads.
+
+    Args:
+        path: its journal; there is none of a run that has not begun.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            _lock(file, path)
+
+
+def _lock(file: Appended | BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         expected, fix = "a run that nobody else leads", "wait until it ends, or stop it"
-        raise BadInput(str(file.path), expected=expected, got="another process", fix=fix) from error
+        raise BadInput(str(path), expected=expected, got="another process", fix=fix) from error
 
 
 def read(path: Path) -> tuple[list[Json], int]:

@@ -83,6 +83,7 @@ def lead(
     keep(plan, folder)
     run = Run(folder, task.base, config, plan.to_json())
     try:
+        (folder / STOPPED).unlink(missing_ok=True)
         play(run, grid, on_round, planner)
         counted = {name for outcome in run.outcomes for name in outcome.counted}
         if not counted:

@@ -350,6 +350,9 @@ def own_model(base: Path, memory: Path) -> IotlamModel:
     Raises:
         BadInput: if the file is no memory of a device, or of one without a module of its own.
     """
+    if not memory.exists():
+        fix = "call it on the machine where the device is, once it has answered"
+        raise BadInput(str(memory), expected="a device's memory", got="no such file", fix=fix)
     own = _Memory.read(memory).own
     if own is None:
         fix = "run with rounds = {distil = {}}"

@@ -24,7 +24,10 @@ SETTINGS = tuple(name for name in RunConfig.__struct_fields__ if name != "device
 
 
 class App(Protocol):
-    """What an application brings to be trained by rounds: a module or object of group `iotlam.federated`."""
+    """What an application brings to be trained by rounds: a module or object of group `iotlam.federated`.
+
+    It may also have `check`, which takes what `data` takes, and refuses what is not there without reading it.
+    """
 
     def task(self, base: Path | None) -> Task:
         """What is learnt, from a base model; None for the app's own."""
@@ -156,6 +159,16 @@ class Plan(Record, frozen=True):
         found = channels_of(self.radio)
         found([device.device for device in self.devices], 0)
         return found
+
+    def check_data(self) -> None:
+        """Refuse, before any round, devices whose data are not on this machine; where the app can tell without reading.
+
+        Raises:
+            BadInput: saying what is not here.
+        """
+        check = getattr(self.entry(), "check", lambda source: None)
+        for device in self.devices:
+            check(device.data)
 
     def data(self, name: str) -> LocalData:
         """What a device has.

@@ -231,7 +231,7 @@ class Run:
             missing=missing,
             refused=self._refused,
             scores={name: one.answer.score_before for name, one in taken.items() if one.answer.score_before >= 0},
-            loss=sum(one.answer.loss for one in taken.values()) / len(taken) if taken else -1.0,
+            loss=sum(one.answer.loss / len(taken) for one in taken.values()) if taken else -1.0,
             up_bytes=sum(size_bytes(one.arrays) for one in taken.values()),
             down_bytes=self._sent_bytes,
             radio_s=self._radio_s,

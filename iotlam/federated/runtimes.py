@@ -9,7 +9,7 @@ from pathlib import Path
 from iotlam.contracts import BadInput
 from iotlam.federated.flower import client_app
 from iotlam.federated.grids import LocalGrid
-from iotlam.federated.leading import Fleet, lead
+from iotlam.federated.leading import Fleet, lead, rounds_left
 from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
 
@@ -35,6 +35,8 @@ def carry_out(
         BadInput: if the plan cannot be carried out, the folder holds another run, or the runtime is not installed.
     """
     check_runtime(runtime)
+    if rounds_left(plan, folder):
+        plan.check_data()
     fleet = Fleet(plan, folder)
     examples = {one.name: fleet.device(one.name).examples for one in plan.devices if one.examples is None}
     names = [one.name for one in plan.devices]

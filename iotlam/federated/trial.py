@@ -24,7 +24,9 @@ from iotlam.federated import QUIET
 from iotlam.federated.certificates import HOSTS, certify, make_key
 from iotlam.federated.deployed import FOLDER
 from iotlam.federated.grids import DEVICE
+from iotlam.federated.journal import check_unled
 from iotlam.federated.leading import PLAN, keep, read_plan
+from iotlam.federated.outcome import JOURNAL
 from iotlam.federated.plan import Plan
 from iotlam.federated.processes import began, free, over, signal_group
 
@@ -37,6 +39,9 @@ NODES_S = 180.0
 
 LET_IN = "SuperNode ID:"
 """What a node's log says when the SuperLink has let it in."""
+
+ADDRESS = "address.json"
+"""Of a trial: port and host with which it was last brought up."""
 
 KEY, NODE = "key", "node"
 """Of a device: its private key, and the number by which Flower knows it."""
@@ -109,6 +114,14 @@ class Trial:
     port: int = 8000
     host: str = HOST
 
+    @classmethod
+    def of(cls, run: Path, port: int | None = None, host: str = "") -> Trial:
+        """The trial of a run, where it was last brought up unless port or host say otherwise."""
+        kept = cls(run).folder / ADDRESS
+        before = json.loads(kept.read_text()) if kept.exists() else {}
+        told = {"port": port, "host": host}
+        return cls(run, **{**before, **{name: value for name, value in told.items() if value}})
+
     @property
     def elsewhere(self) -> bool:
         """Whether devices are on hosts of their own."""
@@ -128,10 +141,11 @@ class Trial:
         """Start SuperLink and SuperNodes, and have the run begun; of a trial that is up, what has died.
 
         Where devices are elsewhere only the SuperLink is started, and folders are written for their hosts. The first
-        round begins when all devices are there; of a run that goes on, when `at_least` are.
+        round begins when all devices are there, or after `deadline_s` when `at_least` are, as does a run that goes on.
 
         Raises:
-            BadInput: if all of it is up already, a port is taken, or the folder holds another plan.
+            BadInput: if all of it is up already, a port is taken, data of a device are not where it is started, another
+                process leads the run, or the folder holds another plan.
             IotlamError: if a part of Flower does not start.
         """
         self._check(plan)
@@ -148,11 +162,15 @@ class Trial:
             raise BadInput("--port", expected="that of the SuperLink that is up", got=str(self.port), fix=fix)
         for name in missing:
             self.kill(name)  # children outlive a parent that was killed
+        if LINK in missing:
+            check_unled(self.run / JOURNAL)
         if taken := [port for port in missing.values() if not free(port)]:
             raise BadInput("--port", expected="free ports", got=f"{taken[0]}, in use", fix="name another")
         self.folder.mkdir(parents=True, exist_ok=True)
         keep(plan, self.run)
         self._write_bundle()
+        with whole_file(self.folder / ADDRESS) as partial:
+            partial.write_text(json.dumps({"port": self.port, "host": self.host}))
         try:
             if certify(self.folder, tuple(dict.fromkeys((self.host, *HOSTS)))) and running:
                 self.kill()
@@ -171,6 +189,8 @@ class Trial:
             raise BadInput("--port", expected=f"ports up to {LAST_PORT}", got=str(last), fix="name a lower one")
         plan.config_for({})  # refuses a plan that lacks the devices' bounds
         plan.planner(plan.task())  # and one whose base, app or radio is not there
+        if not self.elsewhere:
+            plan.check_data()
         if (self.run / PLAN).exists() and (self.run / PLAN).read_text() != plan.to_json():
             fix = "give another --out, or the same plan to go on"
             raise BadInput(str(self.run), expected="an empty folder or the same plan", got="another plan", fix=fix)

@@ -191,7 +191,9 @@ def test_a_model_that_could_not_be_written_is_written_by_resume(
     last = CliRunner().invoke(app, status).stdout.splitlines()[-1]
     assert last == f"1 of 1 rounds: over, but for its model, which 'iotlam federated resume {folder}' writes"
     assert json.loads(CliRunner().invoke(app, [*status, "--json"]).stdout)["model"] == ""
+    (folder / "stopped").write_text("of a SuperLink's server, before")
     assert CliRunner().invoke(app, ["federated", "resume", str(folder)]).exit_code == 0
+    assert json.loads(CliRunner().invoke(app, [*status, "--json"]).stdout)["stopped"] == ""
     assert CliRunner().invoke(app, status).stdout.endswith(f"over; the model is in {folder / 'model'}\n")
     assert "learnt by 2 of 2 devices" in (folder / "model" / "README.md").read_text()
 

@@ -11,6 +11,16 @@ from iotlam_faults.fleet.demo import ALONE, CENTRAL, OURS, PADDED, demo
 from iotlam_faults.model import load_model
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="a folder to write to"):
+        demo(tmp_path / "file" / "demo", quick=True)
+    (tmp_path / "federated.html").write_text("somebody's")
+    with pytest.raises(BadInput, match="one of iotlam's"):
+        demo(tmp_path, quick=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "federated.html"}
+
+
 @pytest.mark.slow
 def test_the_demo_ends_in_a_page_and_a_model(tmp_path: Path) -> None:
     found = demo(tmp_path / "demo", seed=1, quick=True)

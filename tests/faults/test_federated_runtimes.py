@@ -123,6 +123,18 @@ def test_a_runtime_that_is_not_there_is_refused_in_one_sentence(
         assert not (tmp_path / "o").exists()
 
 
+def test_rounds_do_not_begin_without_the_devices_data(plan: Plan, tmp_path: Path) -> None:
+    raw = plan.to_raw()
+    for data, why in (
+        ({"kind": "folder", "name": "nowhere"}, "nowhere/catalogue.csv"),
+        ({"kind": "set", "name": "jnu"}, "iotlam faults data get jnu"),
+    ):
+        raw["devices"][1]["data"] = data
+        with pytest.raises(BadInput, match=why):
+            carry_out(Plan.from_raw(raw, "Plan"), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_device_has_its_data_when_it_is_asked_for_and_once(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

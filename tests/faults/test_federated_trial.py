@@ -25,6 +25,7 @@ from iotlam.federated import deployed
 from iotlam.federated.certificates import certify, make_key
 from iotlam.federated.flower import client_app
 from iotlam.federated.grids import LocalGrid
+from iotlam.federated.journal import Journal
 from iotlam.federated.leading import keep
 from iotlam.federated.plan import Plan
 from iotlam.federated.runtimes import carry_out
@@ -68,7 +69,10 @@ def test_two_nodes_learn_over_tls_and_a_stranger_is_refused(plan: Path, tmp_path
         said = CliRunner().invoke(app, ["federated", "status", str(folder)])
         assert said.exit_code == 0, "one device of two is there: no round has begun"
         assert not (folder / "journal.jsonl").exists()
-        told = CliRunner().invoke(app, up)  # the devices of this machine
+        told = CliRunner().invoke(app, ["federated", "resume", str(folder)])
+        assert told.exit_code == 2 and "one with devices on hosts of their own" in told.stderr
+        assert CliRunner().invoke(app, up[:-2]).exit_code == 2, "as before: with the SuperLink all of it is up"
+        told = CliRunner().invoke(app, [*up, "--host", HOST])  # the devices of this machine
         assert told.exit_code == 0, told.output
         again = CliRunner().invoke(app, ["federated", "up", str(plan), "--out", str(folder), "--port", str(port)])
         assert again.exit_code == 2 and "one that is" in again.stderr
@@ -280,6 +284,27 @@ def test_what_cannot_run_is_not_brought_up(plan: Path, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=why):
             Trial(tmp_path / "run", free_port()).up(wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_led_or_has_no_data_is_not_brought_up(plan: Path, tmp_path: Path) -> None:
+    folder, found = tmp_path / "run", Plan.from_toml(plan)
+    keep(found, folder)
+    with Journal(folder / "journal.jsonl"), pytest.raises(BadInput, match="another process"):
+        Trial(folder, free_port()).up(found)
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "journal.jsonl"}
+    raw = found.to_raw()
+    raw["devices"][1]["data"] = {"kind": "folder", "name": "nowhere"}
+    with pytest.raises(BadInput, match="nowhere/catalogue.csv"):
+        Trial(tmp_path / "other", free_port()).up(Plan.from_raw(raw, "Plan"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_trial_is_where_it_was_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    assert Trial.of(tmp_path) == Trial(tmp_path)
+    (tmp_path / "flower").mkdir()
+    (tmp_path / "flower" / "address.json").write_text('{"port": 9000, "host": "plant.example"}')
+    assert Trial.of(tmp_path) == Trial(tmp_path, 9000, "plant.example")
+    assert Trial.of(tmp_path, 9100, HOST) == Trial(tmp_path, 9100)
 
 
 def test_keys_are_readable_by_their_owner_only_and_a_valid_certificate_stays(tmp_path: Path) -> None:

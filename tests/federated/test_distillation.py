@@ -246,11 +246,6 @@ def test_what_is_no_distillation_is_refused(how: dict[str, float]) -> None:
         RunConfig.from_raw(raw, "Plan, rounds")
 
 
-def test_a_device_without_an_own_module_says_so(task: Task, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="own module"):
-        own_model(task.base, tmp_path / "nothing.safetensors")
-
-
 def test_a_model_that_is_never_asked_for_a_decision_cannot_be_taught(base: Path) -> None:
     def silent(config: ImitationConfig, model: IotlamModel, part: Part) -> Tensor:
         return torch.zeros(())

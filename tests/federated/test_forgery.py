@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iotlam.bench.federated.attacks import attacks
+from iotlam.bench.federated.attacks import LIES, attacks
 from iotlam.bench.federated.forgery import ATTACKED, MOLES, Attack, Stage, refused, replays_to_a_device, truth
 
 
@@ -49,6 +49,17 @@ def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str
     assert set(outcomes[ATTACKED].refused) == set(MOLES)
     _, without, _ = stage.play([refused()] * len(MOLES))
     assert digest == without != honest
+
+
+@pytest.mark.parametrize("field", [name for name, lies in LIES.items() if lies])
+def test_no_lie_passes(stage: Stage, honest: str, field: str) -> None:
+    some = [attack for attack in named(stage, f"{field} is ") if " JSON " not in attack.name]
+    assert len(some) == len(LIES[field])
+    for start in range(0, len(some), len(MOLES)):
+        liars = some[start : start + len(MOLES)]
+        outcomes, digest, ended = stage.play([*liars, *[refused()] * (len(MOLES) - len(liars))])
+        assert not ended and set(outcomes[ATTACKED].refused) == set(MOLES)
+        assert digest != honest
 
 
 def test_replies_of_which_flower_makes_no_message_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:

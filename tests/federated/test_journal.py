@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iotlam.contracts import BadInput
-from iotlam.federated.journal import Journal, read
+from iotlam.federated.journal import Journal, check_unled, read
 
 
 def written(path: Path, count: int = 5) -> list[bytes]:
@@ -103,3 +103,13 @@ def test_no_journal(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="can be written"):
         Journal(tmp_path / "file" / "j.jsonl")
+
+
+def test_a_run_is_led_as_long_as_its_journal_is_open(tmp_path: Path) -> None:
+    check_unled(tmp_path / "j.jsonl")
+    assert not (tmp_path / "j.jsonl").exists()
+    with Journal(tmp_path / "j.jsonl"), pytest.raises(BadInput, match="another process"):
+        check_unled(tmp_path / "j.jsonl")
+    check_unled(tmp_path / "j.jsonl")
+    with Journal(tmp_path / "j.jsonl"):
+        pass

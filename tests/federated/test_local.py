@@ -12,7 +12,7 @@ import torch
 from iotlam.contracts import BadInput
 from iotlam.federated.adapter import RoundModel
 from iotlam.federated.factors import no_update
-from iotlam.federated.local import Local, LocalData, Task
+from iotlam.federated.local import Local, LocalData, Task, own_model
 from iotlam.federated.messages import Answer, Given, Order, changes, check_answer, check_changes, flat
 
 from .conftest import counted
@@ -170,6 +170,14 @@ def test_a_broken_memory_is_named(device: Local, asked, tmp_path: Path) -> None:
     (tmp_path / "press.safetensors").write_bytes(b"no memory")
     with pytest.raises(BadInput, match="device's memory"):
         device.work(*asked())
+
+
+def test_what_is_missing_to_an_own_module_is_said(device: Local, task: Task, asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(BadInput, match="got no such file; call it on the machine where the device is"):
+        own_model(task.base, tmp_path / "press.safetensors")
+    device.work(*asked())
+    with pytest.raises(BadInput, match="own module, got none; run with"):
+        own_model(task.base, tmp_path / "press.safetensors")
 
 
 def test_an_answer_is_the_same_in_json(device: Local, asked) -> None:  # type: ignore[no-untyped-def]

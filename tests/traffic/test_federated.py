@@ -11,7 +11,7 @@ from iotlam.cli.main import app
 from iotlam.contracts import BadInput
 from iotlam.training.shards import TEACHER
 from iotlam_street.scenarios import find_scenario
-from iotlam_traffic.federated import Source, _recordings, agreed, data
+from iotlam_traffic.federated import Source, _recordings, agreed, check, data
 from iotlam_traffic.policy import load_policy
 
 PLAN = """
@@ -63,8 +63,9 @@ def test_two_cities_learn_one_policy(tmp_path: Path) -> None:
     ],
 )
 def test_sources_that_are_none_are_refused(source: dict[str, object], why: str) -> None:
-    with pytest.raises(BadInput, match=why):
-        data(source)
+    for refuses in (check, data):
+        with pytest.raises(BadInput, match=why):
+            refuses(source)
 
 
 def test_a_net_that_has_changed_is_recorded_anew(config_in: Callable[[Path], Path], tmp_path: Path) -> None:

@@ -37,11 +37,17 @@ def own_waveforms(folder: Path) -> list[Waveform]:
     Raises:
         BadInput: naming the row and column that is wrong, or the file that cannot be read.
     """
-    rows = _rows(folder / CATALOGUE)
+    rows = catalogue(folder)
     return [_waveform(folder, row, f"{folder / CATALOGUE}, line {line}") for line, row in enumerate(rows, 2)]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def catalogue(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's catalogue, by column.
+
+    Raises:
+        BadInput: if there is none that can be read, or a column is missing or unknown.
+    """
+    path = folder / CATALOGUE
     try:
         rows = list(read_table(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import typer
 
-from iotlam.contracts import BadInput, Json
+from iotlam.contracts import BadInput, Json, check_writable
 from iotlam.federated.central import central
 from iotlam.federated.journal import read
 from iotlam.federated.outcome import JOURNAL
@@ -20,6 +20,7 @@ from iotlam.federated.planning import Radio
 from iotlam.federated.rounds import Run
 from iotlam.federated.runtimes import carry_out
 from iotlam.model import IotlamModel
+from iotlam.pages.page import check_page
 from iotlam.training.parallel import run_parallel
 from iotlam.training.progress import progress
 from iotlam.training.shards import Sample
@@ -67,6 +68,8 @@ def demo(out: Path, seed: int = 0, quick: bool = False) -> Json:
         quick: few machines and steps, to see that it works.
     """
     start = time.monotonic()
+    check_writable("--out", out)
+    check_page(out / PAGE)
     if (out / OURS / JOURNAL).exists():
         raise BadInput(str(out), expected="a folder without a demo", got="one", fix="name another --out, or delete it")
     fleet = draw_fleet(DEVICES, seed, RADIUS_M)

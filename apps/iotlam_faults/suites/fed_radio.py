@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from iotlam.bench.statistics import mean_ci95
 from iotlam.bench.suite import Metric, Progress, SuiteResult, figure
 from iotlam.contracts import Json
-from iotlam.federated.radio import Requests, Work, requests, round_seconds, seconds, split
+from iotlam.federated.radio import Requests, Work, requests, seconds, split
 from iotlam.federated.selection import Choice, Indices, cheapest, select
 from iotlam_edge.channels import channels
 from iotlam_edge.fleet import Fleet, draw_fleet
@@ -210,7 +210,6 @@ def _round(number: int) -> Json:
         "random_s": _equal_s(asked, greatest),
         "random_least_ranks_s": _equal_s(asked, least),
         "equal_s": _equal_s(asked, found.granted),
-        "best_split_of_random_s": float(round_seconds(asked[greatest], np.ones((1, len(drawn)), bool), BAND_HZ)[0]),
     }
 
 

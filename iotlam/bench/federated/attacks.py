@@ -71,10 +71,12 @@ LIES: dict[str, tuple[object, ...]] = {
     "examples": (0, -1, 25, 10**9, 2**62, -(2**62)),
     "score_before": (1.5, -0.5, 1e308, -1e308),
     "own_score": (1.5, -0.5, 1e308, -1e308),
-    "loss": (-0.5, -2.0, -1e308),
+    "loss": (),
     "seconds": (-1.0, -1e308),
     "content": ("0" * 64, "", "x" * 10_000),
 }
+"""What an answer says that is not so, by field; of losses any number may be true."""
+
 ODD_JSON = ("null", "NaN", "Infinity", "1e400", "1" + "0" * 400, "[]", "{}", '"text"', "true", "-0", "1.5", "[[[[]]]]")
 
 
