@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iotlam.cli.output import print_json, print_rows
-from iotlam.contracts import BadInput, Json, check_writable
+from iotlam.contracts import Json, check_writable
 
 if TYPE_CHECKING:
     from iotlam.federated.outcome import Outcome
@@ -182,12 +182,8 @@ def _read(path: Path) -> Plan:
 def _carry_out(plan: Plan, folder: Path, runtime: str, as_json: bool) -> None:
     from iotlam.federated.leading import rounds_left
     from iotlam.federated.runtimes import carry_out
-    from iotlam.federated.trial import Trial
     from iotlam.training.progress import progress
 
-    if rounds_left(plan, folder) and Trial.of(folder).elsewhere:
-        expected, got = "a run whose devices are on this machine", "one with devices on hosts of their own"
-        raise BadInput(str(folder), expected=expected, got=got, fix="bring it up, with 'iotlam federated up'")
     outcomes: list[Outcome] = []
     with progress("Rounds", total=rounds_left(plan, folder)) as step:
 

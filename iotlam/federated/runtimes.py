@@ -12,6 +12,7 @@ from iotlam.federated.grids import LocalGrid
 from iotlam.federated.leading import Fleet, lead, rounds_left
 from iotlam.federated.plan import Plan
 from iotlam.federated.rounds import Run
+from iotlam.federated.trial import Trial
 
 RUNTIMES = ("process", "ray")
 """Where all devices of a run are on one machine: in this process, or in processes of Ray's, as many as it has cores."""
@@ -36,7 +37,7 @@ def carry_out(
     """
     check_runtime(runtime)
     if rounds_left(plan, folder):
-        plan.check_data()
+        _check_here(plan, folder)
     fleet = Fleet(plan, folder)
     examples = {one.name: fleet.device(one.name).examples for one in plan.devices if one.examples is None}
     names = [one.name for one in plan.devices]
@@ -49,6 +50,14 @@ def carry_out(
         grid = RayGrid(folder, names)
     with grid:
         return lead(plan, folder, grid, on_round, examples)
+
+
+def _check_here(plan: Plan, folder: Path) -> None:
+    """Refuse, before any work, a run whose devices or their data are not on this machine."""
+    if Trial.of(folder).elsewhere:
+        expected, got = "a run whose devices are on this machine", "one with devices on hosts of their own"
+        raise BadInput(str(folder), expected=expected, got=got, fix="bring it up, with 'iotlam federated up'")
+    plan.check_data()
 
 
 def check_runtime(runtime: str) -> None:

@@ -117,10 +117,10 @@ class Trial:
     @classmethod
     def of(cls, run: Path, port: int | None = None, host: str = "") -> Trial:
         """The trial of a run, where it was last brought up unless port or host say otherwise."""
-        kept = cls(run).folder / ADDRESS
+        usual = cls(run)
+        kept = usual.folder / ADDRESS
         before = json.loads(kept.read_text()) if kept.exists() else {}
-        told = {"port": port, "host": host}
-        return cls(run, **{**before, **{name: value for name, value in told.items() if value}})
+        return cls(run, port or before.get("port", usual.port), host or before.get("host", usual.host))
 
     @property
     def elsewhere(self) -> bool:

@@ -24,6 +24,14 @@ def honest(stage: Stage) -> str:
     return digest
 
 
+@pytest.fixture(scope="module")
+def without(stage: Stage, honest: str) -> str:
+    """The digest of what the devices other than the attackers come to."""
+    _, digest, _ = stage.play([refused()] * len(MOLES))
+    assert digest != honest
+    return digest
+
+
 def named(stage: Stage, words: str) -> list[Attack]:
     return [attack for attack in attacks(stage.answer(MOLES[0], ATTACKED), 0) if words in attack.name]
 
@@ -39,7 +47,7 @@ def test_the_truth_told_by_an_attacker_counts(stage: Stage, honest: str) -> None
     assert (digest, ended) == (honest, "")
 
 
-def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:
+def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, without: str) -> None:
     some = [
         named(stage, words)[0]
         for words in ("round 1", "JSON cut off at", "NaN", "the digest not", "a file of nothing", "JSON 1e400")
@@ -47,22 +55,21 @@ def test_forged_answers_are_refused_and_leave_no_trace(stage: Stage, honest: str
     outcomes, digest, ended = stage.play(some)
     assert not ended
     assert set(outcomes[ATTACKED].refused) == set(MOLES)
-    _, without, _ = stage.play([refused()] * len(MOLES))
-    assert digest == without != honest
+    assert digest == without
 
 
 @pytest.mark.parametrize("field", [name for name, lies in LIES.items() if lies])
-def test_no_lie_passes(stage: Stage, honest: str, field: str) -> None:
+def test_no_lie_passes(stage: Stage, without: str, field: str) -> None:
     some = [attack for attack in named(stage, f"{field} is ") if " JSON " not in attack.name]
     assert len(some) == len(LIES[field])
     for start in range(0, len(some), len(MOLES)):
         liars = some[start : start + len(MOLES)]
         outcomes, digest, ended = stage.play([*liars, *[refused()] * (len(MOLES) - len(liars))])
         assert not ended and set(outcomes[ATTACKED].refused) == set(MOLES)
-        assert digest != honest
+        assert digest == without
 
 
-def test_replies_of_which_flower_makes_no_message_are_refused_and_leave_no_trace(stage: Stage, honest: str) -> None:
+def test_replies_of_which_flower_makes_no_message_are_refused_and_leave_no_trace(stage: Stage, without: str) -> None:
     some = [
         named(stage, words)[0]
         for words in (
@@ -78,7 +85,7 @@ def test_replies_of_which_flower_makes_no_message_are_refused_and_leave_no_trace
     assert not ended
     assert set(outcomes[ATTACKED].refused) == set(MOLES)
     assert sum("no message: " in why for why in outcomes[ATTACKED].refused.values()) == len(MOLES)
-    assert digest == stage.play([refused()] * len(MOLES))[1]
+    assert digest == without
 
 
 def test_what_is_written_on_a_message_is_not_gone_by(stage: Stage, honest: str) -> None:
